@@ -1,0 +1,33 @@
+"""What the small commands share: one-line errors and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from acdc_cli.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage text around it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+
+
+def run_command(name: str, parser: Parser, run: Callable[[argparse.Namespace], int]) -> NoReturn:
+    """Parse the command line, run, exit."""
+    options = parser.parse_args()
+    try:
+        code = run(options)
+    except AcdcError as error:
+        print(f"{name}: error: {error}", file=sys.stderr)
+        code = error.exit_code
+    except OSError as error:
+        print(f"{name}: error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        code = EXIT_FAILED
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    sys.exit(code)

@@ -1,0 +1,100 @@
+"""What became of the jobs of a sweep. Jobs may run in other processes, so each leaves a line in a folder that they share."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from acdc_cli.errors import (
+    EXIT_BAD_INPUT,
+    EXIT_DATA_MISSING,
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    AcdcError,
+)
+from acdc_cli.overrides import conf_dir
+
+OUTCOMES = "outcomes.jsonl"
+
+
+def sweep_folder(overrides: list[str]) -> Path:
+    """Where this sweep's jobs report to and Hydra puts its multirun.yaml: in the runs folder, gone afterwards."""
+    runs_dir = OmegaConf.load(conf_dir() / "config.yaml").runs_dir
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key.lstrip("+") == "runs_dir":
+            runs_dir = value.strip('"').strip("'")
+    return Path(runs_dir).absolute() / f".sweep-{os.getpid()}"
+
+
+def record_outcome(job: Callable[[], str | None]) -> None:
+    """Do one job and put on record how it ended. Only an interrupt gets out: it ends the sweep."""
+    outcome: dict[str, Any] = {"exit_code": EXIT_DONE, "run": None, "error": None}
+    try:
+        outcome["run"] = job()
+    except AcdcError as error:
+        outcome |= {"exit_code": error.exit_code, "error": str(error)}
+        print(f"acdc-train: error: {error}", file=sys.stderr)
+        if error.exit_code == EXIT_INTERRUPTED:
+            raise KeyboardInterrupt from None
+    except KeyboardInterrupt:
+        outcome |= {"exit_code": EXIT_INTERRUPTED, "error": "interrupted"}
+        raise
+    except Exception as error:
+        outcome |= {"exit_code": EXIT_FAILED, "error": f"{type(error).__name__}: {error}"}
+        traceback.print_exc()
+    finally:
+        hydra = HydraConfig.get()
+        outcome |= {"job": hydra.job.num, "overrides": list(hydra.overrides.task)}
+        with (Path(hydra.sweep.dir) / OUTCOMES).open("a") as file:
+            file.write(json.dumps(outcome) + "\n")
+
+
+def collect_outcomes(folder: Path) -> list[dict[str, Any]]:
+    """The jobs' lines, in the order of the sweep. Removes the folder."""
+    path = folder / OUTCOMES
+    lines = path.read_text().splitlines() if path.is_file() else []
+    shutil.rmtree(folder, ignore_errors=True)
+    return sorted(map(json.loads, lines), key=lambda outcome: outcome["job"])
+
+
+def summarize(outcomes: list[dict[str, Any]], interrupted: bool) -> int:
+    """Print one table of all jobs, and the reasons of those that failed. Returns the sweep's exit code."""
+    from rich.console import Console
+
+    from acdc_cli.records.folder import RunFolder
+    from acdc_cli.report.table import COLUMNS, run_row, terminal_table
+
+    rows = []
+    for outcome in outcomes:
+        if outcome["run"] is not None:
+            rows.append(run_row(RunFolder(Path(outcome["run"]))))
+        elif outcome["exit_code"] != EXIT_DONE:
+            rows.append([" ".join(outcome["overrides"]), "failed", *["–"] * (len(COLUMNS) - 2)])
+    if rows:
+        Console().print(terminal_table(rows, title="sweep"))
+    for outcome in outcomes:
+        if outcome["error"] is not None:
+            print(f"acdc-train: {' '.join(outcome['overrides'])}: {outcome['error']}", file=sys.stderr)
+    return sweep_exit_code([outcome["exit_code"] for outcome in outcomes], interrupted)
+
+
+def sweep_exit_code(exit_codes: list[int], interrupted: bool) -> int:
+    """0 when all are done, 75 if any was interrupted, else 2 if nothing could start, else 1."""
+    if interrupted or EXIT_INTERRUPTED in exit_codes:
+        return EXIT_INTERRUPTED
+    if all(code == EXIT_DONE for code in exit_codes):
+        return EXIT_DONE
+    if all(code in (EXIT_BAD_INPUT, EXIT_DATA_MISSING) for code in exit_codes):
+        return EXIT_BAD_INPUT
+    return EXIT_FAILED

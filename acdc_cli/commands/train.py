@@ -1,0 +1,141 @@
+"""acdc-train: one run, or with -m a sweep. No torch here: --help and tab completion must answer at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from acdc_cli.commands.sweep import collect_outcomes, record_outcome, summarize, sweep_folder
+from acdc_cli.config import register_schema
+from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, BadInput
+from acdc_cli.overrides import check_overrides, conf_dir, rewrite
+
+
+def say(line: str) -> None:
+    """One line for the user, on stderr."""
+    print(f"acdc-train: {line}", file=sys.stderr)
+
+
+def run_job(composed: DictConfig) -> str | None:
+    """Run, or plan, what Hydra composed. Returns the run folder's path; None for a plan."""
+    from acdc_cli.compose import complete
+
+    config = complete(composed, HydraConfig.get().runtime.choices.get("experiment"))
+    if config.plan:
+        from acdc_cli.training.plan import plan
+
+        print(json.dumps(plan(config), indent=2))
+        return None
+    from rich.console import Console
+
+    from acdc_cli.report.table import summary_table
+    from acdc_cli.training.execute import execute
+
+    folder = execute(config, say)
+    Console().print(summary_table(folder))
+    print(f"report: {folder.report}")
+    return str(folder.path)
+
+
+def sweep_job(composed: DictConfig) -> None:
+    """One job of a sweep: nothing that it raises may stop the others."""
+    record_outcome(lambda: run_job(composed))
+
+
+def main() -> None:
+    """The console script."""
+    if "COMP_LINE" in os.environ:  # tab completion runs this program once a Tab, with the line so far
+        _complete_line()
+    sys.exit(_main(sys.argv[1:]))
+
+
+def _complete_line() -> None:
+    """Spell out short forms before the word that is being completed; Hydra knows only the long ones."""
+    words = os.environ["COMP_LINE"].split(" ")
+    try:
+        os.environ["COMP_LINE"] = " ".join([words[0], *rewrite(words[1:-1]), words[-1]])
+    except BadInput:
+        pass  # a line that is not finished may say anything
+
+
+def _main(arguments: list[str]) -> int:
+    try:
+        arguments = rewrite(arguments)
+        flags = get_args_parser().parse_args(arguments)
+        register_schema()
+        if flags.help or flags.hydra_help or flags.shell_completion or flags.info is not None:
+            _run_hydra(arguments, run_job)  # prints, and runs nothing
+            return EXIT_DONE
+        check_overrides(flags.overrides, flags.multirun, flags.config_dir)
+        if flags.cfg == "job" and flags.resolve and not flags.multirun:
+            return _print_config(flags.overrides)
+        if flags.multirun:
+            return _run_sweep(arguments, flags.overrides)
+        return _run_single(arguments)
+    except AcdcError as error:
+        print(f"acdc-train: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("acdc-train: interrupted; the same command goes on", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        return EXIT_FAILED
+
+
+def _run_hydra(arguments: list[str], job: Callable[[DictConfig], object]) -> None:
+    """Hand the command line to Hydra; its own complaints about a config become one line."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints a traceback and exits on its own
+    sys.argv[1:] = arguments
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        from acdc_cli.compose import explain
+
+        raise explain(error) from None
+
+
+def _print_config(overrides: list[str]) -> int:
+    from acdc_cli.compose import compose_config, to_yaml
+
+    print(to_yaml(compose_config(overrides)), end="")
+    return EXIT_DONE
+
+
+def _run_single(arguments: list[str]) -> int:
+    """One run. Its error is carried past Hydra, which would print lines of its own about it."""
+    errors: list[Exception] = []
+
+    def job(composed: DictConfig) -> None:
+        try:
+            run_job(composed)
+        except Exception as error:
+            errors.append(error)
+
+    _run_hydra(arguments, job)
+    if errors:
+        raise errors[0]
+    return EXIT_DONE
+
+
+def _run_sweep(arguments: list[str], overrides: list[str]) -> int:
+    """All jobs of a sweep, then one table; jobs that are done already cost nothing."""
+    folder = sweep_folder(overrides)
+    interrupted = False
+    try:
+        _run_hydra([*arguments, f"hydra.sweep.dir={folder}"], sweep_job)
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        outcomes = collect_outcomes(folder)
+    return summarize(outcomes, interrupted)

@@ -1,0 +1,212 @@
+"""From what was typed to a complete, checked config. Nothing is built before everything here has passed."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from acdc_cli.config import Config, as_plain, check_ranges, register_schema, schema_keys
+from acdc_cli.errors import BadInput, nearest
+from acdc_cli.overrides import check_overrides, conf_dir, rewrite
+from acdc_cli.sparsity.allocate import Allocation, AllocationError, parse_target
+from acdc_cli.sparsity.timeline import Timeline, TimelineError, default_phase_epochs
+
+PHASE_NUMBERS = ("warmup_epochs", "sparse_epochs", "dense_epochs", "final_sparse_epochs")
+
+
+def compose_config(arguments: list[str]) -> Config:
+    """The config that ``acdc-train ARGUMENTS`` would run with, from any Python program.
+
+    Raises:
+        BadInput: on any key, value or combination that the command line would refuse.
+    """
+    arguments = rewrite(arguments)
+    check_overrides(arguments)
+    register_schema()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            composed = compose("config", overrides=arguments, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise explain(error) from None
+    experiment = composed.hydra.runtime.choices.get("experiment")
+    return complete(composed, experiment)
+
+
+def complete(composed: DictConfig, experiment: str | None) -> Config:
+    """Check a composed config against the schema and derive what the YAML leaves open.
+
+    Args:
+        composed: Hydra's config.
+        experiment: the chosen option of the group ``experiment``.
+
+    Returns:
+        A config in which ``epochs``, the schedule and the sparsity target are final. Device, loader, threads and
+        precision still say what was asked: they depend on the machine, see ``training.machine``.
+    """
+    plain = DictConfig({key: node for key, node in composed.items_ex(resolve=False) if key != "hydra"})
+    _check_keys(plain)
+    try:
+        config: Config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+    except OmegaConfBaseException as error:
+        raise explain(error) from None
+    check_ranges(config)
+    _resolve_schedule(config)
+    _resolve_sparsity(config)
+    _check_combinations(config)
+    config.run.experiment = config.run.experiment or experiment or "default"
+    return config
+
+
+def _check_keys(composed: DictConfig) -> None:
+    known = schema_keys()
+    for key in _leaf_keys(OmegaConf.to_container(composed, resolve=False)):
+        if key not in known and not any(key.startswith(parent + ".") for parent in ("schedule.published",)):
+            raise BadInput(f"{key}: there is no such key; did you mean {nearest(key, known)}?")
+
+
+def _leaf_keys(node: Any, prefix: str = "") -> list[str]:
+    if isinstance(node, dict) and node:
+        return [leaf for name, child in node.items() for leaf in _leaf_keys(child, f"{prefix}{name}.")]
+    return [prefix.rstrip(".")]
+
+
+def _resolve_schedule(config: Config) -> None:
+    """Fill in ``epochs`` and the four numbers; leave only what the method reads."""
+    schedule = config.schedule
+    numbers = {name: getattr(schedule, name) for name in PHASE_NUMBERS}
+    published, schedule.published = schedule.published, None
+    if config.method.name == "dense":
+        config.epochs = config.epochs or schedule.epochs
+        schedule.phases = None
+        numbers = dict.fromkeys(PHASE_NUMBERS)
+    elif schedule.phases is not None:
+        _resolve_listed_phases(config, numbers)
+    else:
+        config.epochs = config.epochs or schedule.epochs
+        fill = published if published and config.epochs == schedule.epochs else default_phase_epochs(config.epochs)
+        numbers = {name: fill[name] if value is None else value for name, value in numbers.items()}
+        _check_phase_numbers(config.epochs, numbers)
+    for name, value in numbers.items():
+        setattr(schedule, name, value)
+
+
+def _resolve_listed_phases(config: Config, numbers: dict[str, int | None]) -> None:
+    phases = config.schedule.phases
+    given = [name for name, value in numbers.items() if value is not None]
+    if given:
+        key = f"schedule.{given[0]}"
+        raise BadInput(f"{key}={numbers[given[0]]}: schedule.phases already lists every phase; drop {key}")
+    try:
+        timeline = Timeline.of(phases)
+        timeline.require_acdc()
+    except TimelineError as error:
+        raise BadInput(f"schedule.phases={_compact(phases)}: {error}") from None
+    except (TypeError, ValueError):
+        raise BadInput(
+            f"schedule.phases={_compact(phases)}: not a list of [kind, start_epoch, end_epoch], such as [[dense,0,10],[sparse,10,20]]"
+        ) from None
+    if config.epochs not in (None, timeline.total_epochs):
+        raise BadInput(
+            f"epochs={config.epochs}: a schedule listed in full cannot be rescaled; "
+            f"use epochs={timeline.total_epochs} or change schedule.phases"
+        )
+    config.epochs = timeline.total_epochs
+    config.schedule.phases = [[phase.kind, phase.start_epoch, phase.end_epoch] for phase in timeline.phases]
+
+
+def _compact(phases: Any) -> str:
+    """As it is typed on the command line."""
+    return re.sub(r"[\s']", "", str(phases))
+
+
+def _check_phase_numbers(epochs: int, numbers: dict[str, int]) -> None:
+    if epochs < 2:
+        raise BadInput(f"epochs={epochs}: AC/DC needs a dense and a sparse epoch; nearest: epochs=2")
+    try:
+        Timeline.acdc(epochs, **numbers)
+    except TimelineError as error:
+        shown = " ".join(f"schedule.{name}={value}" for name, value in numbers.items())
+        raise BadInput(f"epochs={epochs} {shown}: {error}; nearest: epochs={_epochs_that_fit(numbers)}") from None
+
+
+def _epochs_that_fit(numbers: dict[str, int]) -> int:
+    """The shortest run that these numbers make a valid schedule of."""
+    pairs = 0 if numbers["warmup_epochs"] else numbers["sparse_epochs"] + numbers["dense_epochs"]
+    return numbers["warmup_epochs"] + pairs + numbers["final_sparse_epochs"]
+
+
+def timeline_of(config: Config) -> Timeline:
+    """The timeline of a complete config."""
+    if config.method.name == "dense":
+        return Timeline.dense(config.epochs)
+    if config.schedule.phases is not None:
+        return Timeline.of(config.schedule.phases)
+    return Timeline.acdc(config.epochs, **{name: getattr(config.schedule, name) for name in PHASE_NUMBERS})
+
+
+def _resolve_sparsity(config: Config) -> None:
+    sparsity = config.sparsity
+    try:
+        target = parse_target(sparsity.target)
+    except AllocationError as error:
+        raise BadInput(f"sparsity.target={error}") from None
+    sparsity.target = target if isinstance(target, float) else str(target)
+    try:
+        Allocation(target, sparsity.distribution, sparsity.min_layer_density, sparsity.indivisible)
+    except AllocationError as error:
+        raise BadInput(f"sparsity.min_layer_density={sparsity.min_layer_density}: {error}") from None
+
+
+def _check_combinations(config: Config) -> None:
+    optimizer, lr_schedule = config.optimizer, config.lr_schedule
+    if config.model.family == "cifar_resnet" and (config.model.depth - 2) % 6:
+        fitting = max(8, 6 * round((config.model.depth - 2) / 6) + 2)
+        raise BadInput(f"model.depth={config.model.depth}: not 6n + 2; nearest: model.depth={fitting}")
+    if optimizer.name == "sgd" and optimizer.momentum is None:
+        raise BadInput("optimizer.momentum=null: optimizer.name=sgd needs a number; 0 for none")
+    if optimizer.nesterov and not optimizer.momentum:
+        raise BadInput(f"optimizer.nesterov=true: needs momentum, not optimizer.momentum={optimizer.momentum}; use 0.9")
+    if optimizer.name != "sgd" and None in (optimizer.beta1, optimizer.beta2):
+        raise BadInput(f"optimizer.name={optimizer.name}: needs optimizer.beta1 and beta2; choose optimizer=adamw")
+    if lr_schedule.shape == "step" and not (lr_schedule.milestones and lr_schedule.gamma):
+        raise BadInput("lr_schedule.shape=step: needs lr_schedule.milestones and lr_schedule.gamma, such as [20,30] and 0.1")
+    if config.tracker.name == "wandb" and config.tracker.mode is None:
+        raise BadInput("tracker.mode=null: tracker.name=wandb needs auto, online or offline")
+
+
+_TYPE_WORDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "a word"}
+
+
+def explain(error: BaseException) -> BadInput:
+    """One line for an error of Hydra or OmegaConf that the checks before them did not foresee."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MissingMandatoryValue):
+            return BadInput(f"{cause.full_key}: has no value; set {cause.full_key}=VALUE")
+        if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+            reason = str(cause.msg or cause).splitlines()[0]
+            wrong_type = re.match(r"Value '(.*)' .*(Integer|Float|Boolean|String)|Value '(.*)' is not a valid (.*)", reason)
+            if wrong_type and wrong_type[2]:
+                return BadInput(f"{cause.full_key}={wrong_type[1]}: must be {_TYPE_WORDS[wrong_type[2]]}")
+            return BadInput(f"{cause.full_key}: {reason}")
+        cause = cause.__cause__
+    return BadInput(re.sub(r"\s+", " ", str(error)).strip())
+
+
+def to_yaml(config: Config) -> str:
+    """The whole config as YAML, readable by any YAML parser."""
+    return yaml.safe_dump(as_plain(config), sort_keys=False, default_flow_style=None, width=120)
+
+
+def from_yaml(text: str) -> Config:
+    """Inverse of ``to_yaml``. Raises BadInput if the text is not a complete config."""
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), yaml.safe_load(text)))
+    except (yaml.YAMLError, OmegaConfBaseException, TypeError) as error:
+        raise explain(error) from None

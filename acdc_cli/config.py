@@ -1,0 +1,175 @@
+"""The typed schema behind the YAML: types and ranges, no defaults. Every value comes from conf/ or the command line."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+
+from acdc_cli.errors import BadInput, not_a_choice
+
+
+def one_of(*choices: str) -> Any:
+    """A field that takes one of these words."""
+    return field(metadata={"choices": choices})
+
+
+def number(low: float = -math.inf, high: float = math.inf, *, above: bool = False, below: bool = False) -> Any:
+    """A field with the range [low, high]; ``above`` and ``below`` leave out the lower or the upper end."""
+    return field(metadata={"range": (low, high, above, below)})
+
+
+@dataclass
+class ModelConfig:
+    name: str
+    family: str = one_of("cifar_resnet")
+    depth: int = number(8)
+    width: int = number(1)
+    shortcut: str = one_of("identity", "conv")
+
+
+@dataclass
+class DatasetConfig:
+    name: str = one_of("digits", "cifar10", "cifar100")
+    crop_padding: int = number(0)  # pixels of zeros on each side before a random crop back to size
+    flip: bool = field()  # random left-right flip
+
+
+@dataclass
+class ScheduleConfig:
+    epochs: int = number(1)  # the schedule's own length, used when `epochs` is null
+    warmup_epochs: int | None = number(0)
+    sparse_epochs: int | None = number(1)
+    dense_epochs: int | None = number(1)
+    final_sparse_epochs: int | None = number(1)
+    phases: Any = field()  # [[dense, 0, 10], [sparse, 10, 20], ...] in full, or null
+    published: dict[str, int] | None = field()  # the four numbers at the schedule's own length, null: the defaults
+
+
+@dataclass
+class SparsityConfig:
+    target: Any = field()  # a number in [0, 1) or N:M
+    distribution: str = one_of("global", "uniform")
+    min_layer_density: float = number(0, 1)
+    indivisible: str = one_of("skip", "error", "flatten")
+
+
+@dataclass
+class MethodConfig:
+    name: str = one_of("acdc", "dense")
+    reset_moments: bool | None = field()
+
+
+@dataclass
+class OptimizerConfig:
+    name: str = one_of("sgd", "adam", "adamw")
+    lr: float = number(0, above=True)  # peak learning rate
+    weight_decay: float = number(0)
+    decay_norms_and_biases: bool = field()
+    momentum: float | None = number(0, 1, below=True)
+    nesterov: bool | None = field()
+    beta1: float | None = number(0, 1, below=True)
+    beta2: float | None = number(0, 1, below=True)
+
+
+@dataclass
+class LrScheduleConfig:
+    shape: str = one_of("cosine", "linear", "step", "constant")
+    unit: str = one_of("step", "epoch")  # how often the rate changes
+    warmup_epochs: float = number(0)
+    milestones: list[float] | None = field()  # epochs, for shape=step
+    gamma: float | None = number(0, 1, above=True)  # factor at each milestone
+
+
+@dataclass
+class PrecisionConfig:
+    dtype: str = one_of("fp32", "bf16", "fp16")
+    channels_last: bool = field()
+    compile: bool = field()
+
+
+@dataclass
+class TrackerConfig:
+    name: str = one_of("wandb", "none")
+    mode: str | None = one_of("auto", "online", "offline")
+    project: str | None = field()
+    entity: str | None = field()
+
+
+@dataclass
+class RunConfig:
+    name: str | None = field()
+    experiment: str | None = field()
+    overwrite: bool = field()
+
+
+@dataclass
+class Config:
+    model: ModelConfig
+    dataset: DatasetConfig
+    schedule: ScheduleConfig
+    sparsity: SparsityConfig
+    method: MethodConfig
+    optimizer: OptimizerConfig
+    lr_schedule: LrScheduleConfig
+    precision: PrecisionConfig
+    tracker: TrackerConfig
+    run: RunConfig
+    seed: int = number(0, 2**31 - 1)
+    epochs: int | None = number(1)
+    batch_size: int = number(1)
+    label_smoothing: float = number(0, 1, below=True)
+    loader: str = one_of("auto", "ffcv", "torch", "device")
+    device: str = one_of("auto", "cpu", "cuda")
+    workers: int = number(0)
+    threads: int | None = number(1)
+    data_dir: str = field()
+    runs_dir: str = field()
+    plan: bool = field()
+
+
+def register_schema() -> None:
+    """Make the schema known to Hydra under the name that conf/config.yaml refers to."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def schema_keys(node: Any = Config, prefix: str = "") -> dict[str, Any]:
+    """Every dotted key that holds a value -> its dataclass field."""
+    keys: dict[str, Any] = {}
+    types = get_type_hints(node)
+    for entry in fields(node):
+        if is_dataclass(types[entry.name]):
+            keys |= schema_keys(types[entry.name], f"{prefix}{entry.name}.")
+        else:
+            keys[prefix + entry.name] = entry
+    return keys
+
+
+def as_plain(config: Config) -> dict[str, Any]:
+    """Nested dicts of plain values."""
+    return asdict(config)
+
+
+def check_ranges(config: Config) -> None:
+    """Raise BadInput for the first value outside its choices or range."""
+    for key, entry in schema_keys().items():
+        value: Any = config
+        for part in key.split("."):
+            value = getattr(value, part)
+        if value is None:
+            continue
+        if "choices" in entry.metadata and value not in entry.metadata["choices"]:
+            raise not_a_choice(key, value, entry.metadata["choices"])
+        if "range" in entry.metadata:
+            _check_range(key, value, *entry.metadata["range"])
+
+
+def _check_range(key: str, value: float, low: float, high: float, above: bool, below: bool) -> None:
+    inside = (value > low if above else value >= low) and (value < high if below else value <= high)
+    if not inside:
+        left, right = "(" if above else "[", ")" if below or high == math.inf else "]"
+        end, open_end = (high, below) if value >= high else (low, above)
+        hint = f"use a number {'below' if end == high else 'above'} {end}" if open_end else f"nearest: {key}={end}"
+        raise BadInput(f"{key}={value}: outside {left}{low}, {high}{right}; {hint}")

@@ -1,0 +1,60 @@
+"""From a loader's uint8 images to the model's input: augmentation and normalisation, on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from acdc_cli.data.order import uniform
+
+CROP_ROW, CROP_COLUMN, FLIP = range(3)  # the draws of a sample in an epoch
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random crop after zero padding, and random left-right flip, keyed by (seed, epoch, sample)."""
+
+    crop_padding: int
+    flip: bool
+    seed: int
+
+    def __call__(self, images: Tensor, samples: np.ndarray, epoch: int) -> Tensor:
+        """Augment a batch (N, height, width, channels) of the given sample indices (N,)."""
+        count, height, width, _ = images.shape
+        rows = np.arange(height)[None, :].repeat(count, axis=0)
+        columns = np.arange(width)[None, :].repeat(count, axis=0)
+        if self.crop_padding:
+            images = F.pad(images, (0, 0, *([self.crop_padding] * 4)))
+            offsets = 2 * self.crop_padding + 1
+            rows = rows + (uniform(self.seed, epoch, samples, CROP_ROW) * offsets).astype(np.int64)[:, None]
+            columns = columns + (uniform(self.seed, epoch, samples, CROP_COLUMN) * offsets).astype(np.int64)[:, None]
+        if self.flip:
+            flipped = uniform(self.seed, epoch, samples, FLIP) < 0.5
+            columns = np.where(flipped[:, None], columns[:, ::-1], columns)
+        if not (self.crop_padding or self.flip):
+            return images
+        batch = torch.arange(count, device=images.device)[:, None, None]
+        row = torch.from_numpy(rows).to(images.device)[:, :, None]
+        column = torch.from_numpy(np.ascontiguousarray(columns)).to(images.device)[:, None, :]
+        return images[batch, row, column]
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """(pixel / 255 - mean) / std per channel."""
+
+    mean: Sequence[float]
+    std: Sequence[float]
+    channels_last: bool
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """uint8 (N, height, width, channels) -> float32 (N, channels, height, width)."""
+        mean = torch.tensor(self.mean, device=images.device) * 255
+        scale = 1 / (torch.tensor(self.std, device=images.device) * 255)
+        normal = ((images.float() - mean) * scale).permute(0, 3, 1, 2)
+        return normal if self.channels_last else normal.contiguous()

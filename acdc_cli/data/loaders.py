@@ -1,0 +1,69 @@
+"""Which loader reads a data set. All three give the same samples in the same order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from acdc_cli.data.device_loader import DeviceLoader
+from acdc_cli.data.prepare import Dataset
+from acdc_cli.data.sources import SPLITS
+from acdc_cli.data.torch_loader import TorchLoader
+
+Batch = tuple[Tensor, Tensor, np.ndarray]
+
+
+class BatchLoader(Protocol):
+    """Gives a split's batches in any order that it is asked for."""
+
+    count: int
+
+    def batches(self, order: np.ndarray) -> Iterator[Batch]: ...
+
+
+def open_loaders(
+    kind: str, dataset: Dataset, batch_size: int, workers: int, device: torch.device, threads: int
+) -> dict[str, BatchLoader]:
+    """``{"train": ..., "val": ...}`` for loader=ffcv, torch or device."""
+    if kind == "ffcv":
+        from acdc_cli.data.ffcv_loader import FfcvLoader  # imports numba and OpenCV
+
+        return {split: FfcvLoader(dataset.beton(split), batch_size, workers, threads) for split in SPLITS}
+    samples = dataset.read_source()
+    if kind == "torch":
+        return {split: TorchLoader(samples[split], batch_size, workers) for split in SPLITS}
+    return {split: DeviceLoader(samples[split], batch_size, device) for split in SPLITS}
+
+
+def to_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """Batches on the device. On CUDA the next one is copied on a stream of its own while this one is worked on."""
+    if device.type != "cuda":
+        for images, labels, samples in batches:
+            yield images.to(device), labels.to(device), samples
+        return
+    copy_stream = torch.cuda.Stream(device)
+
+    def start_copy() -> Batch | None:
+        batch = next(batches, None)
+        if batch is None:
+            return None
+        images, labels, samples = batch
+        with torch.cuda.stream(copy_stream):
+            return _pinned(images).to(device, non_blocking=True), _pinned(labels).to(device, non_blocking=True), samples
+
+    coming = start_copy()
+    while coming is not None:
+        torch.cuda.current_stream(device).wait_stream(copy_stream)
+        images, labels, samples = coming
+        for tensor in (images, labels):
+            tensor.record_stream(torch.cuda.current_stream(device))
+        coming = start_copy()
+        yield images, labels, samples
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    return tensor if tensor.is_cuda else tensor.pin_memory()

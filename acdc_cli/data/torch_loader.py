@@ -1,0 +1,48 @@
+"""The torch loader: the same batches from the samples' source, through ``torch.utils.data.DataLoader``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from acdc_cli.data.sources import Samples
+
+
+class _Arrays(Dataset):
+    """Samples in memory, fetched a batch at a time."""
+
+    def __init__(self, samples: Samples) -> None:
+        self.images = torch.from_numpy(samples.images)
+        self.labels = torch.from_numpy(samples.labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        index = torch.as_tensor(indices)
+        return self.images[index], self.labels[index]
+
+
+def _as_fetched(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return batch
+
+
+class TorchLoader:
+    """Batches of samples in memory, made by ``workers`` processes (0: in this one)."""
+
+    def __init__(self, samples: Samples, batch_size: int, workers: int) -> None:
+        self._dataset = _Arrays(samples)
+        self._batch_size = batch_size
+        self._workers = workers
+        self.count = len(self._dataset)
+
+    def batches(self, order: np.ndarray) -> Iterator[tuple[Tensor, Tensor, np.ndarray]]:
+        """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) in the given order."""
+        chunks = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
+        loader = DataLoader(self._dataset, batch_sampler=chunks, num_workers=self._workers, collate_fn=_as_fetched)
+        for (images, labels), samples in zip(loader, chunks, strict=True):
+            yield images, labels, samples

@@ -1,0 +1,43 @@
+"""What a user can cause: one line on stderr and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_DATA_MISSING, EXIT_INTERRUPTED = 0, 1, 2, 3, 75
+
+
+class AcdcError(Exception):
+    """Any failure that one line explains."""
+
+    exit_code = EXIT_FAILED
+
+
+class BadInput(AcdcError):
+    """A key, value or combination that cannot be. The line names the key, the value and the nearest valid choice."""
+
+    exit_code = EXIT_BAD_INPUT
+
+
+class DataMissing(AcdcError):
+    """Data that is not there or cannot be read. The line names the path and the command that makes it."""
+
+    exit_code = EXIT_DATA_MISSING
+
+
+class Interrupted(AcdcError):
+    """Stopped by a signal; the same command goes on."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
+def nearest(word: object, choices: Iterable[str]) -> str:
+    """The choice whose spelling is nearest to what was typed."""
+    return difflib.get_close_matches(str(word), list(choices), n=1, cutoff=0.0)[0]
+
+
+def not_a_choice(key: str, value: object, choices: Iterable[str]) -> BadInput:
+    """The error for a value that is none of a closed list."""
+    choices = list(choices)
+    return BadInput(f"{key}={value}: did you mean {key}={nearest(value, choices)}? Choices: {', '.join(choices)}")

@@ -1,0 +1,1 @@
+"""Run identity, run folder, trackers: everything a finished run is known by."""

@@ -1,0 +1,123 @@
+"""The run folder: every file in it is replaced whole, so a crash leaves the old one or the new one, never a piece."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from acdc_cli.errors import AcdcError, BadInput
+
+
+def replace_file(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a temporary neighbour, put it on the disk, then rename it over ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file whole."""
+    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def replace_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole. NaN and infinity are refused: they are not JSON."""
+    replace_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+class RunFolder:
+    """Paths and records of one run, ``RUNS_DIR/<experiment>/<readable name>-<8 hex>/``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.status = path / "status.json"
+        self.metrics = path / "metrics.jsonl"
+        self.result = path / "result.json"
+        self.report = path / "report.html"
+        self.checkpoint = path / "checkpoints" / "last.pt"
+        self.models = path / "models"
+        self.masks = path / "masks"
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """An existing run's folder. Raises BadInput if there is none."""
+        folder = cls(Path(path))
+        if not folder.config.is_file():
+            raise BadInput(f"{path}: not a run folder (no config.yaml in it); runs lie in RUNS_DIR/<experiment>/")
+        return folder
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Own the folder for the length of a run; the lock goes with the process, however it ends."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise AcdcError(f"{self.path}: another process (pid {self.read_status().get('pid')}) is running it") from None
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def clear(self) -> None:
+        """Remove everything in the folder, to start over."""
+        for child in self.path.iterdir():
+            shutil.rmtree(child) if child.is_dir() else child.unlink()
+
+    def read_status(self) -> dict[str, Any]:
+        """status.json, or an empty dict before there is one."""
+        return json.loads(self.status.read_text()) if self.status.is_file() else {}
+
+    def write_status(self, state: str, epoch: int, error: str | None = None) -> None:
+        """Replace status.json. ``epoch`` = epochs completed."""
+        status = {"state": state, "epoch": epoch, "error": error}
+        status |= {"pid": os.getpid(), "host": socket.gethostname(), "updated": int(time.time())}
+        replace_json(self.status, status)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl, one an epoch."""
+        if not self.metrics.is_file():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        """Add an epoch. A crash can leave half a line: a run that resumes writes the file anew from its checkpoint."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+
+    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """Replace metrics.jsonl."""
+        replace_text(self.metrics, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+
+    def read_result(self) -> dict[str, Any]:
+        """result.json. Raises BadInput if the run is not finished."""
+        if not self.result.is_file():
+            state = self.read_status().get("state", "not started")
+            raise BadInput(f"{self.path}: the run is {state} and has no result.json yet; run its command again")
+        return json.loads(self.result.read_text())
+
+    @property
+    def is_done(self) -> bool:
+        return self.read_status().get("state") == "done"
+
+
+def run_folders(path: Path) -> list[RunFolder]:
+    """The run folders under a sweep (or anything that holds run folders), by name."""
+    return [RunFolder(found.parent) for found in sorted(path.rglob("config.yaml"))]

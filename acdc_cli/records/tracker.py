@@ -1,0 +1,121 @@
+"""Weights & Biases as a mirror of the run folder: it may be absent, offline or broken, and the run goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+from acdc_cli.config import Config, as_plain
+from acdc_cli.records.folder import RunFolder
+
+INIT_TIMEOUT_SECONDS = 20.0
+FINISH_TIMEOUT_SECONDS = 120.0
+
+
+class WandbMirror:
+    """One W&B run for one run folder; every method swallows W&B's errors and says so once.
+
+    Offline, the W&B folder is written anew from the records when a run resumes, so that one folder holds the whole
+    history. Online, the W&B run is resumed and gets the rows it lacks.
+    """
+
+    def __init__(self, config: Config, folder: RunFolder, run_id: str, warn: Callable[[str], None]) -> None:
+        self._config, self._folder, self._run_id, self._warn = config, folder, run_id, warn
+        self._run: Any = None
+
+    def start(self, rows: list[dict[str, Any]]) -> None:
+        """Open the W&B run and bring it up to the records so far."""
+        if self._config.tracker.name == "none":
+            return
+        self._guard(lambda: self._start(rows))
+
+    def _start(self, rows: list[dict[str, Any]]) -> None:
+        home = self._folder.path / "wandb"
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir()
+        # Artifacts are staged and cached here too, so that the folder can be copied elsewhere and synced.
+        for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
+            os.environ[variable] = str(home)
+        import wandb
+
+        mode = self._config.tracker.mode
+        if mode == "auto":
+            mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
+        try:
+            self._run = self._init(mode)
+        except Exception as error:  # no key, no network, a service that does not start
+            if mode != "online":
+                raise
+            self._warn(f"W&B is not reachable ({_one_line(error)}); going on offline, `wandb sync` uploads it later")
+            self._run = self._init("offline")
+        for row in rows:
+            if row["epoch"] >= self._run.step:
+                self._run.log(row, step=row["epoch"])
+
+    def _init(self, mode: str) -> Any:
+        import wandb
+
+        settings = wandb.Settings(
+            silent=True,
+            console="off",
+            disable_git=True,
+            init_timeout=INIT_TIMEOUT_SECONDS,
+            finish_timeout=FINISH_TIMEOUT_SECONDS,
+        )
+        return wandb.init(
+            project=self._config.tracker.project,
+            entity=self._config.tracker.entity,
+            id=self._run_id,
+            name=self._folder.path.name,
+            group=self._config.run.experiment,
+            config=as_plain(self._config),
+            dir=str(self._folder.path),
+            mode=mode,
+            resume="allow" if mode == "online" else None,
+            settings=settings,
+        )
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Mirror an epoch's record."""
+        if self._run is not None:
+            self._guard(lambda: self._run.log(row, step=row["epoch"]))
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Mirror the result, and the masks and models as artifacts; close the W&B run."""
+        if self._run is not None:
+            self._guard(lambda: self._finish(result))
+        self.close()
+
+    def _finish(self, result: dict[str, Any]) -> None:
+        import wandb
+
+        self._run.summary.update(result)
+        masks = wandb.Artifact("masks", type="masks")
+        for path in sorted(self._folder.masks.glob("*.safetensors")):
+            masks.add_file(str(path), name=path.name)
+        models = wandb.Artifact("models", type="models")
+        for path in sorted(self._folder.models.glob("*.safetensors")):
+            (masks if path.stem == "masks" else models).add_file(str(path), name=path.name)
+        for artifact in (masks, models):
+            if artifact.manifest.entries:
+                self._run.log_artifact(artifact)
+
+    def close(self, failed: bool = False) -> None:
+        """Close the W&B run, however the run itself ended."""
+        if self._run is not None:
+            self._guard(lambda: self._run.finish(exit_code=int(failed)))
+        self._run = None
+
+    def _guard(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:
+            self._warn(f"W&B: {_one_line(error)}; the run goes on, its folder has everything")
+            self._run = None
+
+
+def _one_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"

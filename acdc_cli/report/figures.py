@@ -1,0 +1,168 @@
+"""Figures of one run as SVG text, from its records."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("svg")  # no display is needed, and none is looked for
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+Rows = list[dict[str, Any]]
+
+PHASE_COLOR = {"dense": "#2f6fb0", "sparse": "#c8641e"}
+INK, MUTED = "#1d2733", "#6b7785"
+WIDE, HALF = (9.2, 3.1), (4.5, 2.9)
+
+STYLE = {
+    "svg.fonttype": "none",  # text stays text: selectable, and a smaller file
+    "svg.hashsalt": "acdc",  # the same records give the same bytes
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": MUTED,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6eaee",
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+}
+
+
+def _draw(size: tuple[float, float], plot: Callable[[Axes], None]) -> str:
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        plot(figure.subplots())
+        text = io.StringIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :]
+
+
+def _by_phase(axes: Axes, rows: Rows, key: str, **style: Any) -> None:
+    """A curve over epochs that changes colour with the phase; each epoch joins the one before it."""
+    for before, row in zip([None, *rows], rows, strict=False):
+        color = PHASE_COLOR[row["phase"]]
+        if before is None:
+            axes.plot([row["epoch"] + 1], [row[key]], ".", color=color, **style)
+        else:
+            span = [before["epoch"] + 1, row["epoch"] + 1]
+            axes.plot(span, [before[key], row[key]], color=color, solid_capstyle="round", **style)
+
+
+def _shade_sparse(axes: Axes, rows: Rows) -> None:
+    for row in rows:
+        if row["phase"] == "sparse":
+            axes.axvspan(row["epoch"] + 0.5, row["epoch"] + 1.5, color=PHASE_COLOR["sparse"], alpha=0.08, lw=0)
+    axes.set_xlim(0.5, rows[-1]["epoch"] + 1.5)
+    axes.set_xlabel("epoch")
+
+
+def _phase_legend(axes: Axes) -> None:
+    handles = [Patch(color=color, label=f"{kind} phase") for kind, color in PHASE_COLOR.items()]
+    axes.legend(handles=handles, loc="lower right")
+
+
+def accuracy_figure(rows: Rows) -> str:
+    """Validation top-1 of every epoch."""
+
+    def plot(axes: Axes) -> None:
+        axes.set_title("Validation top-1")
+        _shade_sparse(axes, rows)
+        _by_phase(axes, rows, "val_top1", lw=2)
+        _phase_legend(axes)
+
+    return _draw(WIDE, plot)
+
+
+def loss_figure(rows: Rows) -> str:
+    """Training and validation loss of every epoch."""
+
+    def plot(axes: Axes) -> None:
+        axes.set_title("Loss: training (solid), validation (thin)")
+        _shade_sparse(axes, rows)
+        _by_phase(axes, rows, "train_loss", lw=2)
+        _by_phase(axes, rows, "val_loss", lw=0.8)
+        if min(min(row["train_loss"], row["val_loss"]) for row in rows) > 0:
+            axes.set_yscale("log")
+
+    return _draw(HALF, plot)
+
+
+def sparsity_figure(rows: Rows) -> str:
+    """Fraction of prunable weights that are zero, at the end of every epoch."""
+
+    def plot(axes: Axes) -> None:
+        axes.set_title("Weights that are zero")
+        _shade_sparse(axes, rows)
+        _by_phase(axes, rows, "sparsity", lw=2)
+        axes.set_ylim(-0.03, 1.03)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+
+    return _draw(HALF, plot)
+
+
+def mask_change_figure(rows: Rows) -> str:
+    """How much of the mask each sparse phase changed."""
+    changes = [row for row in rows if row["mask_change"] is not None]
+
+    def plot(axes: Axes) -> None:
+        axes.set_title("Mask change from the sparse phase before")
+        if not changes:
+            axes.text(0.5, 0.5, "fewer than two sparse phases", ha="center", color=MUTED, transform=axes.transAxes)
+        _shade_sparse(axes, rows)
+        epochs = [row["epoch"] + 1 for row in changes]
+        axes.bar(epochs, [row["mask_change"] for row in changes], color=PHASE_COLOR["sparse"], width=0.9)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.1%}")
+
+    return _draw(HALF, plot)
+
+
+def flops_figure(rows: Rows, dense_flops: int) -> str:
+    """Training FLOPs spent so far, beside a dense run's."""
+    per_sample_dense = 3 * dense_flops
+
+    def plot(axes: Axes) -> None:
+        axes.set_title("Training FLOPs a sample, of dense training")
+        _shade_sparse(axes, rows)
+        relative = [row | {"relative": row["train_flops"] / per_sample_dense} for row in rows]
+        _by_phase(axes, relative, "relative", lw=2)
+        axes.axhline(1, color=MUTED, lw=0.8, ls="--")
+        axes.set_ylim(0, 1.08)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+
+    return _draw(HALF, plot)
+
+
+def layer_figure(layer_sparsity: dict[str, float], total: float) -> str:
+    """Sparsity of every prunable layer, in model order, and of all together."""
+    names = list(layer_sparsity)
+
+    def plot(axes: Axes) -> None:
+        axes.set_title(f"Layer-wise sparsity (all weights: {total:.2%})")
+        positions = range(len(names))
+        values = [layer_sparsity[name] for name in names]
+        axes.barh(positions, values, color=PHASE_COLOR["sparse"], height=0.7)
+        for position, value in zip(positions, values, strict=True):
+            axes.text(min(value, 0.995) + 0.005, position, f"{value:.1%}", va="center", fontsize=7, color=MUTED)
+        axes.set_yticks(positions, [name.removesuffix(".weight") for name in names])
+        axes.axvline(total, color=MUTED, lw=0.8, ls="--")
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1.07)
+        axes.grid(axis="y", visible=False)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+
+    return _draw((9.2, 0.9 + 0.24 * len(names)), plot)

@@ -1,0 +1,107 @@
+"""report.html: one self-contained page of a finished run, from its records alone."""
+
+from __future__ import annotations
+
+from html import escape
+from string import Template
+from typing import Any
+
+from acdc_cli.records.folder import RunFolder, replace_text
+from acdc_cli.report import figures
+
+PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+  :root { --ink: #1d2733; --muted: #6b7785; --line: #e0e5ea; --dense: #2f6fb0; --sparse: #c8641e; }
+  body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: #f6f8fa; margin: 0; }
+  main { max-width: 1000px; margin: 0 auto; padding: 28px 20px 60px; }
+  h1 { font-size: 22px; margin: 0; overflow-wrap: anywhere; }
+  .subtitle { color: var(--muted); margin: 2px 0 20px; }
+  .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(148px, 1fr)); gap: 12px; margin-bottom: 16px; }
+  .card, figure, details { background: #fff; border: 1px solid var(--line); border-radius: 8px; }
+  .card { padding: 12px 14px; }
+  .card b { display: block; font-size: 24px; line-height: 1.25; font-variant-numeric: tabular-nums; }
+  .card span { color: var(--muted); font-size: 13px; }
+  .card.sparse b { color: var(--sparse); } .card.dense b { color: var(--dense); }
+  .halves { display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 12px; }
+  figure { margin: 0 0 12px; padding: 10px; } .halves figure { margin: 0; }
+  figure svg { width: 100%; height: auto; display: block; }
+  .halves { margin-bottom: 12px; }
+  details { padding: 10px 14px; margin-bottom: 12px; }
+  summary { cursor: pointer; font-weight: 600; }
+  table { border-collapse: collapse; width: 100%; font-size: 13px; margin-top: 8px; }
+  td { padding: 3px 8px 3px 0; border-top: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
+  td:first-child { color: var(--muted); width: 34%; }
+  pre { font-size: 12px; overflow-x: auto; }
+</style>
+</head>
+<body><main>
+<h1>$title</h1>
+<p class="subtitle">$subtitle</p>
+<div class="cards">$cards</div>
+<figure>$accuracy</figure>
+<div class="halves">$halves</div>
+<figure>$layers</figure>
+<p class="subtitle">FLOPs: convolution and linear layers only, a multiply-add is 2, zero weights cost nothing. A sparse
+phase costs 3f a sample, a dense one 2f + F, with F the dense and f the current forward cost (AC/DC, appendix C.2).</p>
+<details><summary>Result</summary><table>$result</table></details>
+<details><summary>Config</summary><pre>$config</pre></details>
+</main></body></html>
+""")
+
+
+def write_page(folder: RunFolder) -> None:
+    """Write report.html from result.json, metrics.jsonl and config.yaml. Raises BadInput before the run is done."""
+    result, rows = folder.read_result(), folder.read_metrics()
+    halves = [
+        figures.loss_figure(rows),
+        figures.sparsity_figure(rows),
+        figures.mask_change_figure(rows),
+        figures.flops_figure(rows, result["dense_inference_flops"]),
+    ]
+    page = PAGE.substitute(
+        title=escape(folder.path.name),
+        subtitle=escape(_subtitle(result)),
+        cards=_cards(result),
+        accuracy=figures.accuracy_figure(rows),
+        halves="".join(f"<figure>{svg}</figure>" for svg in halves),
+        layers=figures.layer_figure(result["layer_sparsity"], result["sparsity"]),
+        result="".join(f"<tr><td>{escape(key)}</td><td>{escape(value)}</td></tr>" for key, value in _flat(result)),
+        config=escape(folder.config.read_text()),
+    )
+    replace_text(folder.report, page)
+
+
+def _subtitle(result: dict[str, Any]) -> str:
+    return (
+        f"{result['model']} on {result['dataset']}, method {result['method']}, {result['epochs']} epochs, "
+        f"seed {result['seed']}, {result['seconds']:.0f} s on {result['device']}"
+    )
+
+
+def _cards(result: dict[str, Any]) -> str:
+    cards = []
+    for kind in ("sparse", "dense"):
+        if result[kind] is not None:
+            cards.append((kind, f"{result[kind]['val_top1']:.4f}", f"top-1 of the {kind} model"))
+    cards.append(("", f"{result['sparsity']:.2%}", f"of {result['prunable_weights']:,} weights are zero"))
+    kind = "sparse" if result["sparse"] is not None else "dense"
+    cards.append(("", f"{result[kind]['inference_flops_fraction']:.3f}", "inference FLOPs, of dense"))
+    cards.append(("", f"{result['train_flops_fraction']:.3f}", "training FLOPs, of dense"))
+    if result["agreement"] is not None:
+        cards.append(("", f"{result['agreement']['top1']:.4f}", "of samples: both models agree"))
+    return "".join(f'<div class="card {kind}"><b>{value}</b><span>{text}</span></div>' for kind, value, text in cards)
+
+
+def _flat(node: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    flat: list[tuple[str, str]] = []
+    for key, value in node.items():
+        if isinstance(value, dict):
+            flat += _flat(value, f"{prefix}{key}.")
+        else:
+            flat.append((prefix + key, "–" if value is None else str(value)))
+    return flat

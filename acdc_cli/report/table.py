@@ -1,0 +1,81 @@
+"""Tables of runs, from their result.json."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from rich.table import Table
+
+from acdc_cli.records.folder import RunFolder
+
+COLUMNS = (
+    "run", "state", "method", "target", "sparsity", "sparse top-1", "dense top-1", "train FLOPs", "inference FLOPs", "seconds",
+)  # fmt: skip
+
+
+def run_row(folder: RunFolder) -> list[str]:
+    """One run's cells, in the order of COLUMNS; a dash where there is no number (yet)."""
+    state = folder.read_status().get("state", "unknown")
+    if not folder.result.is_file():
+        return [folder.path.name, state, *["–"] * (len(COLUMNS) - 2)]
+    result = folder.read_result()
+    final = result["sparse"] or result["dense"]
+    return [
+        folder.path.name,
+        state,
+        result["method"],
+        "–" if result["sparsity_target"] is None else str(result["sparsity_target"]),
+        f"{result['sparsity']:.4f}",
+        _top1(result["sparse"]),
+        _top1(result["dense"]),
+        f"{result['train_flops_fraction']:.3f}",
+        f"{final['inference_flops_fraction']:.3f}",
+        f"{result['seconds']:.1f}",
+    ]
+
+
+def _top1(section: dict[str, Any] | None) -> str:
+    return "–" if section is None else f"{section['val_top1']:.4f}"
+
+
+def terminal_table(rows: list[list[str]], title: str) -> Table:
+    """For a terminal."""
+    table = Table(title=title, title_justify="left")
+    for position, column in enumerate(COLUMNS):
+        table.add_column(column, justify="left" if position < 3 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def markdown_table(rows: list[list[str]]) -> str:
+    """For a README."""
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def csv_table(rows: list[list[str]]) -> str:
+    """For a spreadsheet."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(rows)
+    return text.getvalue().rstrip("\n")
+
+
+def summary_table(folder: RunFolder) -> Table:
+    """What a person wants to know at the end of a run."""
+    result = folder.read_result()
+    table = Table(title=folder.path.name, title_justify="left", show_header=False)
+    for kind in ("dense", "sparse"):
+        if result[kind] is not None:
+            table.add_row(f"{kind} top-1", f"{result[kind]['val_top1']:.4f}")
+    table.add_row("sparsity", f"{result['sparsity']:.4f}")
+    table.add_row("training FLOPs, of dense", f"{result['train_flops_fraction']:.3f}")
+    if result["sparse"] is not None:
+        table.add_row("inference FLOPs, of dense", f"{result['sparse']['inference_flops_fraction']:.3f}")
+    if result["agreement"] is not None:
+        table.add_row("agreement of the two", f"{result['agreement']['top1']:.4f}")
+    return table

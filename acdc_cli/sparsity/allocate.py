@@ -1,0 +1,168 @@
+"""How much: a sparsity target, spread over the layers and turned into masks."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from acdc_cli.sparsity.topk import keep_largest, magnitude_bits
+
+DISTRIBUTIONS = ("global", "uniform")
+INDIVISIBLE = ("skip", "error", "flatten")
+INPUT_CHANNEL_AXIS = 1  # of linear (out, in) and convolution (out, in / groups, *kernel) weights
+
+
+class AllocationError(ValueError):
+    """A target that these layers cannot take."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """N:M sparsity: of every M neighbours along the input channels, the N largest are kept."""
+
+    kept: int
+    group: int
+
+    def __str__(self) -> str:
+        return f"{self.kept}:{self.group}"
+
+
+def parse_target(target: float | str) -> float | Pattern:
+    """Read ``0.9`` or ``"2:4"``.
+
+    Raises:
+        AllocationError: unless it is a number in [0, 1) or N:M with 1 <= N < M.
+    """
+    match = re.fullmatch(r"\s*(\d+):(\d+)\s*", target) if isinstance(target, str) else None
+    if match:
+        kept, group = int(match[1]), int(match[2])
+        if not 1 <= kept < group:
+            raise AllocationError(f"{target}: N:M needs 1 <= N < M, such as 2:4")
+        return Pattern(kept, group)
+    try:
+        fraction = float(target)
+    except (TypeError, ValueError):
+        raise AllocationError(f"{target}: not a number in [0, 1) and not N:M, such as 0.9 or 2:4") from None
+    if not 0 <= fraction < 1:
+        meant = fraction / 100 if 2 <= fraction < 100 else 0.0 if fraction < 0 else 0.99
+        raise AllocationError(f"{target}: outside [0, 1); did you mean {meant:g}?")
+    return fraction
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """How a target is spread.
+
+    Attributes:
+        target: fraction of weights removed, in [0, 1), or an N:M pattern.
+        distribution: ``global`` ranks all weights together, ``uniform`` each layer alone. An N:M pattern is what it
+            is under either.
+        min_layer_density: fraction of its weights that every layer keeps, whatever the global ranking says; the
+            total stays exact.
+        indivisible: what an N:M pattern does with a layer whose input channels M does not divide: ``skip`` leaves it
+            dense, ``error`` refuses, ``flatten`` groups over the flattened (out, *kernel, in) tensor as in the
+            reference code of AC/DC.
+    """
+
+    target: float | Pattern
+    distribution: str = "global"
+    min_layer_density: float = 0.0
+    indivisible: str = "skip"
+
+    def __post_init__(self) -> None:
+        if self.distribution not in DISTRIBUTIONS:
+            raise AllocationError(f"distribution {self.distribution!r} is none of {', '.join(DISTRIBUTIONS)}")
+        if self.indivisible not in INDIVISIBLE:
+            raise AllocationError(f"indivisible {self.indivisible!r} is none of {', '.join(INDIVISIBLE)}")
+        if not 0 <= self.min_layer_density <= 1:
+            raise AllocationError(f"min_layer_density {self.min_layer_density} is outside [0, 1]")
+        if isinstance(self.target, float) and self.min_layer_density > 1 - self.target:
+            raise AllocationError(
+                f"min_layer_density {self.min_layer_density} keeps more than the target {self.target} leaves; "
+                f"at most {1 - self.target:.4g}"
+            )
+
+
+def excluded_layers(shapes: Mapping[str, torch.Size], allocation: Allocation) -> list[str]:
+    """Names of the weights that this allocation leaves dense.
+
+    Raises:
+        AllocationError: if a layer cannot take the pattern and may not stay dense, or if no layer can take it.
+    """
+    if not isinstance(allocation.target, Pattern):
+        return []
+    group = allocation.target.group
+    if allocation.indivisible == "flatten":
+        bad = [name for name, shape in shapes.items() if math.prod(shape) % group]
+    else:
+        bad = [name for name, shape in shapes.items() if shape[INPUT_CHANNEL_AXIS] % group]
+    if bad and allocation.indivisible != "skip":
+        raise AllocationError(f"{group} does not divide the input channels of {', '.join(bad)}; use indivisible=skip")
+    if len(bad) == len(shapes):
+        raise AllocationError(f"no layer's input channels are divisible by {group}, so nothing could be pruned")
+    return bad
+
+
+def magnitude_masks(weights: Mapping[str, Tensor], allocation: Allocation) -> dict[str, Tensor]:
+    """Masks (True = kept) that keep the largest magnitudes under an allocation.
+
+    Global and uniform targets remove exactly ``round(target * n)`` weights, n being all weights or a layer's.
+
+    Args:
+        weights: name -> weight, of one dtype.
+
+    Returns:
+        name -> bool tensor of the weight's shape and memory format.
+    """
+    target = allocation.target
+    if isinstance(target, Pattern):
+        excluded = excluded_layers({name: weight.shape for name, weight in weights.items()}, allocation)
+        flatten = allocation.indivisible == "flatten"
+        return {
+            name: torch.ones_like(weight, dtype=torch.bool)
+            if name in excluded
+            else _pattern_mask(weight, target, flatten)
+            for name, weight in weights.items()
+        }
+    if allocation.distribution == "uniform":
+        return {
+            name: keep_largest([weight], round(target * weight.numel()))[0] for name, weight in weights.items()
+        }
+    return _global_masks(weights, target, allocation.min_layer_density)
+
+
+def _global_masks(weights: Mapping[str, Tensor], target: float, min_layer_density: float) -> dict[str, Tensor]:
+    """Rank all weights together; layers that would fall below the floor get exactly the floor, the rest is re-ranked.
+
+    Fixing a layer at its floor takes weights from the others, so it is repeated until every free layer is above it.
+    """
+    removed = round(target * sum(weight.numel() for weight in weights.values()))
+    ceiling = {name: math.floor((1 - min_layer_density) * weight.numel()) for name, weight in weights.items()}
+    if removed > sum(ceiling.values()):  # whole weights: many tiny layers round up to more than the target leaves
+        raise AllocationError(f"min_layer_density {min_layer_density} keeps more weights than target {target} leaves")
+    free, masks = dict(weights), {}
+    while True:
+        free_removed = removed - sum(int((~mask).sum()) for mask in masks.values())
+        ranked = dict(zip(free, keep_largest(list(free.values()), free_removed), strict=True))
+        below = [name for name, mask in ranked.items() if int((~mask).sum()) > ceiling[name]]
+        if not below:
+            masks |= ranked
+            return {name: masks[name] for name in weights}
+        for name in below:
+            masks[name] = keep_largest([free.pop(name)], ceiling[name])[0]
+
+
+def _pattern_mask(weight: Tensor, pattern: Pattern, flatten: bool) -> Tensor:
+    """N:M along the input channels; among equal magnitudes the lower position goes first."""
+    channels_last = weight.detach().movedim(INPUT_CHANNEL_AXIS, -1).contiguous()
+    groups = magnitude_bits(channels_last).view(-1, pattern.group)
+    ascending = groups.argsort(dim=1, stable=True)
+    keep = torch.ones_like(groups, dtype=torch.bool)
+    keep.scatter_(1, ascending[:, : pattern.group - pattern.kept], False)
+    mask = torch.empty_like(weight, dtype=torch.bool)
+    return mask.copy_(keep.view(channels_last.shape).movedim(-1, INPUT_CHANNEL_AXIS))

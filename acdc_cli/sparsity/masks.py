@@ -1,0 +1,89 @@
+"""MaskSet: which weights exist, kept beside the model and never inside it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+
+class MaskSet:
+    """name -> bool mask (True = the weight exists) for a fixed set of weights.
+
+    The tensors are allocated once and change in place, so whoever holds one sees every update.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        self._masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._masks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._masks)
+
+    def items(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self._masks.items()
+
+    @property
+    def numel(self) -> int:
+        return sum(mask.numel() for mask in self._masks.values())
+
+    def copy_(self, masks: Mapping[str, Tensor]) -> None:
+        """Take over new masks in place. Raises KeyError if a weight has none."""
+        for name, mask in self._masks.items():
+            mask.copy_(masks[name])
+
+    @torch.no_grad()
+    def apply_(self, weights: Mapping[str, Tensor]) -> None:
+        """Set every weight outside its mask to exactly 0.0, in place."""
+        for name, mask in self._masks.items():
+            weights[name].masked_fill_(~mask, 0.0)
+
+    def density(self) -> float:
+        """Fraction of weights that exist."""
+        return sum(int(mask.sum()) for mask in self._masks.values()) / self.numel
+
+    def change_from(self, other: Mapping[str, Tensor]) -> float:
+        """Fraction of all weights whose mask differs from another set's, in [0, 1] (AC/DC, section 4.3)."""
+        changed = sum(int((mask != other[name]).sum()) for name, mask in self._masks.items())
+        return changed / self.numel
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Copies of the masks as they are now."""
+        return {name: mask.clone() for name, mask in self._masks.items()}
+
+    def digest(self) -> str:
+        """SHA-256 over names, shapes and packed bits: equal on two machines exactly if the masks are."""
+        digest = hashlib.sha256()
+        for name, packed in self.state_dict().items():
+            digest.update(f"{name}{tuple(self._masks[name].shape)}".encode())
+            digest.update(packed.numpy().tobytes())
+        return digest.hexdigest()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """name -> packed bits (uint8, 1-D, on the CPU), see ``pack``."""
+        return {name: pack(mask) for name, mask in self._masks.items()}
+
+    def load_state_dict(self, packed: Mapping[str, Tensor]) -> None:
+        """Restore what ``state_dict`` returned, in place."""
+        self.copy_({name: unpack(packed[name], mask.shape) for name, mask in self._masks.items()})
+
+
+_BIT_VALUES = [1 << bit for bit in range(8)]  # little: the first weight is the lowest bit
+
+
+def pack(mask: Tensor) -> Tensor:
+    """Eight weights a byte: ``numpy.packbits(mask.ravel(), bitorder="little")`` in logical row-major order."""
+    bits = mask.detach().cpu().reshape(-1).to(torch.uint8)
+    padded = torch.nn.functional.pad(bits, (0, -len(bits) % 8)).view(-1, 8)
+    return (padded * torch.tensor(_BIT_VALUES, dtype=torch.uint8)).sum(dim=1, dtype=torch.uint8)
+
+
+def unpack(packed: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:
+    """Inverse of ``pack``, for a mask of the given shape."""
+    bits = (packed.cpu()[:, None] & torch.tensor(_BIT_VALUES, dtype=torch.uint8)) != 0
+    return bits.reshape(-1)[: math.prod(shape)].view(tuple(shape))

@@ -1,0 +1,136 @@
+"""AC/DC: Alternating Compressed/DeCompressed training (Peste et al., NeurIPS 2021, arXiv 2106.12379, Algorithm 1).
+
+Why it works: a dense phase explores, a sparse phase makes the network good at what it keeps, and because pruned
+weights come back in every dense phase, a wrong choice of mask is never final.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from acdc_cli.sparsity.allocate import Allocation, excluded_layers, magnitude_masks, parse_target
+from acdc_cli.sparsity.masks import MaskSet
+from acdc_cli.sparsity.method import Work, hold_at_zero, model_state, moment_reset
+from acdc_cli.sparsity.prunable import prunable_weights
+from acdc_cli.sparsity.timeline import Timeline
+
+
+class ACDC:
+    """Train dense and sparse in turn; end sparse.
+
+    At the start of a sparse phase the largest weights are kept and the others set to zero, where they stay until its
+    end. At the start of a dense phase they re-enter at zero and the optimizer's moments are reset.
+
+    Args:
+        timeline: when. Must end sparse.
+        sparsity: how much: a fraction in [0, 1), or N:M as ``"2:4"``.
+        distribution, min_layer_density, indivisible: see ``Allocation``.
+        reset_moments: reset the optimizer's per-parameter state at the start of every dense phase.
+
+    Raises:
+        ValueError: on a timeline or target that AC/DC cannot follow.
+
+    Example:
+        >>> method = ACDC(Timeline.acdc(epochs=100), sparsity=0.9).attach(model, optimizer)
+        >>> for epoch in range(100):
+        ...     method.begin_epoch(epoch)
+        ...     ...  # any loop: loss.backward(); optimizer.step(); optimizer.zero_grad()
+        >>> sparse, dense = method.outputs()["sparse"], method.outputs()["dense"]
+    """
+
+    def __init__(
+        self,
+        timeline: Timeline,
+        sparsity: float | str,
+        distribution: str = "global",
+        min_layer_density: float = 0.0,
+        indivisible: str = "skip",
+        reset_moments: bool = True,
+    ) -> None:
+        timeline.require_acdc()
+        self.timeline = timeline
+        self.allocation = Allocation(parse_target(sparsity), distribution, min_layer_density, indivisible)
+        self.reset_moments = reset_moments
+        self.mask_change: float | None = None
+        self.excluded: list[str] = []
+        self._phase_start = -1
+        self._is_sparse = False
+        self._has_masks = False
+        self._dense_state: dict[str, Tensor] | None = None
+
+    def attach(self, model: nn.Module, optimizer: Optimizer) -> Self:
+        """Bind to a model and its optimizer, before the first step. Returns itself."""
+        self._model = model
+        self._weights = prunable_weights(model)
+        if not self._weights:
+            raise ValueError("the model has no linear or convolution layer to prune")
+        self.excluded = excluded_layers({n: w.shape for n, w in self._weights.items()}, self.allocation)
+        self._masks = MaskSet(self._weights)
+        self._reset = moment_reset(optimizer)
+        hold_at_zero(self._weights, self._masks, optimizer, active=lambda: self._is_sparse)
+        return self
+
+    @property
+    def masks(self) -> MaskSet | None:
+        """Masks of the current sparse phase, in a dense phase those of the one before it; None before the first."""
+        return self._masks if self._has_masks else None
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Enter the phase that the epoch (0-based) belongs to, if it is a new one. Call before the epoch's steps."""
+        phase = self.timeline.phase(epoch)
+        self.mask_change = None
+        if phase.start_epoch == self._phase_start:
+            return
+        self._phase_start = phase.start_epoch
+        self._is_sparse = phase.kind == "sparse"
+        if self._is_sparse:
+            if phase == self.timeline.last_sparse_phase():
+                self._dense_state = model_state(self._model)
+            self._compress()
+        elif self.reset_moments and phase.start_epoch > 0:
+            self._reset()
+
+    def _compress(self) -> None:
+        """Prune to the largest magnitudes, and note how far the masks moved since the last sparse phase."""
+        previous = self._masks.snapshot() if self._has_masks else None
+        self._masks.copy_(magnitude_masks(self._weights, self.allocation))
+        self._masks.apply_(self._weights)
+        self._has_masks = True
+        if previous is not None:
+            self.mask_change = self._masks.change_from(previous)
+
+    def work(self) -> Work:
+        """AC/DC, C.2: 3f in a sparse phase; 2f + F in a dense one, where weight gradients are taken for all weights."""
+        return Work(True, True, weight_gradient_skips_zeros=self._is_sparse)
+
+    def outputs(self) -> dict[str, dict[str, Tensor] | None]:
+        """``sparse``: the state now; ``dense``: the state at the end of the last dense phase. Detached copies.
+
+        Raises:
+            RuntimeError: before the last sparse phase has begun, when there is no final pair yet.
+        """
+        if self._dense_state is None:
+            raise RuntimeError(f"no outputs before the last sparse phase, {self.timeline.last_sparse_phase()}")
+        dense = {name: tensor.clone() for name, tensor in self._dense_state.items()}
+        return {"sparse": model_state(self._model), "dense": dense}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a run needs to go on, in tensors and plain values."""
+        return {
+            "phase_start": self._phase_start,
+            "is_sparse": self._is_sparse,
+            "has_masks": self._has_masks,
+            "masks": self._masks.state_dict(),
+            "dense_state": self._dense_state,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned. Model and optimizer are restored by their owner."""
+        self._phase_start = state["phase_start"]
+        self._is_sparse = state["is_sparse"]
+        self._has_masks = state["has_masks"]
+        self._masks.load_state_dict(state["masks"])
+        self._dense_state = state["dense_state"]

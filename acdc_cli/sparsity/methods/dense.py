@@ -1,0 +1,37 @@
+"""The dense baseline: the same loop, no masks."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from acdc_cli.sparsity.method import Work, model_state
+
+
+class Dense:
+    """Train all weights from beginning to end."""
+
+    masks = None
+    mask_change = None
+
+    def attach(self, model: nn.Module, optimizer: Optimizer) -> Self:
+        self._model = model
+        return self
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Every epoch is the same."""
+
+    def work(self) -> Work:
+        """3F, whatever the weights are."""
+        return Work(False, False, False)
+
+    def outputs(self) -> dict[str, dict[str, Tensor] | None]:
+        return {"sparse": None, "dense": model_state(self._model)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing but the model and the optimizer survives an epoch."""

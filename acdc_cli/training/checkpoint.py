@@ -1,0 +1,44 @@
+"""One checkpoint holds everything that must survive a crash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from acdc_cli.errors import AcdcError
+from acdc_cli.records.folder import replace_file
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Replace the checkpoint whole. ``state`` holds tensors and plain values only."""
+    replace_file(path, lambda temporary: torch.save(state, temporary))
+
+
+def load_checkpoint(path: Path, run_id: str, device: torch.device) -> dict[str, Any]:
+    """Read a checkpoint with ``weights_only=True``.
+
+    Raises:
+        AcdcError: if it cannot be read, or belongs to another run.
+    """
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        owner = state["run_id"]
+    except Exception as error:  # zipfile, pickle and torch each raise their own
+        raise AcdcError(f"{path}: unreadable ({str(error).splitlines()[0]}); run.overwrite=true starts over") from None
+    if owner != run_id:
+        raise AcdcError(f"{path}: belongs to run {owner}, not {run_id}; run.overwrite=true starts over")
+    return state
+
+
+def rng_state() -> dict[str, Any]:
+    """The state of every generator that a training step may draw from."""
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+
+
+def restore_rng_state(state: dict[str, Any]) -> None:
+    """Inverse of ``rng_state``."""
+    torch.set_rng_state(state["cpu"].cpu())
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all([generator.cpu() for generator in state["cuda"]])

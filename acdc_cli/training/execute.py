@@ -1,0 +1,148 @@
+"""From a complete config to a finished run folder: find it, resume it, train, finish, and leave no doubt how it ended."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from acdc_cli.compose import to_yaml
+from acdc_cli.config import Config
+from acdc_cli.data.prepare import Dataset, open_dataset, require_beton
+from acdc_cli.errors import AcdcError, BadInput, Interrupted
+from acdc_cli.records.folder import RunFolder, replace_json, replace_text
+from acdc_cli.records.identity import readable_name, run_id
+from acdc_cli.records.tracker import WandbMirror
+from acdc_cli.report.page import write_page
+from acdc_cli.training.checkpoint import load_checkpoint, save_checkpoint
+from acdc_cli.training.finish import finish, save_masks
+from acdc_cli.training.loop import run_epoch
+from acdc_cli.training.machine import settle
+from acdc_cli.training.progress import Progress
+from acdc_cli.training.run import Run, build_run
+
+Say = Callable[[str], None]
+
+
+def execute(config: Config, say: Say) -> RunFolder:
+    """Do the run that a complete config describes, or go on with it, or find it done.
+
+    Args:
+        say: takes lines for the user (warnings, what is being resumed).
+
+    Returns:
+        The folder of the finished run.
+
+    Raises:
+        AcdcError: with the exit code for how it ended.
+    """
+    folder, settled, machine_error = _find(config, say)
+    if folder is not None and folder.is_done and not config.run.overwrite:
+        return folder
+    dataset = open_dataset(config.dataset.name, config.data_dir)
+    if machine_error is not None:
+        raise machine_error
+    assert folder is not None and settled is not None
+    if settled.loader == "ffcv":
+        dataset = require_beton(dataset)
+    with folder.locked(), _signals_as_interrupts():
+        _train_in(folder, settled, dataset, say)
+    return folder
+
+
+def _find(config: Config, say: Say) -> tuple[RunFolder | None, Config | None, BadInput | None]:
+    """The run's folder and settled config, or why this machine cannot have it: data comes before that is said."""
+    try:
+        settled = settle(config, say)
+    except BadInput as error:
+        return None, None, error
+    name = f"{readable_name(settled)}-{run_id(settled)}"
+    return RunFolder(Path(settled.runs_dir) / settled.run.experiment / name), settled, None
+
+
+@contextmanager
+def _signals_as_interrupts() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does: its status says so and its checkpoint stays."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _train_in(folder: RunFolder, config: Config, dataset: Dataset, say: Say) -> None:
+    identifier = run_id(config)
+    if config.run.overwrite:
+        folder.clear()
+    tracker = WandbMirror(config, folder, identifier, say)
+    epoch = folder.read_status().get("epoch", 0)
+    try:
+        folder.write_status("running", epoch)
+        replace_text(folder.config, to_yaml(config))
+        run = _build(config, dataset)
+        if folder.checkpoint.is_file():
+            run.load_state_dict(load_checkpoint(folder.checkpoint, identifier, run.device)["run"])
+            say(f"resuming {folder.path} after epoch {run.epoch}/{config.epochs}")
+        _name_excluded(run, say)
+        epoch = run.epoch
+        folder.write_metrics(run.rows)
+        tracker.start(run.rows)
+        with Progress(config.epochs, run.epoch, run.steps_per_epoch) as progress:
+            while run.epoch < config.epochs:
+                run.rows.append(run_epoch(run, progress))
+                epoch = run.epoch
+                _record(run, folder, identifier, tracker, progress)
+        result = finish(run, folder, identifier)
+        replace_json(folder.result, result)
+        write_page(folder)
+        tracker.finish(result)
+        folder.write_status("done", epoch)
+    except BaseException as error:
+        tracker.close(failed=True)
+        raise _ended(folder, epoch, error) from error
+
+
+def _build(config: Config, dataset: Dataset) -> Run:
+    try:
+        return build_run(config, dataset)
+    except ValueError as error:  # the model cannot take this sparsity
+        raise BadInput(f"sparsity.target={config.sparsity.target} model={config.model.name}: {error}") from None
+
+
+def _name_excluded(run: Run, say: Say) -> None:
+    excluded = getattr(run.method, "excluded", [])
+    if excluded:
+        say(f"sparsity={run.config.sparsity.target}: input channels not divisible, so these layers stay dense: {', '.join(excluded)}")
+
+
+def _record(run: Run, folder: RunFolder, identifier: str, tracker: WandbMirror, progress: Progress) -> None:
+    """Put a finished epoch on record. The checkpoint is the truth; what is written around it follows from it."""
+    row = run.rows[-1]
+    if row["phase"] == "sparse" and run.timeline.begins(row["epoch"]) and run.method.masks is not None:
+        save_masks(folder.masks / f"epoch_{row['epoch']:03d}.safetensors", run.method.masks)
+    save_checkpoint(folder.checkpoint, {"run_id": identifier, "run": run.state_dict()})
+    folder.append_metrics(row)
+    folder.write_status("running", run.epoch)
+    tracker.log(row)
+    progress.epoch(row)
+
+
+def _ended(folder: RunFolder, epoch: int, error: BaseException) -> BaseException:
+    """Write down how a run ended, and turn what a user can cause into one line."""
+    if isinstance(error, KeyboardInterrupt):
+        state, known = "interrupted", Interrupted(f"interrupted after epoch {epoch}; the same command goes on: {folder.path}")
+    elif isinstance(error, OSError):
+        state, known = "failed", AcdcError(f"{error.filename or folder.path}: {error.strerror or error}")
+    else:
+        state, known = "failed", error
+    try:
+        folder.write_status(state, epoch, str(known))
+    except OSError:  # a full disk is why we are here
+        pass
+    return known

@@ -1,0 +1,131 @@
+"""The end of a run: both models on disk, evaluated, compared; result.json."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+import acdc_cli
+from acdc_cli.measure.accuracy import agreement
+from acdc_cli.measure.flops import inference_flops, nonzeros
+from acdc_cli.records.folder import RunFolder, replace_file
+from acdc_cli.sparsity.masks import MaskSet
+from acdc_cli.training.loop import evaluate
+from acdc_cli.training.run import Run
+
+KINDS = ("sparse", "dense")
+VERSIONS_OF = ("torch", "torchvision", "hydra-core", "omegaconf", "wandb", "ffcv", "numpy", "safetensors")
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file whole. Tensors are made contiguous: the format knows no channels_last."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    replace_file(path, lambda temporary: save_file(plain, temporary, metadata))
+
+
+def save_masks(path: Path, masks: MaskSet) -> None:
+    """One packed uint8 tensor a weight (see ``sparsity.masks.pack``), its shape as JSON in the metadata."""
+    save_tensors(path, masks.state_dict(), {name: json.dumps(list(mask.shape)) for name, mask in masks.items()})
+
+
+def finish(run: Run, folder: RunFolder, run_id: str) -> dict[str, Any]:
+    """Write the models and masks, evaluate each model as written, and return the content of result.json."""
+    outputs = run.method.outputs()
+    sections: dict[str, dict[str, Any] | None] = dict.fromkeys(KINDS)
+    logits: dict[str, Tensor] = {}
+    left: dict[str, int] = {}
+    for kind in KINDS:
+        if (state := outputs[kind]) is None:
+            continue
+        save_tensors(folder.models / f"{kind}.safetensors", state, _input_metadata(run))
+        run.model.load_state_dict(state)
+        measured, logits[kind] = evaluate(run)
+        left = left or nonzeros(run.model)  # of the sparse model, or of the only one
+        sections[kind] = measured | _model_flops(run) | _best(run.rows, kind)
+    if run.method.masks is not None:
+        save_masks(folder.models / "masks.safetensors", run.method.masks)
+    both = agreement(logits["sparse"], logits["dense"]) if len(logits) == len(KINDS) else None
+    return _result(run, run_id, sections, both, left)
+
+
+def _input_metadata(run: Run) -> dict[str, str]:
+    """How the model wants its input, for whoever loads it without this program."""
+    info = run.dataset.info
+    return {"format": "pt", "input": "(pixel / 255 - mean) / std", "mean": str(info["mean"]), "std": str(info["std"])}
+
+
+def _model_flops(run: Run) -> dict[str, Any]:
+    flops, dense = inference_flops(run.sizes, nonzeros(run.model)), inference_flops(run.sizes)
+    return {"inference_flops": flops, "inference_flops_fraction": flops / dense}
+
+
+def _best(rows: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    """The best epoch of a phase kind; the earlier one of two equal."""
+    best = max((row for row in rows if row["phase"] == kind), key=lambda row: row["val_top1"])
+    return {"best_val_top1": best["val_top1"], "best_epoch": best["epoch"]}
+
+
+def _result(
+    run: Run, run_id: str, sections: dict[str, Any], both: dict[str, float] | None, left: dict[str, int]
+) -> dict[str, Any]:
+    config, rows = run.config, run.rows
+    prunable = sum(size.weights for size in run.sizes.values())
+    excluded = set(getattr(run.method, "excluded", ()))
+    pruned = {name: size.weights for name, size in run.sizes.items() if name not in excluded}
+    samples_seen = run.loaders["train"].count * len(rows)
+    dense_flops, seconds = inference_flops(run.sizes), sum(row["seconds"] for row in rows)
+    train_seconds = sum(run.loaders["train"].count / row["samples_per_second"] for row in rows)
+    return {
+        "run_id": run_id,
+        "method": config.method.name,
+        "model": config.model.name,
+        "dataset": config.dataset.name,
+        "seed": config.seed,
+        "epochs": config.epochs,
+        "sparsity_target": None if config.method.name == "dense" else config.sparsity.target,
+        "sparsity": (prunable - sum(left.values())) / prunable,
+        "sparsity_of_pruned_layers": 1 - sum(left[name] for name in pruned) / sum(pruned.values()),
+        "prunable_weights": prunable,
+        "nonzero_weights": sum(left.values()),
+        **sections,
+        "dense_inference_flops": dense_flops,
+        "train_flops_total": rows[-1]["train_flops_total"],
+        "train_flops_fraction": rows[-1]["train_flops_total"] / (3 * dense_flops * samples_seen),
+        "agreement": both,
+        "seconds": seconds,
+        "samples_per_second": samples_seen / train_seconds,
+        "peak_memory_bytes": max(row["peak_memory_bytes"] for row in rows),
+        "layer_sparsity": rows[-1]["layer_sparsity"],
+        "versions": _versions(),
+        "git_commit": _git_commit(),
+        "device": torch.cuda.get_device_name(run.device) if run.device.type == "cuda" else "cpu",
+    }
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {"acdc_cli": acdc_cli.__version__}
+    for package in VERSIONS_OF:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def _git_commit() -> str | None:
+    """The commit that this program runs from, if it runs from its repository."""
+    root = Path(acdc_cli.__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,86 @@
+"""The training loop. Read this first: a method acts at the start of an epoch and through the optimizer's own hooks."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from acdc_cli.errors import AcdcError
+from acdc_cli.measure.accuracy import accuracy, predict
+from acdc_cli.measure.flops import inference_flops, nonzeros, step_flops
+from acdc_cli.measure.memory import peak_memory_bytes
+from acdc_cli.training.machine import autocast
+from acdc_cli.training.optim import learning_rate, set_learning_rate
+from acdc_cli.training.progress import Progress
+from acdc_cli.training.run import Run
+
+
+def train_epoch(run: Run, epoch: int, progress: Progress) -> dict[str, Any]:
+    """One epoch of steps. Returns its mean loss, top-1, last learning rate and the seconds it took."""
+    config, optimizer, scaler = run.config, run.optimizer, run.scaler
+    run.method.begin_epoch(epoch)
+    run.model.train()
+    loss_sum = torch.zeros((), device=run.device)
+    correct = torch.zeros((), device=run.device)
+    start = time.perf_counter()
+    for index, (images, labels) in enumerate(run.train_batches(epoch)):
+        rate = learning_rate(config, epoch * run.steps_per_epoch + index, run.steps_per_epoch)
+        set_learning_rate(optimizer, rate)
+        with autocast(config):
+            logits = run.forward(images)
+            loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        # Sums stay on the device: reading one here would make the host wait for every step.
+        loss_sum += loss.detach() * len(labels)
+        correct += (logits.detach().argmax(dim=1) == labels).sum()
+        progress.step()
+    count = run.loaders["train"].count
+    train_loss, train_top1 = float(loss_sum) / count, float(correct) / count
+    if not math.isfinite(train_loss):
+        raise AcdcError(f"training diverged in epoch {epoch} (train_loss is {train_loss}); try a lower optimizer.lr")
+    seconds = time.perf_counter() - start
+    return {"train_loss": train_loss, "train_top1": train_top1, "lr": rate, "train_seconds": seconds}
+
+
+def evaluate(run: Run) -> tuple[dict[str, float | None], torch.Tensor]:
+    """Validation loss, top-1 and top-5 of the model as it is, and its logits (N, classes)."""
+    run.model.eval()
+    logits, labels = predict(run.predict, run.val_batches())
+    return accuracy(logits, labels), logits
+
+
+def run_epoch(run: Run, progress: Progress) -> dict[str, Any]:
+    """Train one epoch, evaluate, charge its FLOPs. Returns the epoch's record, a row of metrics.jsonl."""
+    epoch, start = run.epoch, time.perf_counter()
+    trained = train_epoch(run, epoch, progress)
+    train_seconds = trained.pop("train_seconds")
+    measured, _ = evaluate(run)
+    samples = run.loaders["train"].count
+    dense_flops, left = inference_flops(run.sizes), nonzeros(run.model)
+    current_flops = inference_flops(run.sizes, left)
+    charged = step_flops(run.method.work(), dense_flops, current_flops)
+    total_before = run.rows[-1]["train_flops_total"] if run.rows else 0
+    prunable = sum(size.weights for size in run.sizes.values())
+    return {
+        "epoch": epoch,
+        "phase": run.timeline.phase(epoch).kind,
+        **trained,
+        **measured,
+        "resolution": run.dataset.sample_shape[-1],
+        "sparsity": (prunable - sum(left.values())) / prunable,
+        "mask_change": run.method.mask_change,
+        "inference_flops": current_flops,
+        "train_flops": charged,
+        "train_flops_total": total_before + charged * samples,
+        "samples_per_second": samples / train_seconds,
+        "seconds": time.perf_counter() - start,
+        "peak_memory_bytes": peak_memory_bytes(run.device),
+        "layer_sparsity": {name: (size.weights - left[name]) / size.weights for name, size in run.sizes.items()},
+    }

@@ -1,0 +1,62 @@
+"""What a person sees while a run trains: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+LINES_WITHOUT_TERMINAL = 10
+
+
+class Progress:
+    """Epoch, phase, loss, top-1, samples/s and time left, on stderr.
+
+    Args:
+        epochs: of the whole run.
+        done: epochs that are behind us when we start.
+        steps_per_epoch: calls of ``step`` an epoch.
+    """
+
+    def __init__(self, epochs: int, done: int, steps_per_epoch: int) -> None:
+        self._console = Console(stderr=True)
+        self._epochs, self._done, self._steps = epochs, done, steps_per_epoch
+        self._start = time.perf_counter()
+        self._bar = Bar(
+            TextColumn("{task.fields[text]}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=epochs * steps_per_epoch, completed=done * steps_per_epoch, text="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def step(self) -> None:
+        """One training step is done."""
+        self._bar.advance(self._task)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """An epoch is done; show its record."""
+        number = row["epoch"] + 1
+        text = (
+            f"epoch {number}/{self._epochs}  {row['phase']:<6}  loss {row['train_loss']:.3f}  "
+            f"top-1 {row['val_top1']:.3f}  {row['samples_per_second']:,.0f} samples/s"
+        )
+        self._bar.update(self._task, text=text, completed=number * self._steps)
+        last = number == self._epochs
+        if not self._console.is_terminal and (last or number % max(1, self._epochs // LINES_WITHOUT_TERMINAL) == 0):
+            spent = time.perf_counter() - self._start
+            left = spent / (number - self._done) * (self._epochs - number)
+            self._console.print(f"{text}  {left:.0f} s left", highlight=False)

@@ -1,0 +1,66 @@
+"""Evaluate a finished run's model again, from the files it left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from acdc_cli.compose import from_yaml
+from acdc_cli.data.prepare import open_dataset
+from acdc_cli.data.sources import SOURCES
+from acdc_cli.errors import BadInput, not_a_choice
+from acdc_cli.measure.flops import inference_flops, nonzeros
+from acdc_cli.models import load_model
+from acdc_cli.records.folder import RunFolder
+from acdc_cli.training.loop import evaluate
+from acdc_cli.training.machine import settle
+from acdc_cli.training.run import build_run
+
+
+def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_dir: Path | None) -> dict[str, Any]:
+    """Validation loss, top-1, top-5, sparsity and FLOPs of a run's model.
+
+    The run's own precision and threads are used, on this machine's device, and the ``torch`` loader's samples, which
+    are the same as every other loader's.
+
+    Raises:
+        BadInput: on a folder that is no finished run, or a data set that the model does not fit.
+        DataMissing: if the model or the data are not there.
+    """
+    folder = RunFolder.open(run_path)
+    result = folder.read_result()
+    kind = kind or ("sparse" if result["sparse"] is not None else "dense")
+    config = from_yaml(folder.config.read_text())
+    config.device, config.loader = "auto", "torch"
+    if dataset_name is not None:
+        if dataset_name not in SOURCES:
+            raise not_a_choice("--dataset", dataset_name, SOURCES)
+        config.dataset.name = dataset_name
+    model = load_model(run_path, kind)
+    dataset = open_dataset(config.dataset.name, data_dir or config.data_dir)
+    weights = model.state_dict()
+    expected = (weights["conv1.weight"].shape[1], len(weights["fc.weight"]))
+    found = (dataset.sample_shape[0], dataset.classes)
+    if expected != found:
+        raise BadInput(
+            f"--dataset {dataset.name}: {found[0]} channels and {found[1]} classes; the model has {expected[0]} and "
+            f"{expected[1]}; nearest: --dataset {result['dataset']}"
+        )
+    run = build_run(settle(config, lambda line: None), dataset)
+    run.model.load_state_dict(weights)
+    measured, _ = evaluate(run)
+    left = nonzeros(run.model)
+    flops, dense_flops = inference_flops(run.sizes, left), inference_flops(run.sizes)
+    prunable = sum(size.weights for size in run.sizes.values())
+    return {
+        "run": str(folder.path),
+        "model": kind,
+        "dataset": dataset.name,
+        **measured,
+        "sparsity": (prunable - sum(left.values())) / prunable,
+        "inference_flops": flops,
+        "inference_flops_fraction": flops / dense_flops,
+        "device": str(torch.device(run.device)),
+    }

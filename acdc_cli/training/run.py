@@ -1,0 +1,136 @@
+"""A run: what is built from a config, and what must survive a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from acdc_cli.compose import timeline_of
+from acdc_cli.config import Config
+from acdc_cli.data.input_step import Augmentation, Normalization
+from acdc_cli.data.loaders import BatchLoader, open_loaders, to_device
+from acdc_cli.data.order import sample_order
+from acdc_cli.data.prepare import Dataset
+from acdc_cli.measure.flops import LayerSize, layer_sizes
+from acdc_cli.models import build_model
+from acdc_cli.sparsity.method import Method
+from acdc_cli.sparsity.methods import ACDC, Dense
+from acdc_cli.sparsity.timeline import Timeline
+from acdc_cli.training.checkpoint import restore_rng_state, rng_state
+from acdc_cli.training.machine import autocast, gradient_scaler, seed_everything
+from acdc_cli.training.optim import build_optimizer
+
+
+@dataclass
+class Run:
+    """Everything the loop touches. ``rows`` are the finished epochs' records; their number is the position."""
+
+    config: Config
+    device: torch.device
+    dataset: Dataset
+    loaders: dict[str, BatchLoader]
+    augment: Augmentation
+    normalize: Normalization
+    model: nn.Module
+    forward: Any  # the model, compiled if asked for; the same parameters
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    timeline: Timeline
+    method: Method
+    sizes: dict[str, LayerSize]
+    rows: list[dict[str, Any]]
+
+    @property
+    def epoch(self) -> int:
+        """Epochs completed."""
+        return len(self.rows)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-self.loaders["train"].count // self.config.batch_size)
+
+    def train_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Augmented, normalised batches of an epoch, in its own order."""
+        order = sample_order(self.config.seed, epoch, self.loaders["train"].count)
+        with closing(self.loaders["train"].batches(order)) as batches:
+            for images, labels, samples in to_device(batches, self.device):
+                yield self.normalize(self.augment(images, samples, epoch)), labels
+
+    def val_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Normalised batches of the whole validation set."""
+        with closing(self.loaders["val"].batches(np.arange(self.loaders["val"].count))) as batches:
+            for images, labels, _ in to_device(batches, self.device):
+                yield self.normalize(images), labels
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Logits under the run's precision."""
+        with autocast(self.config):
+            return self.forward(images)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values from which ``load_state_dict`` goes on bit for bit."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "method": self.method.state_dict(),
+            "rows": self.rows,
+            "rng": rng_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.method.load_state_dict(state["method"])
+        self.rows = state["rows"]
+        restore_rng_state(state["rng"])
+
+
+def build_method(config: Config, timeline: Timeline) -> Method:
+    """The sparse method of a complete config, not yet attached."""
+    if config.method.name == "dense":
+        return Dense()
+    sparsity = config.sparsity
+    return ACDC(
+        timeline,
+        sparsity.target,
+        sparsity.distribution,
+        sparsity.min_layer_density,
+        sparsity.indivisible,
+        reset_moments=bool(config.method.reset_moments),
+    )
+
+
+def build_run(config: Config, dataset: Dataset) -> Run:
+    """Build a run at epoch 0 from a settled config. Raises ValueError if model and sparsity do not fit."""
+    seed_everything(config)
+    device = torch.device(config.device)
+    model = build_model(config.model, dataset.sample_shape[0], dataset.classes)
+    memory_format = torch.channels_last if config.precision.channels_last else torch.contiguous_format
+    model = model.to(device, memory_format=memory_format)
+    optimizer = build_optimizer(config.optimizer, model)
+    timeline = timeline_of(config)
+    return Run(
+        config=config,
+        device=device,
+        dataset=dataset,
+        loaders=open_loaders(config.loader, dataset, config.batch_size, config.workers, device, config.threads),
+        augment=Augmentation(config.dataset.crop_padding, config.dataset.flip, config.seed),
+        normalize=Normalization(dataset.info["mean"], dataset.info["std"], config.precision.channels_last),
+        model=model,
+        forward=torch.compile(model) if config.precision.compile else model,
+        optimizer=optimizer,
+        scaler=gradient_scaler(config),
+        timeline=timeline,
+        method=build_method(config, timeline).attach(model, optimizer),
+        sizes=layer_sizes(model, dataset.sample_shape),
+        rows=[],
+    )
