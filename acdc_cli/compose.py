@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from acdc_cli.config import Config, as_plain, check_ranges, register_schema, schema_keys
+from acdc_cli.config import Config, as_plain, check_ranges, known, register_schema, schema_keys
 from acdc_cli.errors import BadInput, nearest
 from acdc_cli.overrides import check_overrides, conf_dir, rewrite
 from acdc_cli.sparsity.allocate import Allocation, AllocationError, parse_target
@@ -52,7 +52,7 @@ def complete(composed: DictConfig, experiment: str | None) -> Config:
     plain = DictConfig({key: node for key, node in composed.items_ex(resolve=False) if key != "hydra"})
     _check_keys(plain)
     try:
-        config: Config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+        config = _typed(plain)
     except OmegaConfBaseException as error:
         raise explain(error) from None
     check_ranges(config)
@@ -60,6 +60,12 @@ def complete(composed: DictConfig, experiment: str | None) -> Config:
     _resolve_sparsity(config)
     _check_combinations(config)
     config.run.experiment = config.run.experiment or experiment or "default"
+    return config
+
+
+def _typed(content: Any) -> Config:
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), content))
+    assert isinstance(config, Config)
     return config
 
 
@@ -109,7 +115,8 @@ def _resolve_listed_phases(config: Config, numbers: dict[str, int | None]) -> No
         raise BadInput(f"schedule.phases={_compact(phases)}: {error}") from None
     except (TypeError, ValueError):
         raise BadInput(
-            f"schedule.phases={_compact(phases)}: not a list of [kind, start_epoch, end_epoch], such as [[dense,0,10],[sparse,10,20]]"
+            f"schedule.phases={_compact(phases)}: not a list of [kind, start_epoch, end_epoch], "
+            "such as [[dense,0,10],[sparse,10,20]]"
         ) from None
     if config.epochs not in (None, timeline.total_epochs):
         raise BadInput(
@@ -144,10 +151,10 @@ def _epochs_that_fit(numbers: dict[str, int]) -> int:
 def timeline_of(config: Config) -> Timeline:
     """The timeline of a complete config."""
     if config.method.name == "dense":
-        return Timeline.dense(config.epochs)
+        return Timeline.dense(known(config.epochs))
     if config.schedule.phases is not None:
         return Timeline.of(config.schedule.phases)
-    return Timeline.acdc(config.epochs, **{name: getattr(config.schedule, name) for name in PHASE_NUMBERS})
+    return Timeline.acdc(known(config.epochs), **{name: getattr(config.schedule, name) for name in PHASE_NUMBERS})
 
 
 def _resolve_sparsity(config: Config) -> None:
@@ -175,7 +182,9 @@ def _check_combinations(config: Config) -> None:
     if optimizer.name != "sgd" and None in (optimizer.beta1, optimizer.beta2):
         raise BadInput(f"optimizer.name={optimizer.name}: needs optimizer.beta1 and beta2; choose optimizer=adamw")
     if lr_schedule.shape == "step" and not (lr_schedule.milestones and lr_schedule.gamma):
-        raise BadInput("lr_schedule.shape=step: needs lr_schedule.milestones and lr_schedule.gamma, such as [20,30] and 0.1")
+        raise BadInput(
+            "lr_schedule.shape=step: needs lr_schedule.milestones and lr_schedule.gamma, such as [20,30] and 0.1"
+        )
     if config.tracker.name == "wandb" and config.tracker.mode is None:
         raise BadInput("tracker.mode=null: tracker.name=wandb needs auto, online or offline")
 
@@ -191,7 +200,9 @@ def explain(error: BaseException) -> BadInput:
             return BadInput(f"{cause.full_key}: has no value; set {cause.full_key}=VALUE")
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:
             reason = str(cause.msg or cause).splitlines()[0]
-            wrong_type = re.match(r"Value '(.*)' .*(Integer|Float|Boolean|String)|Value '(.*)' is not a valid (.*)", reason)
+            wrong_type = re.match(
+                r"Value '(.*)' .*(Integer|Float|Boolean|String)|Value '(.*)' is not a valid (.*)", reason
+            )
             if wrong_type and wrong_type[2]:
                 return BadInput(f"{cause.full_key}={wrong_type[1]}: must be {_TYPE_WORDS[wrong_type[2]]}")
             return BadInput(f"{cause.full_key}: {reason}")
@@ -207,6 +218,6 @@ def to_yaml(config: Config) -> str:
 def from_yaml(text: str) -> Config:
     """Inverse of ``to_yaml``. Raises BadInput if the text is not a complete config."""
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), yaml.safe_load(text)))
+        return _typed(yaml.safe_load(text))
     except (yaml.YAMLError, OmegaConfBaseException, TypeError) as error:
         raise explain(error) from None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 
 from acdc_cli.errors import BadInput, not_a_choice
+
+T = TypeVar("T")
 
 
 def one_of(*choices: str) -> Any:
@@ -21,8 +23,10 @@ def number(low: float = -math.inf, high: float = math.inf, *, above: bool = Fals
     return field(metadata={"range": (low, high, above, below)})
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ModelConfig:
+    """Which network."""
+
     name: str
     family: str = one_of("cifar_resnet")
     depth: int = number(8)
@@ -30,15 +34,19 @@ class ModelConfig:
     shortcut: str = one_of("identity", "conv")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class DatasetConfig:
+    """Which images, and how training batches are augmented."""
+
     name: str = one_of("digits", "cifar10", "cifar100")
     crop_padding: int = number(0)  # pixels of zeros on each side before a random crop back to size
     flip: bool = field()  # random left-right flip
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ScheduleConfig:
+    """When the run is dense and when sparse."""
+
     epochs: int = number(1)  # the schedule's own length, used when `epochs` is null
     warmup_epochs: int | None = number(0)
     sparse_epochs: int | None = number(1)
@@ -48,22 +56,28 @@ class ScheduleConfig:
     published: dict[str, int] | None = field()  # the four numbers at the schedule's own length, null: the defaults
 
 
-@dataclass
+@dataclass(kw_only=True)
 class SparsityConfig:
+    """How much is pruned, and how it is spread over the layers."""
+
     target: Any = field()  # a number in [0, 1) or N:M
     distribution: str = one_of("global", "uniform")
     min_layer_density: float = number(0, 1)
     indivisible: str = one_of("skip", "error", "flatten")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class MethodConfig:
+    """Which sparse method."""
+
     name: str = one_of("acdc", "dense")
     reset_moments: bool | None = field()
 
 
-@dataclass
+@dataclass(kw_only=True)
 class OptimizerConfig:
+    """Which optimizer; null where it does not read a value."""
+
     name: str = one_of("sgd", "adam", "adamw")
     lr: float = number(0, above=True)  # peak learning rate
     weight_decay: float = number(0)
@@ -74,8 +88,10 @@ class OptimizerConfig:
     beta2: float | None = number(0, 1, below=True)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class LrScheduleConfig:
+    """How the learning rate moves below its peak, ``optimizer.lr``."""
+
     shape: str = one_of("cosine", "linear", "step", "constant")
     unit: str = one_of("step", "epoch")  # how often the rate changes
     warmup_epochs: float = number(0)
@@ -83,30 +99,38 @@ class LrScheduleConfig:
     gamma: float | None = number(0, 1, above=True)  # factor at each milestone
 
 
-@dataclass
+@dataclass(kw_only=True)
 class PrecisionConfig:
+    """Number formats and memory layout of a training step."""
+
     dtype: str = one_of("fp32", "bf16", "fp16")
     channels_last: bool = field()
     compile: bool = field()
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TrackerConfig:
+    """Who watches."""
+
     name: str = one_of("wandb", "none")
     mode: str | None = one_of("auto", "online", "offline")
     project: str | None = field()
     entity: str | None = field()
 
 
-@dataclass
+@dataclass(kw_only=True)
 class RunConfig:
+    """What the run is called and whether it starts over. Never part of its id."""
+
     name: str | None = field()
     experiment: str | None = field()
     overwrite: bool = field()
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Config:
+    """Everything that a run is decided by."""
+
     model: ModelConfig
     dataset: DatasetConfig
     schedule: ScheduleConfig
@@ -128,6 +152,12 @@ class Config:
     data_dir: str = field()
     runs_dir: str = field()
     plan: bool = field()
+
+
+def known(value: T | None) -> T:
+    """A value that is null only before its config was completed (``compose``) or settled (``training.machine``)."""
+    assert value is not None, "the config is not complete"
+    return value
 
 
 def register_schema() -> None:

@@ -14,6 +14,7 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, without the usage text around it."""
 
     def error(self, message: str) -> NoReturn:
+        """Print the line and exit as on any bad input."""
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {message}; see {self.prog} --help\n")
 
 

@@ -67,5 +67,6 @@ def _check(options: argparse.Namespace) -> int:
     if faults:
         print(f"make it again with: {dataset.prepare_command}")
         return EXIT_DATA_MISSING
-    print(f"{dataset.folder}: {dataset.name}, {dataset.count('train')} + {dataset.count('val')} samples, as they were written")
+    counts = f"{dataset.count('train')} + {dataset.count('val')} samples"
+    print(f"{dataset.folder}: {dataset.name}, {counts}, as they were written")
     return EXIT_DONE

@@ -1,4 +1,4 @@
-"""What became of the jobs of a sweep. Jobs may run in other processes, so each leaves a line in a folder that they share."""
+"""What became of a sweep's jobs. They may run in other processes, so each leaves a line in a folder that they share."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -62,10 +63,8 @@ def main() -> None:
 def _complete_line() -> None:
     """Spell out short forms before the word that is being completed; Hydra knows only the long ones."""
     words = os.environ["COMP_LINE"].split(" ")
-    try:
+    with suppress(BadInput):  # a line that is not finished may say anything
         os.environ["COMP_LINE"] = " ".join([words[0], *rewrite(words[1:-1]), words[-1]])
-    except BadInput:
-        pass  # a line that is not finished may say anything
 
 
 def _main(arguments: list[str]) -> int:

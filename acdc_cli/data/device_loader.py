@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ class DeviceLoader:
         self._batch_size = batch_size
         self.count = len(samples.labels)
 
-    def batches(self, order: np.ndarray) -> Iterator[tuple[Tensor, Tensor, np.ndarray]]:
+    def batches(self, order: np.ndarray) -> Generator[tuple[Tensor, Tensor, np.ndarray], None, None]:
         """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) in the given order."""
         on_device = torch.from_numpy(order).to(self._labels.device)
         for start in range(0, len(order), self._batch_size):

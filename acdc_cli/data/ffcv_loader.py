@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -60,7 +60,7 @@ class FfcvLoader:
         torch.set_num_threads(threads)
         self.count = int(self._loader.reader.num_samples)
 
-    def batches(self, order: np.ndarray) -> Iterator[tuple[Tensor, Tensor, np.ndarray]]:
+    def batches(self, order: np.ndarray) -> Generator[tuple[Tensor, Tensor, np.ndarray], None, None]:
         """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) in the given order.
 
         The tensors are FFCV's own buffers: valid until the next batch is asked for. Leaving early, by an exception or

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -22,7 +22,9 @@ class BatchLoader(Protocol):
 
     count: int
 
-    def batches(self, order: np.ndarray) -> Iterator[Batch]: ...
+    def batches(self, order: np.ndarray) -> Generator[Batch, None, None]:
+        """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) in the given order."""
+        ...
 
 
 def open_loaders(

@@ -1,4 +1,4 @@
-"""Which sample comes when, and how each is augmented: pure functions of (seed, epoch, sample), for every loader alike."""
+"""Which sample comes when, and its random draws: pure functions of (seed, epoch, sample), the same for every loader."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import os
 import sys
 from contextlib import redirect_stderr
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,12 @@ class Dataset:
 
     @property
     def name(self) -> str:
+        """Its name in SOURCES."""
         return self.info["name"]
 
     @property
     def classes(self) -> int:
+        """Number of labels."""
         return self.info["classes"]
 
     @property
@@ -43,13 +46,16 @@ class Dataset:
         return (self.info["channels"], *self.info["size"])
 
     def count(self, split: str) -> int:
+        """Samples in a split."""
         return self.info[split]["count"]
 
     def beton(self, split: str) -> Path:
+        """FFCV's file of a split, whether or not it is there."""
         return self.folder / f"{split}.beton"
 
     @property
     def prepare_command(self) -> str:
+        """The command that makes this folder again."""
         source = self.info["source"]
         option = "" if source is None else f" --source {source}"
         return f"acdc-data prepare {self.name}{option} --out {self.folder}"
@@ -64,7 +70,9 @@ class Dataset:
         samples = SOURCES[self.name].read(Path(source) if source else None)
         for split in SPLITS:
             if content_hash(samples[split]) != self.info[split]["content_sha256"]:
-                raise DataMissing(f"{source or self.name}: not what {self.folder} was made from; run {self.prepare_command}")
+                raise DataMissing(
+                    f"{source or self.name}: not what {self.folder} was made from; run {self.prepare_command}"
+                )
         return samples
 
 
@@ -97,7 +105,7 @@ def prepare(name: str, source: Path | None, out: Path) -> Dataset:
     dataset = Dataset(out, _describe(name, source, samples))
     if ffcv_problem() is None:
         for split in SPLITS:
-            replace_file(dataset.beton(split), lambda path, split=split: _write_beton(path, samples[split]))
+            replace_file(dataset.beton(split), partial(_write_beton, samples[split]))
         dataset.info["beton_bytes"] = {split: dataset.beton(split).stat().st_size for split in SPLITS}
     else:
         for split in SPLITS:
@@ -146,7 +154,7 @@ class _Indexed:
         return self.samples.images[index], int(self.samples.labels[index])
 
 
-def _write_beton(path: Path, samples: Samples) -> None:
+def _write_beton(samples: Samples, path: Path) -> None:
     from ffcv.fields import IntField, NDArrayField, RGBImageField
     from ffcv.writer import DatasetWriter
 
@@ -154,10 +162,10 @@ def _write_beton(path: Path, samples: Samples) -> None:
     image = RGBImageField(write_mode="raw") if shape[-1] == 3 else NDArrayField(np.dtype("uint8"), shape)
     fields = {"image": image, "label": IntField()}
     writer = DatasetWriter(str(path), fields, page_size=PAGE_BYTES, num_workers=1)
-    with open(os.devnull, "w") as devnull:
-        # Its own bar is for large sets; one that takes a second would only leave a stray line.
-        with redirect_stderr(devnull if len(samples.labels) < 10_000 else sys.stderr):
-            writer.from_indexed_dataset(_Indexed(samples))
+    # Its own bar is for large sets; one that takes a second would only leave a stray line.
+    quiet = len(samples.labels) < 10_000
+    with open(os.devnull, "w") as devnull, redirect_stderr(devnull if quiet else sys.stderr):
+        writer.from_indexed_dataset(_Indexed(samples))
 
 
 def open_dataset(name: str, data_dir: str | Path) -> Dataset:
@@ -170,7 +178,9 @@ def open_dataset(name: str, data_dir: str | Path) -> Dataset:
     if not (folder / "dataset.json").is_file():
         if SOURCES[name].embedded:
             return prepare(name, None, folder)
-        raise DataMissing(f"{folder}: no data set {name}; make it with: acdc-data prepare {name} --source DIR --out {folder}")
+        raise DataMissing(
+            f"{folder}: no data set {name}; make it with: acdc-data prepare {name} --source DIR --out {folder}"
+        )
     return read_dataset(folder)
 
 
@@ -182,7 +192,9 @@ def read_dataset(folder: Path) -> Dataset:
         if info["format"] != FORMAT or info["name"] not in SOURCES:
             raise ValueError(f"format {info['format']}, name {info['name']}")
     except FileNotFoundError:
-        raise DataMissing(f"{path}: missing; make it with: acdc-data prepare DATASET --source DIR --out {folder}") from None
+        raise DataMissing(
+            f"{path}: missing; make it with: acdc-data prepare DATASET --source DIR --out {folder}"
+        ) from None
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise DataMissing(f"{path}: unreadable ({error}); make it again with acdc-data prepare") from None
     return Dataset(folder, info)

@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -45,9 +45,7 @@ def _digits_split() -> tuple[Any, dict[str, np.ndarray]]:
     from sklearn.model_selection import train_test_split
 
     digits = load_digits()
-    train, val = train_test_split(
-        np.arange(len(digits.target)), test_size=0.2, stratify=digits.target, random_state=0
-    )
+    train, val = train_test_split(np.arange(len(digits.target)), test_size=0.2, stratify=digits.target, random_state=0)
     return digits, {"train": train, "val": val}
 
 
@@ -64,7 +62,7 @@ def _describe_digits(split: str) -> list[int]:
 class _ArrayUnpickler(pickle.Unpickler):
     """Reads arrays, strings and containers; a pickle that asks for anything else is refused, not run."""
 
-    ALLOWED = {
+    ALLOWED: ClassVar = {
         ("numpy.core.multiarray", "_reconstruct"): ("numpy._core.multiarray", "_reconstruct"),
         ("numpy._core.multiarray", "_reconstruct"): ("numpy._core.multiarray", "_reconstruct"),
         ("numpy", "ndarray"): ("numpy", "ndarray"),
@@ -85,7 +83,9 @@ def _read_archive_file(path: Path, label_key: bytes) -> Samples:
         images = np.asarray(content[b"data"], dtype=np.uint8).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         labels = np.asarray(content[label_key], dtype=np.int64)
     except Exception as error:
-        raise DataMissing(f"{path}: not a file of the CIFAR python archive ({error}); unpack the archive again") from None
+        raise DataMissing(
+            f"{path}: not a file of the CIFAR python archive ({error}); unpack the archive again"
+        ) from None
     if len(images) != len(labels):
         raise DataMissing(f"{path}: {len(images)} images but {len(labels)} labels; unpack the archive again")
     return Samples(np.ascontiguousarray(images), labels)
@@ -100,8 +100,10 @@ def _archive_source(classes: int, archive: str, files: dict[str, list[str]], lab
         root = folder / archive if (folder / archive).is_dir() else folder
         for path in (root / file for split in SPLITS for file in files[split]):
             if not path.is_file():
-                raise DataMissing(f"{path}: missing; unpack the published python archive {archive} there and run "
-                                  f"acdc-data prepare {name} --source {folder}")
+                raise DataMissing(
+                    f"{path}: missing; unpack the published python archive {archive} there and run "
+                    f"acdc-data prepare {name} --source {folder}"
+                )
         parts = {split: [_read_archive_file(root / file, label_key) for file in files[split]] for split in SPLITS}
         return {
             split: Samples(
@@ -114,14 +116,14 @@ def _archive_source(classes: int, archive: str, files: dict[str, list[str]], lab
 
 
 SOURCES = {
-    "digits": Source("1,797 handwritten digits of 8x8 pixels, inside scikit-learn", True, _read_digits, _describe_digits),
+    "digits": Source(
+        "1,797 handwritten digits of 8x8 pixels, inside scikit-learn", True, _read_digits, _describe_digits
+    ),
     "cifar10": _archive_source(
         10,
         "cifar-10-batches-py",
         {"train": [f"data_batch_{part}" for part in range(1, 6)], "val": ["test_batch"]},
         b"labels",
     ),
-    "cifar100": _archive_source(
-        100, "cifar-100-python", {"train": ["train"], "val": ["test"]}, b"fine_labels"
-    ),
+    "cifar100": _archive_source(100, "cifar-100-python", {"train": ["train"], "val": ["test"]}, b"fine_labels"),
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,8 @@ class _Arrays(Dataset):
         return self.images[index], self.labels[index]
 
 
-def _as_fetched(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _as_fetched(batch: Any) -> Any:
+    """``__getitems__`` has collated the batch already."""
     return batch
 
 
@@ -40,9 +42,10 @@ class TorchLoader:
         self._workers = workers
         self.count = len(self._dataset)
 
-    def batches(self, order: np.ndarray) -> Iterator[tuple[Tensor, Tensor, np.ndarray]]:
+    def batches(self, order: np.ndarray) -> Generator[tuple[Tensor, Tensor, np.ndarray], None, None]:
         """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) in the given order."""
         chunks = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
-        loader = DataLoader(self._dataset, batch_sampler=chunks, num_workers=self._workers, collate_fn=_as_fetched)
+        batches = [chunk.tolist() for chunk in chunks]
+        loader = DataLoader(self._dataset, batch_sampler=batches, num_workers=self._workers, collate_fn=_as_fetched)
         for (images, labels), samples in zip(loader, chunks, strict=True):
             yield images, labels, samples

@@ -1,4 +1,4 @@
-"""FLOPs as AC/DC counts them (appendix C.2): convolutions and linear layers only, a multiply-add is 2, zeros are free."""
+"""FLOPs as AC/DC counts them (appendix C.2): convolution and linear layers, a multiply-add is 2, zeros are free."""
 
 from __future__ import annotations
 

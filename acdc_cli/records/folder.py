@@ -16,7 +16,7 @@ from typing import Any
 from acdc_cli.errors import AcdcError, BadInput
 
 
-def replace_file(path: Path, write: Callable[[Path], None]) -> None:
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary neighbour, put it on the disk, then rename it over ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -70,7 +70,9 @@ class RunFolder:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(descriptor)
-            raise AcdcError(f"{self.path}: another process (pid {self.read_status().get('pid')}) is running it") from None
+            raise AcdcError(
+                f"{self.path}: another process (pid {self.read_status().get('pid')}) is running it"
+            ) from None
         try:
             yield
         finally:
@@ -115,6 +117,7 @@ class RunFolder:
 
     @property
     def is_done(self) -> bool:
+        """Whether the run has finished and everything it leaves is there."""
         return self.read_status().get("state") == "done"
 
 

@@ -13,29 +13,31 @@ from acdc_cli.config import Config
 NOT_IN_ID = ("runs_dir", "data_dir", "run", "tracker", "workers", "plan")
 # Keys that a method does not read: `method=dense sparsity=0.8,0.9` is one run.
 UNREAD = {
-    "dense": {
-        "sparsity": True,
-        "schedule": ("warmup_epochs", "sparse_epochs", "dense_epochs", "final_sparse_epochs", "phases"),
-        "method": ("reset_moments",),
-    }
+    "dense": (
+        "sparsity.",
+        "schedule.warmup_epochs",
+        "schedule.sparse_epochs",
+        "schedule.dense_epochs",
+        "schedule.final_sparse_epochs",
+        "schedule.phases",
+        "method.reset_moments",
+    )
 }
 
 
 def identity(config: Config) -> dict[str, Any]:
     """The part of a config that the id is made of: no place, no name, nothing unread, no null."""
-    payload = {key: value for key, value in asdict(config).items() if key not in NOT_IN_ID}
-    for section, keys in UNREAD.get(config.method.name, {}).items():
-        if keys is True:
-            del payload[section]
-        else:
-            payload[section] = {key: value for key, value in payload[section].items() if key not in keys}
-    return _without_nulls(payload)
+    kept = {key: value for key, value in asdict(config).items() if key not in NOT_IN_ID}
+    return _prune(kept, UNREAD.get(config.method.name, ()), "")
 
 
-def _without_nulls(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {key: _without_nulls(value) for key, value in node.items() if value is not None}
-    return node
+def _prune(node: dict[str, Any], unread: tuple[str, ...], prefix: str) -> dict[str, Any]:
+    pruned: dict[str, Any] = {}
+    for key, value in node.items():
+        if value is None or f"{prefix}{key}" in unread or f"{prefix}{key}." in unread:
+            continue
+        pruned[key] = _prune(value, unread, f"{prefix}{key}.") if isinstance(value, dict) else value
+    return pruned
 
 
 def run_id(config: Config) -> str:

@@ -54,7 +54,7 @@ class WandbMirror:
             if row["epoch"] >= self._run.step:
                 self._run.log(row, step=row["epoch"])
 
-    def _init(self, mode: str) -> Any:
+    def _init(self, mode: Any) -> Any:
         import wandb
 
         settings = wandb.Settings(

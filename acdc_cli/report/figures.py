@@ -19,7 +19,7 @@ PHASE_COLOR = {"dense": "#2f6fb0", "sparse": "#c8641e"}
 INK, MUTED = "#1d2733", "#6b7785"
 WIDE, HALF = (9.2, 3.1), (4.5, 2.9)
 
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: selectable, and a smaller file
     "svg.hashsalt": "acdc",  # the same records give the same bytes
     "font.family": "sans-serif",

@@ -11,7 +11,8 @@ from rich.table import Table
 from acdc_cli.records.folder import RunFolder
 
 COLUMNS = (
-    "run", "state", "method", "target", "sparsity", "sparse top-1", "dense top-1", "train FLOPs", "inference FLOPs", "seconds",
+    "run", "state", "method", "target", "sparsity", "sparse top-1", "dense top-1", "train FLOPs", "inference FLOPs",
+    "seconds",
 )  # fmt: skip
 
 

@@ -130,9 +130,7 @@ def magnitude_masks(weights: Mapping[str, Tensor], allocation: Allocation) -> di
             for name, weight in weights.items()
         }
     if allocation.distribution == "uniform":
-        return {
-            name: keep_largest([weight], round(target * weight.numel()))[0] for name, weight in weights.items()
-        }
+        return {name: keep_largest([weight], round(target * weight.numel()))[0] for name, weight in weights.items()}
     return _global_masks(weights, target, allocation.min_layer_density)
 
 
@@ -145,7 +143,8 @@ def _global_masks(weights: Mapping[str, Tensor], target: float, min_layer_densit
     ceiling = {name: math.floor((1 - min_layer_density) * weight.numel()) for name, weight in weights.items()}
     if removed > sum(ceiling.values()):  # whole weights: many tiny layers round up to more than the target leaves
         raise AllocationError(f"min_layer_density {min_layer_density} keeps more weights than target {target} leaves")
-    free, masks = dict(weights), {}
+    free: dict[str, Tensor] = dict(weights)
+    masks: dict[str, Tensor] = {}
     while True:
         free_removed = removed - sum(int((~mask).sum()) for mask in masks.values())
         ranked = dict(zip(free, keep_largest(list(free.values()), free_removed), strict=True))

@@ -26,10 +26,12 @@ class MaskSet:
         return iter(self._masks)
 
     def items(self) -> Iterator[tuple[str, Tensor]]:
+        """(name, mask) pairs, in model order."""
         yield from self._masks.items()
 
     @property
     def numel(self) -> int:
+        """Weights covered, kept or not."""
         return sum(mask.numel() for mask in self._masks.values())
 
     def copy_(self, masks: Mapping[str, Tensor]) -> None:

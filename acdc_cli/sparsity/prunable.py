@@ -18,5 +18,6 @@ def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     for name, module in model.named_modules():
         if isinstance(module, PRUNABLE_LAYERS) and id(module.weight) not in seen:
             seen.add(id(module.weight))
+            assert isinstance(module.weight, nn.Parameter)
             weights[f"{name}.weight" if name else "weight"] = module.weight
     return weights

@@ -45,9 +45,7 @@ class Timeline:
                 raise TimelineError(f"phase {phase} is empty")
             if phase.start_epoch != expected_start:
                 what = "gap" if phase.start_epoch > expected_start else "overlap"
-                raise TimelineError(
-                    f"{what} before phase {phase}: it must start at epoch {expected_start}"
-                )
+                raise TimelineError(f"{what} before phase {phase}: it must start at epoch {expected_start}")
             expected_start = phase.end_epoch
 
     @classmethod
@@ -90,7 +88,8 @@ class Timeline:
         room = epochs - warmup - final
         if room < 0:
             raise TimelineError(
-                f"warm-up ({warmup}) and final sparse phase ({final}) need {warmup + final} epochs, the run has {epochs}"
+                f"warm-up ({warmup}) and final sparse phase ({final}) need {warmup + final} epochs, "
+                f"the run has {epochs}"
             )
         pairs, left_over = divmod(room, sparse + dense)
         # Alternating lengths, dense first; the last dense entry takes what is left over.
@@ -115,10 +114,12 @@ class Timeline:
 
     @property
     def total_epochs(self) -> int:
+        """Length of the run."""
         return self.phases[-1].end_epoch
 
     @property
     def sparse_epochs(self) -> int:
+        """Epochs in sparse phases."""
         return sum(p.end_epoch - p.start_epoch for p in self.phases if p.kind == "sparse")
 
     def phase(self, epoch: int) -> Phase:

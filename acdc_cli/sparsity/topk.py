@@ -39,7 +39,7 @@ def smallest_threshold(weights: Sequence[Tensor], count: int) -> tuple[int, int]
     candidates = [magnitude_bits(weight) for weight in weights]
     threshold, remaining = 0, count
     for shift in range(total_bits - _DIGIT_BITS, -1, -_DIGIT_BITS):
-        histogram = sum(_digit_histogram(bits, shift) for bits in candidates)
+        histogram = torch.stack([_digit_histogram(bits, shift) for bits in candidates]).sum(dim=0)
         cumulative = histogram.cumsum(0)
         digit = int(torch.searchsorted(cumulative, remaining))
         remaining -= int(cumulative[digit] - histogram[digit])

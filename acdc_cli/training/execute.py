@@ -1,15 +1,15 @@
-"""From a complete config to a finished run folder: find it, resume it, train, finish, and leave no doubt how it ended."""
+"""From a complete config to a finished run folder: find, resume, train, finish, and leave no doubt how it ended."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from acdc_cli.compose import to_yaml
-from acdc_cli.config import Config
+from acdc_cli.config import Config, known
 from acdc_cli.data.prepare import Dataset, open_dataset, require_beton
 from acdc_cli.errors import AcdcError, BadInput, Interrupted
 from acdc_cli.records.folder import RunFolder, replace_json, replace_text
@@ -59,7 +59,7 @@ def _find(config: Config, say: Say) -> tuple[RunFolder | None, Config | None, Ba
     except BadInput as error:
         return None, None, error
     name = f"{readable_name(settled)}-{run_id(settled)}"
-    return RunFolder(Path(settled.runs_dir) / settled.run.experiment / name), settled, None
+    return RunFolder(Path(settled.runs_dir) / known(settled.run.experiment) / name), settled, None
 
 
 @contextmanager
@@ -80,6 +80,7 @@ def _train_in(folder: RunFolder, config: Config, dataset: Dataset, say: Say) -> 
     identifier = run_id(config)
     if config.run.overwrite:
         folder.clear()
+    epochs = known(config.epochs)
     tracker = WandbMirror(config, folder, identifier, say)
     epoch = folder.read_status().get("epoch", 0)
     try:
@@ -88,13 +89,13 @@ def _train_in(folder: RunFolder, config: Config, dataset: Dataset, say: Say) -> 
         run = _build(config, dataset)
         if folder.checkpoint.is_file():
             run.load_state_dict(load_checkpoint(folder.checkpoint, identifier, run.device)["run"])
-            say(f"resuming {folder.path} after epoch {run.epoch}/{config.epochs}")
+            say(f"resuming {folder.path} after epoch {run.epoch}/{epochs}")
         _name_excluded(run, say)
         epoch = run.epoch
         folder.write_metrics(run.rows)
         tracker.start(run.rows)
-        with Progress(config.epochs, run.epoch, run.steps_per_epoch) as progress:
-            while run.epoch < config.epochs:
+        with Progress(epochs, run.epoch, run.steps_per_epoch) as progress:
+            while run.epoch < epochs:
                 run.rows.append(run_epoch(run, progress))
                 epoch = run.epoch
                 _record(run, folder, identifier, tracker, progress)
@@ -105,7 +106,7 @@ def _train_in(folder: RunFolder, config: Config, dataset: Dataset, say: Say) -> 
         folder.write_status("done", epoch)
     except BaseException as error:
         tracker.close(failed=True)
-        raise _ended(folder, epoch, error) from error
+        raise _ended(folder, epoch, error) from None
 
 
 def _build(config: Config, dataset: Dataset) -> Run:
@@ -116,9 +117,9 @@ def _build(config: Config, dataset: Dataset) -> Run:
 
 
 def _name_excluded(run: Run, say: Say) -> None:
-    excluded = getattr(run.method, "excluded", [])
-    if excluded:
-        say(f"sparsity={run.config.sparsity.target}: input channels not divisible, so these layers stay dense: {', '.join(excluded)}")
+    if run.method.excluded:
+        target, names = run.config.sparsity.target, ", ".join(run.method.excluded)
+        say(f"sparsity={target}: does not divide the input channels of these layers, which stay dense: {names}")
 
 
 def _record(run: Run, folder: RunFolder, identifier: str, tracker: WandbMirror, progress: Progress) -> None:
@@ -135,14 +136,12 @@ def _record(run: Run, folder: RunFolder, identifier: str, tracker: WandbMirror, 
 
 def _ended(folder: RunFolder, epoch: int, error: BaseException) -> BaseException:
     """Write down how a run ended, and turn what a user can cause into one line."""
+    state, reason = "failed", error
     if isinstance(error, KeyboardInterrupt):
-        state, known = "interrupted", Interrupted(f"interrupted after epoch {epoch}; the same command goes on: {folder.path}")
+        state = "interrupted"
+        reason = Interrupted(f"interrupted after epoch {epoch}; the same command goes on: {folder.path}")
     elif isinstance(error, OSError):
-        state, known = "failed", AcdcError(f"{error.filename or folder.path}: {error.strerror or error}")
-    else:
-        state, known = "failed", error
-    try:
-        folder.write_status(state, epoch, str(known))
-    except OSError:  # a full disk is why we are here
-        pass
-    return known
+        reason = AcdcError(f"{error.filename or folder.path}: {error.strerror or error}")
+    with suppress(OSError):  # a full disk may be why we are here
+        folder.write_status(state, epoch, str(reason))
+    return reason

@@ -77,8 +77,7 @@ def _result(
 ) -> dict[str, Any]:
     config, rows = run.config, run.rows
     prunable = sum(size.weights for size in run.sizes.values())
-    excluded = set(getattr(run.method, "excluded", ()))
-    pruned = {name: size.weights for name, size in run.sizes.items() if name not in excluded}
+    pruned = {name: size.weights for name, size in run.sizes.items() if name not in run.method.excluded}
     samples_seen = run.loaders["train"].count * len(rows)
     dense_flops, seconds = inference_flops(run.sizes), sum(row["seconds"] for row in rows)
     train_seconds = sum(run.loaders["train"].count / row["samples_per_second"] for row in rows)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-from acdc_cli.config import Config
+from acdc_cli.config import Config, known
 from acdc_cli.data.ffcv_availability import ffcv_problem
 from acdc_cli.errors import BadInput
 
@@ -50,7 +50,7 @@ def settle(config: Config, warn: Callable[[str], None]) -> Config:
 def seed_everything(config: Config) -> None:
     """Weights and dropout from the seed; CPU results depend on the number of threads too, so that is set here."""
     torch.manual_seed(config.seed)
-    torch.set_num_threads(config.threads)
+    torch.set_num_threads(known(config.threads))
 
 
 def autocast(config: Config) -> torch.autocast:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
 
-from acdc_cli.config import Config, OptimizerConfig
+from acdc_cli.config import Config, OptimizerConfig, known
 
 
 def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
@@ -16,15 +17,15 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Op
     ``decay_norms_and_biases=false`` takes weight decay off every tensor of fewer than two dimensions.
     """
     parameters = list(model.parameters())
-    groups = [{"params": parameters}]
+    groups: list[dict[str, Any]] = [{"params": parameters}]
     if not config.decay_norms_and_biases:
         groups = [
             {"params": [p for p in parameters if p.ndim > 1]},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
-    common = {"lr": config.lr, "weight_decay": config.weight_decay}
+    common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
     if config.name == "sgd":
-        return torch.optim.SGD(groups, momentum=config.momentum, nesterov=bool(config.nesterov), **common)
+        return torch.optim.SGD(groups, momentum=known(config.momentum), nesterov=bool(config.nesterov), **common)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
     return kind(groups, betas=(config.beta1, config.beta2), **common)
 
@@ -37,11 +38,11 @@ def learning_rate(config: Config, step: int, steps_per_epoch: int) -> float:
     AC/DC's ImageNet runs, which set the rate once an epoch, come out as published. Warm-up and milestones shrink
     with the run below the schedule's own length and stay as they are above it.
     """
-    schedule = config.lr_schedule
+    schedule, epochs = config.lr_schedule, known(config.epochs)
     per_epoch = 1 if schedule.unit == "epoch" else steps_per_epoch
     t = step // steps_per_epoch if schedule.unit == "epoch" else step
-    scale = per_epoch * min(1.0, config.epochs / config.schedule.epochs)
-    warmup, total = schedule.warmup_epochs * scale, config.epochs * per_epoch
+    scale = per_epoch * min(1.0, epochs / config.schedule.epochs)
+    warmup, total = schedule.warmup_epochs * scale, epochs * per_epoch
     if t < warmup:
         return config.optimizer.lr * min(1.0, (t + 1) / warmup)
     progress = (t - warmup) / (total - warmup)
@@ -50,7 +51,7 @@ def learning_rate(config: Config, step: int, steps_per_epoch: int) -> float:
     elif schedule.shape == "linear":
         factor = 1 - progress
     elif schedule.shape == "step":
-        factor = schedule.gamma ** sum(t >= milestone * scale for milestone in schedule.milestones)
+        factor = known(schedule.gamma) ** sum(t >= milestone * scale for milestone in known(schedule.milestones))
     else:
         factor = 1.0
     return config.optimizer.lr * factor

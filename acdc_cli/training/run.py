@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from acdc_cli.compose import timeline_of
-from acdc_cli.config import Config
+from acdc_cli.config import Config, known
 from acdc_cli.data.input_step import Augmentation, Normalization
 from acdc_cli.data.loaders import BatchLoader, open_loaders, to_device
 from acdc_cli.data.order import sample_order
@@ -53,6 +53,7 @@ class Run:
 
     @property
     def steps_per_epoch(self) -> int:
+        """Optimizer steps an epoch; the last batch may be smaller."""
         return -(-self.loaders["train"].count // self.config.batch_size)
 
     def train_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -115,14 +116,14 @@ def build_run(config: Config, dataset: Dataset) -> Run:
     device = torch.device(config.device)
     model = build_model(config.model, dataset.sample_shape[0], dataset.classes)
     memory_format = torch.channels_last if config.precision.channels_last else torch.contiguous_format
-    model = model.to(device, memory_format=memory_format)
+    model = model.to(device).to(memory_format=memory_format)
     optimizer = build_optimizer(config.optimizer, model)
     timeline = timeline_of(config)
     return Run(
         config=config,
         device=device,
         dataset=dataset,
-        loaders=open_loaders(config.loader, dataset, config.batch_size, config.workers, device, config.threads),
+        loaders=open_loaders(config.loader, dataset, config.batch_size, config.workers, device, known(config.threads)),
         augment=Augmentation(config.dataset.crop_padding, config.dataset.flip, config.seed),
         normalize=Normalization(dataset.info["mean"], dataset.info["std"], config.precision.channels_last),
         model=model,

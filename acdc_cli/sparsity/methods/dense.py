@@ -16,7 +16,11 @@ class Dense:
     masks = None
     mask_change = None
 
+    def __init__(self) -> None:
+        self.excluded: list[str] = []
+
     def attach(self, model: nn.Module, optimizer: Optimizer) -> Self:
+        """Bind to a model. Returns itself."""
         self._model = model
         return self
 
@@ -28,9 +32,11 @@ class Dense:
         return Work(False, False, False)
 
     def outputs(self) -> dict[str, dict[str, Tensor] | None]:
+        """The dense model; there is no sparse one."""
         return {"sparse": None, "dense": model_state(self._model)}
 
     def state_dict(self) -> dict[str, Any]:
+        """Nothing."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

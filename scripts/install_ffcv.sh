@@ -1,0 +1,68 @@
+#!/bin/sh
+# Installs FFCV into a Python environment, with the few system packages that it builds against:
+#     scripts/install_ffcv.sh .venv/bin/python
+# Needs root or passwordless sudo for the packages; without them it prints the line to run and leaves it at that, because
+# everything works with loader=torch too. Never fails a set-up.
+set -eu
+
+python=${1:?usage: install_ffcv.sh PYTHON}
+here=$(cd "$(dirname "$0")/.." && pwd)
+packages="g++ pkg-config libopencv-imgproc-dev libturbojpeg0-dev libgl1 libglib2.0-0"
+if ! "$python" -c 'import os, sysconfig, sys; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))'; then
+    packages="$packages python3-dev"
+fi
+
+go_on_without() {
+    printf '\n%s\nGoing on with loader=torch. To get FFCV, run:\n    %s\n    make setup\n\n' "$1" \
+        "sudo apt-get update && sudo apt-get install -y --no-install-recommends $packages" >&2
+    exit 0
+}
+
+if "$python" -c 'import ffcv.loader' 2>/dev/null; then
+    echo "FFCV is there already."
+    exit 0
+fi
+
+installed() {
+    for package in $packages; do
+        dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || return 1
+    done
+}
+
+if ! installed; then
+    command -v apt-get >/dev/null || go_on_without "FFCV needs system packages, and this system has no apt-get."
+    if [ "$(id -u)" = 0 ]; then
+        as_root=""
+    elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+        as_root="sudo"
+    else
+        go_on_without "FFCV needs system packages, and this account may not install them."
+    fi
+    echo "Installing the Debian packages that FFCV builds against: $packages"
+    # shellcheck disable=SC2086 # a list of packages
+    if ! { $as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive $as_root apt-get install -qq -y --no-install-recommends $packages >/dev/null; }; then
+        go_on_without "apt-get could not install them."
+    fi
+fi
+
+# libopencv-imgproc-dev brings no opencv4.pc, and OpenCV's umbrella header includes every module that it believes to be
+# there. FFCV uses cv::resize alone, so two small files stand in for the 1 GB of libopencv-dev.
+shim=$(mktemp -d)
+trap 'rm -rf "$shim"' EXIT
+if ! pkg-config --exists opencv4; then
+    mkdir -p "$shim/include/opencv2"
+    printf '#define HAVE_OPENCV_CORE\n#define HAVE_OPENCV_IMGPROC\n' >"$shim/include/opencv2/opencv_modules.hpp"
+    cat >"$shim/opencv4.pc" <<PC
+Name: OpenCV
+Description: core and imgproc only
+Version: 4
+Libs: -lopencv_imgproc -lopencv_core
+Cflags: -I$shim/include -I/usr/include/opencv4
+PC
+    PKG_CONFIG_PATH="$shim${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}"
+    export PKG_CONFIG_PATH
+fi
+
+"$python" -m pip install --quiet --constraint "$here/constraints.txt" ffcv setuptools || go_on_without "FFCV did not build."
+"$python" -c 'import ffcv.loader' || go_on_without "FFCV was built but cannot be imported."
+echo "FFCV is installed."
