@@ -26,7 +26,7 @@ def _run(options: argparse.Namespace) -> int:
 
     from acdc_cli.records.folder import RunFolder, run_folders
     from acdc_cli.report.page import write_page
-    from acdc_cli.report.table import csv_table, markdown_table, run_row, summary_table, terminal_table
+    from acdc_cli.report.table import csv_table, markdown_table, print_table, run_row, summary_table
 
     folder = RunFolder(options.path)
     if folder.config.is_file():
@@ -39,7 +39,7 @@ def _run(options: argparse.Namespace) -> int:
         raise BadInput(f"{options.path}: neither a run folder nor a folder of runs; runs lie in RUNS_DIR/<experiment>/")
     rows = [run_row(found) for found in folders]
     if options.format == "terminal":
-        Console().print(terminal_table(rows, title=str(options.path)))
+        print_table(rows, title=str(options.path))
     else:
         print({"markdown": markdown_table, "csv": csv_table}[options.format](rows))
     return EXIT_DONE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -34,7 +35,22 @@ def sweep_folder(overrides: list[str]) -> Path:
         key, _, value = override.partition("=")
         if key.lstrip("+") == "runs_dir":
             runs_dir = value.strip('"').strip("'")
-    return Path(runs_dir).absolute() / f".sweep-{os.getpid()}"
+    runs = Path(runs_dir).absolute()
+    host = socket.gethostname()
+    for folder in runs.glob(f".sweep-{host}-*"):
+        if not _is_alive(int(folder.name.rpartition("-")[2])):
+            shutil.rmtree(folder, ignore_errors=True)  # a sweep that was killed left it
+    return runs / f".sweep-{host}-{os.getpid()}"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
 
 
 def record_outcome(job: Callable[[], str | None]) -> None:
@@ -70,19 +86,18 @@ def collect_outcomes(folder: Path) -> list[dict[str, Any]]:
 
 def summarize(outcomes: list[dict[str, Any]], interrupted: bool) -> int:
     """Print one table of all jobs, and the reasons of those that failed. Returns the sweep's exit code."""
-    from rich.console import Console
-
     from acdc_cli.records.folder import RunFolder
-    from acdc_cli.report.table import COLUMNS, run_row, terminal_table
+    from acdc_cli.report.table import COLUMNS, print_table, run_row
 
     rows = []
     for outcome in outcomes:
         if outcome["run"] is not None:
-            rows.append(run_row(RunFolder(Path(outcome["run"]))))
+            row = run_row(RunFolder(Path(outcome["run"])))
+            rows.append([f"{' '.join(outcome['overrides'])}\n{row[0]}", *row[1:]])
         elif outcome["exit_code"] != EXIT_DONE:
             rows.append([" ".join(outcome["overrides"]), "failed", *["–"] * (len(COLUMNS) - 2)])
     if rows:
-        Console().print(terminal_table(rows, title="sweep"))
+        print_table(rows, title="sweep")
     for outcome in outcomes:
         if outcome["error"] is not None:
             print(f"acdc-train: {' '.join(outcome['overrides'])}: {outcome['error']}", file=sys.stderr)

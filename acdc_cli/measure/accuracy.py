@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 
 import torch
@@ -47,8 +46,3 @@ def agreement(sparse_logits: Tensor, dense_logits: Tensor) -> dict[str, float]:
         "top1": (sparse_logits.argmax(dim=1) == dense_logits.argmax(dim=1)).double().mean().item(),
         "cross_entropy": -(p_dense * log_p_sparse).sum(dim=1).mean().item(),
     }
-
-
-def finite(value: float) -> float | None:
-    """A number as JSON can hold it: None in place of NaN or infinity."""
-    return value if math.isfinite(value) else None

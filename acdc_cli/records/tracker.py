@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-from acdc_cli.config import Config, as_plain
+from acdc_cli.config import Config, as_plain, known
 from acdc_cli.records.folder import RunFolder
 
 INIT_TIMEOUT_SECONDS = 20.0
@@ -38,21 +38,24 @@ class WandbMirror:
         # Artifacts are staged and cached here too, so that the folder can be copied elsewhere and synced.
         for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
             os.environ[variable] = str(home)
-        import wandb
-
-        mode = self._config.tracker.mode
-        if mode == "auto":
-            mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
         try:
-            self._run = self._init(mode)
+            self._run = self._init(self._mode())
         except Exception as error:  # no key, no network, a service that does not start
-            if mode != "online":
+            if self._config.tracker.mode == "offline":
                 raise
             self._warn(f"W&B is not reachable ({_one_line(error)}); going on offline, `wandb sync` uploads it later")
             self._run = self._init("offline")
         for row in rows:
             if row["epoch"] >= self._run.step:
-                self._run.log(row, step=row["epoch"])
+                self._run.log(row, step=row["epoch"], commit=True)
+
+    def _mode(self) -> str:
+        """tracker.mode; for auto, WANDB_MODE if it is set, else online if W&B has a key."""
+        import wandb
+
+        if self._config.tracker.mode != "auto":
+            return known(self._config.tracker.mode)
+        return os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
 
     def _init(self, mode: Any) -> Any:
         import wandb
@@ -80,7 +83,7 @@ class WandbMirror:
     def log(self, row: dict[str, Any]) -> None:
         """Mirror an epoch's record."""
         if self._run is not None:
-            self._guard(lambda: self._run.log(row, step=row["epoch"]))
+            self._guard(lambda: self._run.log(row, step=row["epoch"], commit=True))
 
     def finish(self, result: dict[str, Any]) -> None:
         """Mirror the result, and the masks and models as artifacts; close the W&B run."""

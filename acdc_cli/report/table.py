@@ -6,6 +6,8 @@ import csv
 import io
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 
 from acdc_cli.records.folder import RunFolder
@@ -14,6 +16,7 @@ COLUMNS = (
     "run", "state", "method", "target", "sparsity", "sparse top-1", "dense top-1", "train FLOPs", "inference FLOPs",
     "seconds",
 )  # fmt: skip
+WIDTH_WITHOUT_TERMINAL = 140
 
 
 def run_row(folder: RunFolder) -> list[str]:
@@ -41,14 +44,19 @@ def _top1(section: dict[str, Any] | None) -> str:
     return "–" if section is None else f"{section['val_top1']:.4f}"
 
 
-def terminal_table(rows: list[list[str]], title: str) -> Table:
-    """For a terminal."""
-    table = Table(title=title, title_justify="left")
-    for position, column in enumerate(COLUMNS):
-        table.add_column(column, justify="left" if position < 3 else "right", overflow="fold")
+def print_table(rows: list[list[str]], title: str) -> None:
+    """On a terminal, or as wide as it needs to be elsewhere. Method and target stand in the run's name already."""
+    shown = [position for position, column in enumerate(COLUMNS) if column not in ("method", "target")]
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for position in shown:
+        column = COLUMNS[position].replace(" ", "\n")
+        text = position < 2
+        table.add_column(column, justify="left" if text else "right", no_wrap=not text, overflow="fold")
     for row in rows:
-        table.add_row(*row)
-    return table
+        table.add_row(*(row[position] for position in shown))
+    console = Console()
+    console = console if console.is_terminal else Console(width=WIDTH_WITHOUT_TERMINAL)
+    console.print(table)
 
 
 def markdown_table(rows: list[list[str]]) -> str:

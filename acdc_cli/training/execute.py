@@ -38,6 +38,13 @@ def execute(config: Config, say: Say) -> RunFolder:
     Raises:
         AcdcError: with the exit code for how it ended.
     """
+    try:
+        return _execute(config, say)
+    except OSError as error:  # a folder that is a file, no permission, a full disk
+        raise AcdcError(_disk_error(error)) from None
+
+
+def _execute(config: Config, say: Say) -> RunFolder:
     folder, settled, machine_error = _find(config, say)
     if folder is not None and folder.is_done and not config.run.overwrite:
         return folder
@@ -140,8 +147,10 @@ def _ended(folder: RunFolder, epoch: int, error: BaseException) -> BaseException
     if isinstance(error, KeyboardInterrupt):
         state = "interrupted"
         reason = Interrupted(f"interrupted after epoch {epoch}; the same command goes on: {folder.path}")
-    elif isinstance(error, OSError):
-        reason = AcdcError(f"{error.filename or folder.path}: {error.strerror or error}")
     with suppress(OSError):  # a full disk may be why we are here
-        folder.write_status(state, epoch, str(reason))
+        folder.write_status(state, epoch, _disk_error(reason) if isinstance(reason, OSError) else str(reason))
     return reason
+
+
+def _disk_error(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)

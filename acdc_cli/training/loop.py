@@ -22,11 +22,11 @@ from acdc_cli.training.run import Run
 def train_epoch(run: Run, epoch: int, progress: Progress) -> dict[str, Any]:
     """One epoch of steps. Returns its mean loss, top-1, last learning rate and the seconds it took."""
     config, optimizer, scaler = run.config, run.optimizer, run.scaler
+    start = time.perf_counter()
     run.method.begin_epoch(epoch)
     run.model.train()
     loss_sum = torch.zeros((), device=run.device)
     correct = torch.zeros((), device=run.device)
-    start = time.perf_counter()
     for index, (images, labels) in enumerate(run.train_batches(epoch)):
         rate = learning_rate(config, epoch * run.steps_per_epoch + index, run.steps_per_epoch)
         set_learning_rate(optimizer, rate)
@@ -42,11 +42,8 @@ def train_epoch(run: Run, epoch: int, progress: Progress) -> dict[str, Any]:
         correct += (logits.detach().argmax(dim=1) == labels).sum()
         progress.step()
     count = run.loaders["train"].count
-    train_loss, train_top1 = float(loss_sum) / count, float(correct) / count
-    if not math.isfinite(train_loss):
-        raise AcdcError(f"training diverged in epoch {epoch} (train_loss is {train_loss}); try a lower optimizer.lr")
-    seconds = time.perf_counter() - start
-    return {"train_loss": train_loss, "train_top1": train_top1, "lr": rate, "train_seconds": seconds}
+    means = {"train_loss": float(loss_sum) / count, "train_top1": float(correct) / count}
+    return {**means, "lr": rate, "train_seconds": time.perf_counter() - start}
 
 
 def evaluate(run: Run) -> tuple[dict[str, float | None], torch.Tensor]:
@@ -62,6 +59,9 @@ def run_epoch(run: Run, progress: Progress) -> dict[str, Any]:
     trained = train_epoch(run, epoch, progress)
     train_seconds = trained.pop("train_seconds")
     measured, _ = evaluate(run)
+    for name, value in (trained | measured).items():
+        if value is not None and not math.isfinite(value):
+            raise AcdcError(f"training diverged in epoch {epoch}: {name} is {value}; try a lower optimizer.lr")
     samples = run.loaders["train"].count
     dense_flops, left = inference_flops(run.sizes), nonzeros(run.model)
     current_flops = inference_flops(run.sizes, left)

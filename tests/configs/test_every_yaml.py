@@ -1,0 +1,189 @@
+"""Every YAML file under conf/ makes a config that could run, and means what it says."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+import pytest
+import yaml
+
+from acdc_cli.compose import compose_config, timeline_of
+from acdc_cli.config import Config
+from acdc_cli.training.plan import plan
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
+MODELS = [option for group, option in OPTIONS if group == "model"]
+# contract.md, "Commands": the groups that an override can choose an option of.
+GROUPS = {
+    "model",
+    "dataset",
+    "schedule",
+    "sparsity",
+    "method",
+    "optimizer",
+    "lr_schedule",
+    "precision",
+    "tracker",
+    "experiment",
+}
+FOUR_NUMBERS = ("warmup_epochs", "sparse_epochs", "dense_epochs", "final_sparse_epochs")
+
+
+def leaves(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> value."""
+    if not isinstance(node, dict):
+        return {prefix: node}
+    return {key: leaf for name in node for key, leaf in leaves(node[name], f"{prefix}.{name}".lstrip(".")).items()}
+
+
+def written(group: str, option: str) -> dict[str, Any]:
+    """The keys that an option's file sets, and their values."""
+    text = (CONF / group / f"{option}.yaml").read_text()
+    content = {name: value for name, value in yaml.safe_load(text).items() if name != "defaults"}
+    return leaves(content, "" if "@package _global_" in text else group)
+
+
+def value_of(config: Config, key: str) -> Any:
+    value: Any = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def schema_types(schema: Any = Config, prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> type, from the schema's dataclasses."""
+    types: dict[str, Any] = {}
+    for entry in fields(schema):
+        hint, key = get_type_hints(schema)[entry.name], prefix + entry.name
+        types |= schema_types(hint, f"{key}.") if is_dataclass(hint) else {key: hint}
+    return types
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a YAML value is of the schema's type as it stands (a whole number is a fine float)."""
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    containers = [get_origin(kind) or kind for kind in kinds]
+    return Any in kinds or type(value) in containers or (type(value) is int and float in containers)
+
+
+def test_every_group_of_the_contract_has_options() -> None:
+    assert {group for group, _ in OPTIONS} >= GROUPS
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_an_option_sets_keys_of_the_schema_to_values_of_their_types(group: str, option: str) -> None:
+    types = schema_types() | {f"schedule.published.{name}": int for name in FOUR_NUMBERS}
+    keys = written(group, option)
+    assert keys
+    assert [f"{key}={value!r}" for key, value in keys.items() if not fits(value, types[key])] == []
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("group", "option"), [pair for pair in OPTIONS if pair[0] != "model"])
+def test_an_option_composes_with_every_model_and_means_what_it_says(group: str, option: str, model: str) -> None:
+    config = compose_config([f"model={model}", f"{group}={option}"])
+    # The four numbers are filled in (tested below and in test_command_line.py); a model sets some keys itself.
+    derived = {f"schedule.{name}" for name in FOUR_NUMBERS} | written("model", model).keys()
+    said = {key: value for key, value in written(group, option).items() if key not in derived}
+    said = {key: value for key, value in said.items() if not key.startswith("schedule.published")}
+    assert {key: value_of(config, key) for key in said} == said
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_model_composes_and_means_what_it_says(model: str) -> None:
+    config = compose_config([f"model={model}"])
+    assert {key: value_of(config, key) for key in written("model", model)} == written("model", model)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_an_option_can_be_planned(group: str, option: str) -> None:
+    """The model is built and takes the sparsity, and the timeline covers exactly the run."""
+    config = compose_config([f"{group}={option}"])
+    planned = plan(config)
+    assert planned["timeline"][-1][2] == config.epochs
+    assert planned["prunable_weights"] > 0
+
+
+def test_experiments_are_named_after_their_file_and_change_what_they_say() -> None:
+    config = compose_config(["experiment=digits_95"])
+    assert config.run.experiment == "digits_95"
+    assert config.sparsity.target == 0.95
+    assert compose_config([]).run.experiment == "default"
+
+
+def phases(config: Config) -> list[tuple[str, int, int]]:
+    return [(phase.kind, phase.start_epoch, phase.end_epoch) for phase in timeline_of(config).phases]
+
+
+def test_resnet20_names_its_recipe() -> None:
+    """notes.md, section 4.3; the schedule is AC/DC-20 of 4.2."""
+    config = compose_config(["model=resnet20"])
+    assert config.dataset.name == "cifar10"
+    optimizer = config.optimizer
+    assert (optimizer.name, optimizer.lr, optimizer.momentum, optimizer.nesterov) == ("sgd", 0.1, 0.9, False)
+    assert optimizer.weight_decay == 5e-4
+    assert config.batch_size == 128
+    assert config.epochs == 200
+    assert (config.lr_schedule.shape, config.lr_schedule.milestones) == ("step", [65, 125, 185])
+    assert (config.lr_schedule.gamma, config.lr_schedule.warmup_epochs) == (0.1, 0)
+    assert config.sparsity.distribution == "global"
+    assert phases(config) == [
+        ("dense", 0, 10),
+        ("sparse", 10, 30),
+        ("dense", 30, 50),
+        ("sparse", 50, 70),
+        ("dense", 70, 90),
+        ("sparse", 90, 110),
+        ("dense", 110, 130),
+        ("sparse", 130, 150),
+        ("dense", 150, 170),
+        ("sparse", 170, 200),
+    ]
+
+
+@pytest.mark.parametrize(("epochs", "last_short", "sparse_epochs"), [(100, 75, 50), (150, 125, 75), (200, 175, 100)])
+def test_imagenet_100_is_the_papers_schedule_and_grows_as_the_papers_do(
+    epochs: int, last_short: int, sparse_epochs: int
+) -> None:
+    """notes.md, section 4.1: D[0,10), S/D every 5, a dense phase of 10, a sparse one of 15."""
+    config = compose_config(["schedule=imagenet_100", f"epochs={epochs}"])
+    short = [("dense" if (start // 5) % 2 else "sparse", start, start + 5) for start in range(10, last_short, 5)]
+    tail = [("dense", last_short, last_short + 10), ("sparse", last_short + 10, epochs)]
+    assert phases(config) == [("dense", 0, 10), *short, *tail]
+    assert timeline_of(config).sparse_epochs == sparse_epochs
+
+
+TYPED = {
+    "dataset=digits": ("dataset.name", "digits"),
+    "schedule=epochs_40": ("epochs", 40),
+    "epochs=30": ("epochs", 30),
+    "schedule.sparse_epochs=3": ("schedule.sparse_epochs", 3),
+    "optimizer=adamw": ("optimizer.name", "adamw"),
+    "optimizer.lr=0.5": ("optimizer.lr", 0.5),
+    "lr_schedule=linear": ("lr_schedule.shape", "linear"),
+    "lr_schedule.milestones=[1,2]": ("lr_schedule.milestones", [1, 2]),
+    "precision=fp32": ("precision.dtype", "fp32"),
+    "batch_size=7": ("batch_size", 7),
+    "model.shortcut=conv": ("model.shortcut", "conv"),
+    "sparsity=0.5": ("sparsity.target", 0.5),
+    "dataset.flip=false": ("dataset.flip", False),
+}
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_what_is_typed_wins_over_the_models_recipe_in_either_order(typed: str) -> None:
+    key, value = TYPED[typed]
+    assert value_of(compose_config(["model=resnet20"]), key) != value
+    for arguments in (["model=resnet20", typed], [typed, "model=resnet20"]):
+        config = compose_config(arguments)
+        assert value_of(config, key) == value
+        assert config.model.name == "resnet20"
+
+
+def test_what_is_typed_wins_over_the_experiment() -> None:
+    assert compose_config(["experiment=digits_95", "sparsity=0.5"]).sparsity.target == 0.5
+    assert compose_config(["sparsity=0.5", "experiment=digits_95"]).sparsity.target == 0.5

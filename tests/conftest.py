@@ -1,0 +1,78 @@
+"""What several test folders share: the console scripts as a user runs them, and whether FFCV has to be there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from acdc_cli.commands.train import _main as acdc_train
+from acdc_cli.data.ffcv_availability import ffcv_problem
+
+BIN = Path(sys.executable).parent
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """This process's environment without anything that would make W&B go online."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
+    return kept | {"NETRC": os.devnull} | extra
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Run a console script in an empty folder: ``command("acdc-train", "epochs=2")``."""
+
+    def run(name: str, *arguments: str, **extra_environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(BIN / name), *arguments],
+            cwd=tmp_path,
+            env=environment(**extra_environment),
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=300,
+        )
+
+    return run
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """acdc-train in this process, in an empty folder: the command line without the seconds that importing takes."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        capfd.readouterr()
+        code = acdc_train(list(arguments))
+        printed = capfd.readouterr()
+        return subprocess.CompletedProcess(arguments, code, printed.out, printed.err)
+
+    monkeypatch.chdir(tmp_path)
+    for variable in [name for name in os.environ if name.startswith("WANDB")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("NETRC", os.devnull)
+    return run
+
+
+@pytest.fixture(scope="session")
+def needs_ffcv() -> None:
+    """Skip where FFCV cannot be built, with the reason; fail where it has to be there."""
+    problem = ffcv_problem()
+    if problem and os.environ.get("ACDC_REQUIRE_FFCV"):
+        pytest.fail(f"FFCV has to work here: {problem}")
+    if problem:
+        pytest.skip(f"FFCV cannot be imported: {problem}")
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One prepared copy of the digits for all runs of a session."""
+    from acdc_cli.data.prepare import prepare
+
+    folder = tmp_path_factory.mktemp("data")
+    prepare("digits", None, folder / "digits")
+    return folder

@@ -1,0 +1,137 @@
+"""How a run can end, and what is left behind: exit code, one line, status."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+from conftest import Command
+from training import train
+
+from acdc_cli.records.folder import run_folders
+
+QUICK = ["epochs=2", "threads=1", "loader=device", "tracker=none"]
+
+
+def one_line(errors: str) -> str:
+    lines = [line for line in errors.splitlines() if "samples/s" not in line]
+    assert len(lines) == 1, errors
+    return lines[0]
+
+
+def test_a_finished_run_is_shown_and_left_alone(program: Command, tmp_path: Path) -> None:
+    assert program(*QUICK).returncode == 0
+    (run,) = run_folders(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    again = program(*QUICK)
+    assert again.returncode == 0 and "sparse top-1" in again.stdout and again.stderr == ""
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "runs"]  # no outputs/, no logs
+
+
+def test_overwrite_starts_over(tmp_path: Path, data_dir: Path) -> None:
+    run = train(tmp_path, data_dir, "epochs=2")
+    (run.path / "left-over").touch()
+    train(tmp_path, data_dir, "epochs=2", "run.overwrite=true")
+    assert run.is_done and not (run.path / "left-over").exists()
+
+
+def test_a_diverging_run_fails_with_one_line(program: Command, tmp_path: Path) -> None:
+    ended = program(*QUICK, "optimizer.lr=1e30", "lr_schedule.warmup_epochs=0")
+    assert ended.returncode == 1
+    assert "diverged in epoch 0" in one_line(ended.stderr) and "optimizer.lr" in ended.stderr
+    (run,) = run_folders(tmp_path)
+    assert run.read_status()["state"] == "failed" and "diverged" in run.read_status()["error"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign"])
+def test_a_bad_checkpoint_is_named(damage: str, program: Command, tmp_path: Path) -> None:
+    assert program(*QUICK).returncode == 0
+    (run,) = run_folders(tmp_path)
+    run.write_status("running", 2)
+    if damage == "truncated":
+        os.truncate(run.checkpoint, 1000)
+    else:
+        assert program(*QUICK, "seed=1").returncode == 0
+        (other,) = (found for found in run_folders(tmp_path) if found.path != run.path)
+        run.checkpoint.write_bytes(other.checkpoint.read_bytes())
+    ended = program(*QUICK)
+    assert ended.returncode == 1
+    assert "last.pt" in one_line(ended.stderr) and "run.overwrite=true" in ended.stderr
+
+
+def test_a_run_in_progress_is_not_run_twice(program: Command, tmp_path: Path) -> None:
+    assert program(*QUICK).returncode == 0
+    (run,) = run_folders(tmp_path)
+    run.write_status("running", 1)
+    descriptor = os.open(run.path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        ended = program(*QUICK)
+    finally:
+        os.close(descriptor)
+    assert ended.returncode == 1 and "another process" in one_line(ended.stderr)
+
+
+def test_an_unwritable_runs_dir_is_one_line(program: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ended = program(*QUICK, "runs_dir=file")
+    assert ended.returncode == 1 and "file" in one_line(ended.stderr)
+
+
+def test_fp16_without_a_gpu_runs_as_bf16_and_is_recorded_so(program: Command, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    ended = program(*QUICK, "precision=fp16")
+    assert ended.returncode == 0 and "running as bf16" in one_line(ended.stderr)
+    (run,) = run_folders(tmp_path)
+    assert "dtype: bf16" in run.config.read_text()
+
+
+@pytest.mark.slow
+def test_a_sweep_goes_on_past_a_bad_job_and_skips_what_is_done(program: Command, tmp_path: Path) -> None:
+    first = program("-m", *QUICK, "sparsity=0.8,1.5,2:4", "seed=0")
+    assert first.returncode == 1  # two are done, one could not start
+    assert "sparsity.target=1.5" in first.stderr and "Traceback" not in first.stderr
+    done = run_folders(tmp_path)
+    assert {run.read_result()["sparsity_target"] for run in done if run.is_done} == {0.8, "2:4"}
+    times = {run.path: run.result.stat().st_mtime_ns for run in done}
+    second = program("-m", *QUICK, "sparsity=0.8,2:4", "seed=0")
+    assert second.returncode == 0 and second.stdout.count("sparsity.target=") == 2
+    assert {run.path: run.result.stat().st_mtime_ns for run in run_folders(tmp_path)} == times
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["default"]
+
+
+@pytest.mark.slow
+def test_a_sweep_in_which_nothing_can_start_exits_2(program: Command) -> None:
+    ended = program("-m", *QUICK, "sparsity=1.5,2.5")
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr
+
+
+def test_report_of_a_folder_of_runs_is_a_table(program: Command, command: Command, tmp_path: Path) -> None:
+    assert program(*QUICK).returncode == 0
+    table = command("acdc-report", "runs/default", "--format", "csv")
+    assert table.returncode == 0
+    header, row = table.stdout.splitlines()
+    assert header.startswith("run,state,method,target") and row.split(",")[1:5] == ["done", "acdc", "0.9", "0.9000"]
+    assert command("acdc-report", "nowhere").returncode == 2
+    (run,) = run_folders(tmp_path)
+    run.report.unlink()
+    assert command("acdc-report", str(run.path)).returncode == 0 and run.report.is_file()
+
+
+def test_evaluate_prints_json_and_refuses_what_is_no_run(program: Command, command: Command, tmp_path: Path) -> None:
+    import json
+
+    assert program(*QUICK).returncode == 0
+    (run,) = run_folders(tmp_path)
+    measured = json.loads(command("acdc-eval", str(run.path), "--json").stdout)
+    assert measured["val_top1"] == run.read_result()["sparse"]["val_top1"]
+    refused = command("acdc-eval", "nowhere")
+    assert refused.returncode == 2 and "nowhere" in one_line(refused.stderr)
+    refused = command("acdc-eval", str(run.path), "--dataset", "digit")
+    assert refused.returncode == 2 and "digits" in one_line(refused.stderr)

@@ -1,0 +1,26 @@
+"""Runs in this process, as short as they can be and still go through every kind of phase."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from acdc_cli.compose import compose_config
+from acdc_cli.records.folder import RunFolder
+from acdc_cli.training.execute import execute
+
+
+def train(tmp_path: Path, data_dir: Path, *overrides: str) -> RunFolder:
+    """Compose and execute; D S D S D S at 6 epochs unless told otherwise. One thread: other tests may run beside it."""
+    base = ["epochs=6", "threads=1", "loader=device", "tracker=none", f"data_dir={data_dir}", f"runs_dir={tmp_path}"]
+    return execute(compose_config([*base, *overrides]), lambda line: None)
+
+
+def model_state(folder: RunFolder, kind: str = "sparse") -> dict[str, Tensor]:
+    return load_file(folder.models / f"{kind}.safetensors")
+
+
+def equal_bits(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
+    return left.keys() == right.keys() and all(left[name].equal(right[name]) for name in left)
