@@ -71,8 +71,9 @@ def _shade_sparse(axes: Axes, rows: Rows) -> None:
     axes.set_xlabel("epoch")
 
 
-def _phase_legend(axes: Axes) -> None:
-    handles = [Patch(color=color, label=f"{kind} phase") for kind, color in PHASE_COLOR.items()]
+def _phase_legend(axes: Axes, rows: Rows) -> None:
+    kinds = sorted({row["phase"] for row in rows})
+    handles = [Patch(color=PHASE_COLOR[kind], label=f"{kind} phase") for kind in kinds]
     axes.legend(handles=handles, loc="lower right")
 
 
@@ -83,7 +84,7 @@ def accuracy_figure(rows: Rows) -> str:
         axes.set_title("Validation top-1")
         _shade_sparse(axes, rows)
         _by_phase(axes, rows, "val_top1", lw=2)
-        _phase_legend(axes)
+        _phase_legend(axes, rows)
 
     return _draw(WIDE, plot)
 

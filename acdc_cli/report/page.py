@@ -45,7 +45,7 @@ PAGE = Template("""<!doctype html>
 <div class="cards">$cards</div>
 <figure>$accuracy</figure>
 <div class="halves">$halves</div>
-<figure>$layers</figure>
+$layers
 <p class="subtitle">FLOPs: convolution and linear layers only, a multiply-add is 2, zero weights cost nothing. A sparse
 phase costs 3f a sample, a dense one 2f + F, with F the dense and f the current forward cost (AC/DC, appendix C.2).</p>
 <details><summary>Result</summary><table>$result</table></details>
@@ -57,19 +57,17 @@ phase costs 3f a sample, a dense one 2f + F, with F the dense and f the current 
 def write_page(folder: RunFolder) -> None:
     """Write report.html from result.json, metrics.jsonl and config.yaml. Raises BadInput before the run is done."""
     result, rows = folder.read_result(), folder.read_metrics()
-    halves = [
-        figures.loss_figure(rows),
-        figures.sparsity_figure(rows),
-        figures.mask_change_figure(rows),
-        figures.flops_figure(rows, result["dense_inference_flops"]),
-    ]
+    halves, layers = [figures.loss_figure(rows), figures.flops_figure(rows, result["dense_inference_flops"])], ""
+    if result["sparse"] is not None:
+        halves += [figures.sparsity_figure(rows), figures.mask_change_figure(rows)]
+        layers = f"<figure>{figures.layer_figure(result['layer_sparsity'], result['sparsity'])}</figure>"
     page = PAGE.substitute(
         title=escape(folder.path.name),
         subtitle=escape(_subtitle(result)),
         cards=_cards(result),
         accuracy=figures.accuracy_figure(rows),
         halves="".join(f"<figure>{svg}</figure>" for svg in halves),
-        layers=figures.layer_figure(result["layer_sparsity"], result["sparsity"]),
+        layers=layers,
         result="".join(f"<tr><td>{escape(key)}</td><td>{escape(value)}</td></tr>" for key, value in _flat(result)),
         config=escape(folder.config.read_text()),
     )

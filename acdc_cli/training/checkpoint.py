@@ -13,7 +13,15 @@ from acdc_cli.records.folder import replace_file
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Replace the checkpoint whole. ``state`` holds tensors and plain values only."""
-    replace_file(path, lambda temporary: torch.save(state, temporary))
+    try:
+        replace_file(path, lambda temporary: torch.save(state, temporary))
+    except RuntimeError as error:  # what torch makes of a failed write
+        raise cannot_write(path, error) from None
+
+
+def cannot_write(path: Path, error: Exception) -> AcdcError:
+    """The one line for a tensor file that its library could not write."""
+    return AcdcError(f"{path}: cannot be written ({str(error).splitlines()[0]}); is the disk full?")
 
 
 def load_checkpoint(path: Path, run_id: str, device: torch.device) -> dict[str, Any]:

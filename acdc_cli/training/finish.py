@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from acdc_cli.measure.accuracy import agreement
 from acdc_cli.measure.flops import inference_flops, nonzeros
 from acdc_cli.records.folder import RunFolder, replace_file
 from acdc_cli.sparsity.masks import MaskSet
+from acdc_cli.training.checkpoint import cannot_write
 from acdc_cli.training.loop import evaluate
 from acdc_cli.training.run import Run
 
@@ -27,7 +29,10 @@ VERSIONS_OF = ("torch", "torchvision", "hydra-core", "omegaconf", "wandb", "ffcv
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a safetensors file whole. Tensors are made contiguous: the format knows no channels_last."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    replace_file(path, lambda temporary: save_file(plain, temporary, metadata))
+    try:
+        replace_file(path, lambda temporary: save_file(plain, temporary, metadata))
+    except SafetensorError as error:
+        raise cannot_write(path, error) from None
 
 
 def save_masks(path: Path, masks: MaskSet) -> None:

@@ -45,9 +45,12 @@ def digits_split() -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     digits = load_digits()
     numbers = np.arange(len(digits.target))
     train, val = train_test_split(numbers, test_size=0.2, stratify=digits.target, random_state=0)
-    return {
-        name: (digits.images[part], digits.target[part], part) for name, part in zip(SPLITS, (train, val), strict=True)
-    }
+    return {split: (digits.images[part], digits.target[part], part) for split, part in (("train", train), ("val", val))}
+
+
+def prepared_digit_pixels(split: str) -> np.ndarray:
+    """What the .beton has to hold: 17 grey levels spread over 0..255, to the nearest."""
+    return np.rint(digits_split()[split][0] * 255 / 16).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -150,11 +153,6 @@ def damage_a_pixel(beton: Path) -> None:
     beton.write_bytes(content)
 
 
-def prepared_digit_pixels(split: str) -> np.ndarray:
-    """What the .beton has to hold: 17 grey levels spread over 0..255, to the nearest."""
-    return np.rint(digits_split()[split][0] * 255 / 16).astype(np.uint8)
-
-
 def damage_the_header(beton: Path) -> None:
     """Byte 2 is the low byte of FFCV's number of fields."""
     content = bytearray(beton.read_bytes())
@@ -242,19 +240,22 @@ LOADERS = [("torch", 0), ("torch", 1), ("torch", 2), ("device", 0), ("ffcv", 0),
 
 
 @pytest.fixture
-def open_as(digits: Dataset, request: pytest.FixtureRequest) -> Callable[[str, int], dict[str, Any]]:
-    def open_(kind: str, workers: int) -> dict[str, Any]:
+def open_as(digits: Dataset, request: pytest.FixtureRequest) -> Iterator[Callable[..., dict[str, Any]]]:
+    """``open_as(kind, workers)``: the loaders of the digits, 64 a batch."""
+    before = torch.get_num_threads()
+
+    def open_digits(kind: str, workers: int, threads: int = 1) -> dict[str, Any]:
         if kind == "ffcv":
             request.getfixturevalue("needs_ffcv")
-        return open_loaders(kind, digits, 64, workers, torch.device("cpu"), threads=1)
+        return open_loaders(kind, digits, 64, workers, torch.device("cpu"), threads)
 
-    return open_
+    yield open_digits
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(("kind", "workers"), LOADERS)
 def test_loaders_give_the_samples_that_are_asked_for(kind: str, workers: int, open_as: Callable) -> None:
     """Images, labels and sample numbers in the given order, the last batch a partial one; then another order."""
-    threads = torch.get_num_threads()
     loaders = open_as(kind, workers)
     for split, last in (("train", 1437 % 64), ("val", 360 % 64)):
         images, labels = prepared_digit_pixels(split), digits_split()[split][1]
@@ -268,7 +269,6 @@ def test_loaders_give_the_samples_that_are_asked_for(kind: str, workers: int, op
             np.testing.assert_array_equal(torch.cat([x for x, _, _ in batches])[..., 0], images[order])
             np.testing.assert_array_equal(torch.cat([y for _, y, _ in batches]), labels[order])
             np.testing.assert_array_equal(np.concatenate([samples for _, _, samples in batches]), order)
-    torch.set_num_threads(threads)
 
 
 def ffcv_threads() -> list[threading.Thread]:
@@ -311,16 +311,10 @@ def test_an_ffcv_epoch_that_is_left_leaves_no_thread_and_the_next_one_is_whole(
     assert ffcv_threads() == []
 
 
-def test_ffcv_leaves_the_number_of_threads_as_it_was_told(digits: Dataset, request: pytest.FixtureRequest) -> None:
+def test_ffcv_leaves_the_number_of_threads_as_it_was_told(open_as: Callable) -> None:
     """FFCV sets torch's thread count to its own; the bits of a CPU run depend on it."""
-    request.getfixturevalue("needs_ffcv")
-    before = torch.get_num_threads()
-    try:
-        loader = open_loaders("ffcv", digits, 64, 2, torch.device("cpu"), threads=3)["train"]
-        counts = {torch.get_num_threads() for _ in loader.batches(np.arange(1437))}
-        assert counts == {3}
-    finally:
-        torch.set_num_threads(before)
+    loader = open_as("ffcv", 2, threads=3)["train"]
+    assert {torch.get_num_threads() for _ in loader.batches(np.arange(1437))} == {3}
 
 
 # CIFAR, in the format of the published python archives: pickles of Python 2, protocol 2, every string a byte string;
@@ -408,7 +402,7 @@ def test_cifar10_comes_back_as_it_was_published(below: str, tmp_path: Path) -> N
         "val": random_images(7, 5),
     }
     labels = {
-        "train": sum((CIFAR10[name]["labels"] for name in TRAIN_BATCHES), []),
+        "train": [label for name in TRAIN_BATCHES for label in CIFAR10[name]["labels"]],
         "val": CIFAR10["test_batch"]["labels"],
     }
     for kind in ("ffcv", "torch", "device"):
@@ -521,7 +515,7 @@ def test_a_faulty_archive_is_exit_code_3_and_nothing_is_written(
 def test_a_set_that_is_not_embedded_needs_a_source(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataMissing, match=f"acdc-data prepare {name} --source"):
         prepare(name, None, tmp_path / "out")
-    with pytest.raises(DataMissing, match="nowhere.*acdc-data prepare"):
+    with pytest.raises(DataMissing, match=r"nowhere.*acdc-data prepare"):
         prepare(name, tmp_path / "nowhere", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
@@ -583,6 +577,7 @@ def test_a_disk_that_fills_up_midway_leaves_what_was_there_before(prepared_befor
         error = process.communicate(timeout=60)[1]
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
         pytest.fail("acdc-data waits forever for FFCV's writing process, which has died")
     assert process.returncode == 1, error
     assert {path.name: path.read_bytes() for path in out.glob("*")} == before
