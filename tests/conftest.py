@@ -1,26 +1,16 @@
-"""What several test folders share: the console scripts as a user runs them, and whether FFCV has to be there."""
+"""What several test folders share: the console scripts, prepared data, and whether FFCV has to be there."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support import BIN, Command, environment
 
 from acdc_cli.commands.train import _main as acdc_train
 from acdc_cli.data.ffcv_availability import ffcv_problem
-
-BIN = Path(sys.executable).parent
-Command = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def environment(**extra: str) -> dict[str, str]:
-    """This process's environment without anything that would make W&B go online."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
-    return kept | {"NETRC": os.devnull} | extra
 
 
 @pytest.fixture

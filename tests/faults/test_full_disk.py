@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import BIN, environment
+from support import BIN, environment
 
 from acdc_cli.records.folder import run_folders
 

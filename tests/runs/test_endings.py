@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from support import Command
 from training import train
 
 from acdc_cli.records.folder import run_folders

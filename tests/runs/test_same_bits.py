@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import BIN, environment
+from support import BIN, environment
 from training import equal_bits, model_state, train
 
 from acdc_cli.records.folder import RunFolder, run_folders

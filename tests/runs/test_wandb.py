@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import BIN, Command, environment
+from support import BIN, Command, environment
 from training import train
 
 from acdc_cli.compose import compose_config
