@@ -14,8 +14,7 @@ from acdc_cli.sparsity.prunable import PRUNABLE_LAYERS, prunable_weights
 
 @dataclass(frozen=True)
 class LayerSize:
-    """A layer's weights, and how often a sample uses each: at every output position of a convolution, once in a
-    linear layer, summed over the layer's uses."""
+    """A layer's weights, and how often a sample uses each: once an output position, summed over the layer's uses."""
 
     weights: int
     output_positions: int
@@ -33,7 +32,9 @@ def layer_sizes(model: nn.Module, sample_shape: tuple[int, ...]) -> dict[str, La
 
     def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         channels = output.shape[1] if not isinstance(module, nn.Linear) else output.shape[-1]
-        positions[name_of[id(module.weight)]] += output[0].numel() // channels
+        positions[name_of[id(module.weight)]] += (
+            output.numel() // channels
+        )  # the batch is one sample, wherever its axis is
 
     hooks = [module.register_forward_hook(record) for module in model.modules() if isinstance(module, PRUNABLE_LAYERS)]
     was_training = model.training

@@ -102,7 +102,8 @@ def excluded_layers(shapes: Mapping[str, torch.Size], allocation: Allocation) ->
     else:
         bad = [name for name, shape in shapes.items() if shape[INPUT_CHANNEL_AXIS] % group]
     if bad and allocation.indivisible != "skip":
-        raise AllocationError(f"{group} does not divide the input channels of {', '.join(bad)}; use indivisible=skip")
+        what = "weights" if allocation.indivisible == "flatten" else "input channels"
+        raise AllocationError(f"{group} does not divide the {what} of {', '.join(bad)}; use indivisible=skip")
     if len(bad) == len(shapes):
         raise AllocationError(f"no layer's input channels are divisible by {group}, so nothing could be pruned")
     return bad
@@ -140,7 +141,7 @@ def _global_masks(weights: Mapping[str, Tensor], target: float, min_layer_densit
     Fixing a layer at its floor takes weights from the others, so it is repeated until every free layer is above it.
     """
     removed = round(target * sum(weight.numel() for weight in weights.values()))
-    ceiling = {name: math.floor((1 - min_layer_density) * weight.numel()) for name, weight in weights.items()}
+    ceiling = {name: weight.numel() - _floor(min_layer_density, weight.numel()) for name, weight in weights.items()}
     if removed > sum(ceiling.values()):  # whole weights: many tiny layers round up to more than the target leaves
         raise AllocationError(f"min_layer_density {min_layer_density} keeps more weights than target {target} leaves")
     free: dict[str, Tensor] = dict(weights)
@@ -154,6 +155,11 @@ def _global_masks(weights: Mapping[str, Tensor], target: float, min_layer_densit
             return {name: masks[name] for name in weights}
         for name in below:
             masks[name] = keep_largest([free.pop(name)], ceiling[name])[0]
+
+
+def _floor(density: float, count: int) -> int:
+    """Weights that a density keeps at least; rounded first, because 0.3 * 90 is a little more than 27."""
+    return math.ceil(round(density * count, 6))
 
 
 def _pattern_mask(weight: Tensor, pattern: Pattern, flatten: bool) -> Tensor:

@@ -51,7 +51,11 @@ class Timeline:
     @classmethod
     def of(cls, phases: Iterable[tuple[str, int, int]]) -> Timeline:
         """A timeline listed in full: ``[("dense", 0, 10), ("sparse", 10, 20), ...]``."""
-        return cls(tuple(Phase(kind, int(start), int(end)) for kind, start, end in phases))
+        listed = [Phase(kind, start, end) for kind, start, end in phases]
+        for phase in listed:
+            if not all(isinstance(epoch, int) for epoch in (phase.start_epoch, phase.end_epoch)):
+                raise TimelineError(f"phase {phase} does not begin and end with whole epochs")
+        return cls(tuple(listed))
 
     @classmethod
     def dense(cls, epochs: int) -> Timeline:

@@ -41,8 +41,12 @@ def learning_rate(config: Config, step: int, steps_per_epoch: int) -> float:
     schedule, epochs = config.lr_schedule, known(config.epochs)
     per_epoch = 1 if schedule.unit == "epoch" else steps_per_epoch
     t = step // steps_per_epoch if schedule.unit == "epoch" else step
-    scale = per_epoch * min(1.0, epochs / config.schedule.epochs)
-    warmup, total = schedule.warmup_epochs * scale, epochs * per_epoch
+    own, shorter = config.schedule.epochs, min(epochs, config.schedule.epochs)
+
+    def scaled(length_epochs: float) -> float:
+        return length_epochs * shorter * per_epoch / own  # divided last: whole epochs come out whole
+
+    warmup, total = scaled(schedule.warmup_epochs), epochs * per_epoch
     if t < warmup:
         return config.optimizer.lr * min(1.0, (t + 1) / warmup)
     progress = (t - warmup) / (total - warmup)
@@ -51,7 +55,7 @@ def learning_rate(config: Config, step: int, steps_per_epoch: int) -> float:
     elif schedule.shape == "linear":
         factor = 1 - progress
     elif schedule.shape == "step":
-        factor = known(schedule.gamma) ** sum(t >= milestone * scale for milestone in known(schedule.milestones))
+        factor = known(schedule.gamma) ** sum(t >= scaled(milestone) for milestone in known(schedule.milestones))
     else:
         factor = 1.0
     return config.optimizer.lr * factor

@@ -70,6 +70,13 @@ def fits(value: Any, hint: Any) -> bool:
     return Any in kinds or type(value) in containers or (type(value) is int and float in containers)
 
 
+def assert_can_be_planned(config: Config) -> None:
+    """The model is built and takes the sparsity, and the timeline covers exactly the run."""
+    planned = plan(config)
+    assert planned["timeline"][-1][2] == config.epochs
+    assert planned["prunable_weights"] > 0
+
+
 def test_every_group_of_the_contract_has_options() -> None:
     assert {group for group, _ in OPTIONS} >= GROUPS
 
@@ -91,21 +98,14 @@ def test_an_option_composes_with_every_model_and_means_what_it_says(group: str, 
     said = {key: value for key, value in written(group, option).items() if key not in derived}
     said = {key: value for key, value in said.items() if not key.startswith("schedule.published")}
     assert {key: value_of(config, key) for key in said} == said
+    assert_can_be_planned(config)
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_model_composes_and_means_what_it_says(model: str) -> None:
     config = compose_config([f"model={model}"])
     assert {key: value_of(config, key) for key in written("model", model)} == written("model", model)
-
-
-@pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_an_option_can_be_planned(group: str, option: str) -> None:
-    """The model is built and takes the sparsity, and the timeline covers exactly the run."""
-    config = compose_config([f"{group}={option}"])
-    planned = plan(config)
-    assert planned["timeline"][-1][2] == config.epochs
-    assert planned["prunable_weights"] > 0
+    assert_can_be_planned(config)
 
 
 def test_experiments_are_named_after_their_file_and_change_what_they_say() -> None:

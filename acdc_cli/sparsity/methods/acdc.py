@@ -81,9 +81,11 @@ class ACDC:
     def begin_epoch(self, epoch: int) -> None:
         """Enter the phase that the epoch (0-based) belongs to, if it is a new one. Call before the epoch's steps."""
         phase = self.timeline.phase(epoch)
-        self.mask_change = None
+        if epoch != phase.start_epoch:
+            self.mask_change = None
         if phase.start_epoch == self._phase_start:
             return
+        self.mask_change = None
         self._phase_start = phase.start_epoch
         self._is_sparse = phase.kind == "sparse"
         if self._is_sparse:
