@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -60,6 +61,7 @@ def complete(composed: DictConfig, experiment: str | None) -> Config:
     _resolve_sparsity(config)
     _check_combinations(config)
     config.run.experiment = config.run.experiment or experiment or "default"
+    config.runs_dir, config.data_dir = os.path.expanduser(config.runs_dir), os.path.expanduser(config.data_dir)
     return config
 
 
@@ -185,8 +187,17 @@ def _check_combinations(config: Config) -> None:
         raise BadInput(
             "lr_schedule.shape=step: needs lr_schedule.milestones and lr_schedule.gamma, such as [20,30] and 0.1"
         )
+    for key, name in (("run.name", config.run.name), ("run.experiment", config.run.experiment)):
+        if name is not None and not re.fullmatch(r"[\w.+=,-]*\w[\w.+=,-]*", name):
+            raise BadInput(
+                f"{key}={name}: names a folder: letters, digits and . _ - only; nearest: {key}={_as_name(name)}"
+            )
     if config.tracker.name == "wandb" and config.tracker.mode is None:
         raise BadInput("tracker.mode=null: tracker.name=wandb needs auto, online or offline")
+
+
+def _as_name(text: str) -> str:
+    return re.sub(r"[^\w.+=,-]+", "-", text).strip("-.") or "run"
 
 
 _TYPE_WORDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "a word"}

@@ -102,7 +102,10 @@ def check_overrides(arguments: list[str], multirun: bool = False, extra_dir: Pat
         try:
             override = _parse(argument)
         except HydraException as error:
-            raise BadInput(f"{argument}: {_first_line(error)}") from None
+            quoted = "'{}=\"{}\"'".format(*argument.partition("=")[::2])
+            raise BadInput(
+                f"{argument}: {_first_line(error)}; a value with special characters needs quotes: {quoted}"
+            ) from None
         key = override.key_or_group
         if key.startswith("hydra"):
             continue

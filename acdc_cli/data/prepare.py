@@ -130,7 +130,7 @@ def _describe(name: str, source: Path | None, samples: dict[str, Samples]) -> di
         "format": FORMAT,
         "name": name,
         "source": None if source is None else str(source.resolve()),
-        "classes": int(train.labels.max()) + 1,
+        "classes": SOURCES[name].classes,
         "channels": train.images.shape[-1],
         "size": list(train.images.shape[1:3]),
         "mean": scaled.mean(axis=0).tolist(),  # per channel, of the training images in [0, 1]

@@ -32,9 +32,12 @@ class Source:
         embedded: needs no folder; prepared by acdc-train itself on first use.
         read: (folder or None) -> {"train": Samples, "val": Samples}. Raises DataMissing.
         describe: (split) -> what dataset.json says of the split's samples: their list, or the files they fill.
+        sample_shape: (channels, height, width).
     """
 
     summary: str
+    sample_shape: tuple[int, int, int]
+    classes: int
     embedded: bool
     read: Callable[[Path | None], dict[str, Samples]]
     describe: Callable[[str], Any]
@@ -76,7 +79,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         return super().find_class(*self.ALLOWED[module, name])
 
 
-def _read_archive_file(path: Path, label_key: bytes) -> Samples:
+def _read_archive_file(path: Path, label_key: bytes, classes: int) -> Samples:
     """One file of a CIFAR python archive: rows of 3 x 32 x 32 bytes, channel by channel."""
     try:
         content = _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
@@ -88,6 +91,10 @@ def _read_archive_file(path: Path, label_key: bytes) -> Samples:
         ) from None
     if len(images) != len(labels):
         raise DataMissing(f"{path}: {len(images)} images but {len(labels)} labels; unpack the archive again")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise DataMissing(
+            f"{path}: labels from {labels.min()} to {labels.max()}, not 0 to {classes - 1}; wrong archive?"
+        )
     return Samples(np.ascontiguousarray(images), labels)
 
 
@@ -104,7 +111,9 @@ def _archive_source(classes: int, archive: str, files: dict[str, list[str]], lab
                     f"{path}: missing; unpack the published python archive {archive} there and run "
                     f"acdc-data prepare {name} --source {folder}"
                 )
-        parts = {split: [_read_archive_file(root / file, label_key) for file in files[split]] for split in SPLITS}
+        parts = {
+            split: [_read_archive_file(root / file, label_key, classes) for file in files[split]] for split in SPLITS
+        }
         return {
             split: Samples(
                 np.concatenate([part.images for part in part_list]), np.concatenate([part.labels for part in part_list])
@@ -112,12 +121,19 @@ def _archive_source(classes: int, archive: str, files: dict[str, list[str]], lab
             for split, part_list in parts.items()
         }
 
-    return Source(f"CIFAR-{classes}, python archive {archive}", False, read, lambda split: files[split])
+    return Source(
+        f"CIFAR-{classes}, python archive {archive}", (3, 32, 32), classes, False, read, lambda split: files[split]
+    )
 
 
 SOURCES = {
     "digits": Source(
-        "1,797 handwritten digits of 8x8 pixels, inside scikit-learn", True, _read_digits, _describe_digits
+        "1,797 handwritten digits of 8x8 pixels, inside scikit-learn",
+        (1, 8, 8),
+        10,
+        True,
+        _read_digits,
+        _describe_digits,
     ),
     "cifar10": _archive_source(
         10,

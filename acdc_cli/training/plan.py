@@ -6,14 +6,12 @@ from typing import Any
 
 from acdc_cli.compose import timeline_of
 from acdc_cli.config import Config
+from acdc_cli.data.sources import SOURCES
 from acdc_cli.errors import BadInput
 from acdc_cli.measure.flops import LayerSize, closed_form_train_fraction, inference_flops, layer_sizes
 from acdc_cli.models import build_model
 from acdc_cli.sparsity.allocate import Allocation, AllocationError, Pattern, excluded_layers, parse_target
 from acdc_cli.sparsity.prunable import prunable_weights
-
-# (channels, height, width) and classes, as the sources publish them: a plan needs no data.
-PUBLISHED_SHAPE = {"digits": ((1, 8, 8), 10), "cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100)}
 
 
 def plan(config: Config) -> dict[str, Any]:
@@ -25,9 +23,9 @@ def plan(config: Config) -> dict[str, Any]:
     Raises:
         BadInput: if the model cannot take the sparsity.
     """
-    shape, classes = PUBLISHED_SHAPE[config.dataset.name]
-    model = build_model(config.model, shape[0], classes)
-    sizes = layer_sizes(model, shape)
+    source = SOURCES[config.dataset.name]
+    model = build_model(config.model, source.sample_shape[0], source.classes)
+    sizes = layer_sizes(model, source.sample_shape)
     timeline = timeline_of(config)
     is_dense = config.method.name == "dense"
     inference_fraction = 1.0 if is_dense else _inference_fraction(config, model, sizes)

@@ -114,6 +114,8 @@ def build_run(config: Config, dataset: Dataset) -> Run:
     """Build a run at epoch 0 from a settled config. Raises ValueError if model and sparsity do not fit."""
     seed_everything(config)
     device = torch.device(config.device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)  # a sweep runs many in one process
     model = build_model(config.model, dataset.sample_shape[0], dataset.classes)
     memory_format = torch.channels_last if config.precision.channels_last else torch.contiguous_format
     model = model.to(device).to(memory_format=memory_format)

@@ -157,20 +157,37 @@ def test_no_experiment_can_be_asked_for(acdc_train: Callable) -> None:
     assert "Traceback" not in outcome.err
 
 
+OWN_OPTIMIZER = """
+name: sgd
+lr: 0.1
+weight_decay: 0
+decay_norms_and_biases: true
+momentum: 0.9
+nesterov: false
+beta1: null
+beta2: null
+"""
+
+
 @pytest.mark.parametrize(
-    ("content", "parts"),
+    ("written", "instead", "parts"),
     [
-        ("target: 1.5", ["sparsity.target=1.5", "[0, 1)"]),
-        ("target: 0.9\ntarged: 0.8", ["targed", "target"]),
-        ("target: 0.9\nmin_layer_density: -1", ["sparsity.min_layer_density=-1", "sparsity.min_layer_density=0"]),
+        ("lr: 0.1", "lr: -0.1", ["optimizer.lr=-0.1", "above 0"]),
+        ("lr: 0.1", "lr: high", ["optimizer.lr", "high", "number"]),
+        ("name: sgd", "name: sdg", ["optimizer.name=sdg", "optimizer.name=sgd"]),
+        ("momentum: 0.9", "momentun: 0.9", ["optimizer.momentun", "did you mean optimizer.momentum"]),
     ],
 )
 def test_a_users_own_yaml_is_checked_the_same(
-    content: str, parts: list[str], acdc_train: Callable, tmp_path: Path
+    written: str, instead: str, parts: list[str], acdc_train: Callable, tmp_path: Path
 ) -> None:
-    (tmp_path / "mine" / "sparsity").mkdir(parents=True)
-    (tmp_path / "mine" / "sparsity" / "own.yaml").write_text(f"distribution: global\nindivisible: skip\n{content}\n")
-    outcome = acdc_train("--config-dir", str(tmp_path / "mine"), "sparsity=own", "plan=true")
+    (tmp_path / "mine" / "optimizer").mkdir(parents=True)
+    own = tmp_path / "mine" / "optimizer" / "own.yaml"
+    typed = ["--config-dir", str(tmp_path / "mine"), "optimizer=own", "plan=true"]
+    own.write_text(OWN_OPTIMIZER)
+    assert acdc_train(*typed).code == 0
+    own.write_text(OWN_OPTIMIZER.replace(written, instead))
+    outcome = acdc_train(*typed)
     assert outcome.code == 2, outcome.err
     assert outcome.err.count("\n") == 1
     assert [part for part in parts if part not in outcome.err] == [], outcome.err
