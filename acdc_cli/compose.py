@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from acdc_cli.config import Config, as_plain, check_ranges, known, register_schema, schema_keys
 from acdc_cli.errors import BadInput, nearest
@@ -21,14 +22,16 @@ from acdc_cli.sparsity.timeline import Timeline, TimelineError, default_phase_ep
 PHASE_NUMBERS = ("warmup_epochs", "sparse_epochs", "dense_epochs", "final_sparse_epochs")
 
 
-def compose_config(arguments: list[str]) -> Config:
+def compose_config(arguments: list[str], extra_dir: str | None = None) -> Config:
     """The config that ``acdc-train ARGUMENTS`` would run with, from any Python program.
 
     Raises:
         BadInput: on any key, value or combination that the command line would refuse.
     """
     arguments = rewrite(arguments)
-    check_overrides(arguments)
+    check_overrides(arguments, extra_dir=extra_dir)
+    if extra_dir is not None:
+        arguments = [*arguments, f"hydra.searchpath=[file://{Path(extra_dir).absolute()}]"]
     register_schema()
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -200,7 +203,7 @@ def _as_name(text: str) -> str:
     return re.sub(r"[^\w.+=,-]+", "-", text).strip("-.") or "run"
 
 
-_TYPE_WORDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "a word"}
+_TYPE_WORDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
 
 
 def explain(error: BaseException) -> BadInput:
@@ -209,15 +212,18 @@ def explain(error: BaseException) -> BadInput:
     while cause is not None:
         if isinstance(cause, MissingMandatoryValue):
             return BadInput(f"{cause.full_key}: has no value; set {cause.full_key}=VALUE")
+        if isinstance(cause, ConfigKeyError) and cause.full_key:
+            meant = nearest(cause.full_key, schema_keys())
+            return BadInput(f"{cause.full_key}: there is no such key; did you mean {meant}?")
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:
             reason = str(cause.msg or cause).splitlines()[0]
-            wrong_type = re.match(
-                r"Value '(.*)' .*(Integer|Float|Boolean|String)|Value '(.*)' is not a valid (.*)", reason
-            )
-            if wrong_type and wrong_type[2]:
+            wrong_type = re.match(r"Value '(.*?)'(?: of type '.*?')? .*?(Integer|Float|bool)", reason)
+            if wrong_type:
                 return BadInput(f"{cause.full_key}={wrong_type[1]}: must be {_TYPE_WORDS[wrong_type[2]]}")
+            if "list or tuple" in reason:
+                return BadInput(f"{cause.full_key}={cause.value}: must be a list, such as [20,30]")
             return BadInput(f"{cause.full_key}: {reason}")
-        cause = cause.__cause__
+        cause = cause.__cause__ or cause.__context__
     return BadInput(re.sub(r"\s+", " ", str(error)).strip())
 
 

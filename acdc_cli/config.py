@@ -151,7 +151,7 @@ class Config:
     threads: int | None = number(1)
     data_dir: str = field()
     runs_dir: str = field()
-    plan: bool = field()
+    plan: bool | None = field()
 
 
 def known(value: T | None) -> T:
@@ -198,6 +198,8 @@ def check_ranges(config: Config) -> None:
 
 def _check_range(key: str, value: float, low: float, high: float, above: bool, below: bool) -> None:
     inside = (value > low if above else value >= low) and (value < high if below else value <= high)
+    if not math.isfinite(value):
+        raise BadInput(f"{key}={value}: must be a finite number{f' above {low}' if above else ''}")
     if not inside:
         left, right = "(" if above else "[", ")" if below or high == math.inf else "]"
         end, open_end = (high, below) if value >= high else (low, above)

@@ -36,10 +36,15 @@ def conf_dir() -> Path:
     raise FileNotFoundError("acdc_cli is installed without its conf/ folder; install it again")
 
 
-def group_options(extra_dir: Path | None = None) -> dict[str, list[str]]:
+def group_options(extra_dir: str | Path | None = None) -> dict[str, list[str]]:
     """Config groups and their options, from the folders of conf/ and of the user's --config-dir."""
     groups: dict[str, list[str]] = {}
-    for root in filter(None, (conf_dir(), extra_dir)):
+    roots = [conf_dir()]
+    if extra_dir is not None:
+        roots.append(Path(extra_dir))
+        if not roots[-1].is_dir():
+            raise BadInput(f"--config-dir {extra_dir}: there is no such folder")
+    for root in roots:
         for path in sorted(root.glob("*/*.yaml")):
             groups.setdefault(path.parent.name, []).append(path.stem)
     return groups
@@ -93,7 +98,7 @@ def _is_amount(value: Any) -> bool:
     return isinstance(value, (int, float)) or bool(re.fullmatch(r"\d+:\d+|-?\d+\.?\d*(e-?\d+)?%?", str(value)))
 
 
-def check_overrides(arguments: list[str], multirun: bool = False, extra_dir: Path | None = None) -> None:
+def check_overrides(arguments: list[str], multirun: bool = False, extra_dir: str | Path | None = None) -> None:
     """Raise BadInput for the first argument that names no key or no option, or sweeps without -m."""
     groups, keys = group_options(extra_dir), schema_keys()
     for argument in arguments:
@@ -114,22 +119,15 @@ def check_overrides(arguments: list[str], multirun: bool = False, extra_dir: Pat
         if key in groups:
             for value in _elements(override):
                 _check_option(key, value, groups[key])
-        elif not _names_a_value(key, keys):
+        elif key not in keys or key == "schedule.published":
             raise _unknown_key(argument, key, list(keys), list(groups))
-
-
-def _names_a_value(key: str, keys: dict[str, Any]) -> bool:
-    if key in keys:
-        return True
-    parent = key.rpartition(".")[0]
-    return parent == "schedule.published"
 
 
 def _check_option(group: str, value: Any, options: list[str]) -> None:
     if isinstance(value, dict):
         raise BadInput(f"{group}={value}: set its keys one by one, {group}.KEY=VALUE")
-    if group == "experiment" and value is None:
-        return
+    if group == "experiment" and value is None:  # Hydra has no such override
+        raise BadInput(f"experiment=null: leave experiment out for none. Options: {', '.join(options)}")
     if not isinstance(value, str) or isinstance(value, bool):
         meant = AMOUNT_KEY.get(group) or NUMBER_MEANT.get(group)
         hint = f"did you mean {meant}={value}? " if meant and not isinstance(value, list) else ""

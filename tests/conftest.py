@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from support import BIN, Command, environment
 
-from acdc_cli.commands.train import _main as acdc_train
+from acdc_cli.commands.train import run_command_line as acdc_train
 from acdc_cli.data.ffcv_availability import ffcv_problem
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny tensors: on a busy machine several threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

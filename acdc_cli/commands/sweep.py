@@ -9,6 +9,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,8 @@ def collect_outcomes(folder: Path) -> list[dict[str, Any]]:
     path = folder / OUTCOMES
     lines = path.read_text().splitlines() if path.is_file() else []
     shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        folder.parent.rmdir()  # a sweep of plans made no run, so there is no runs folder to leave
     return sorted(map(json.loads, lines), key=lambda outcome: outcome["job"])
 
 

@@ -57,7 +57,7 @@ def main() -> None:
     """The console script."""
     if "COMP_LINE" in os.environ:  # tab completion runs this program once a Tab, with the line so far
         _complete_line()
-    sys.exit(_main(sys.argv[1:]))
+    sys.exit(run_command_line(sys.argv[1:]))
 
 
 def _complete_line() -> None:
@@ -67,17 +67,22 @@ def _complete_line() -> None:
         os.environ["COMP_LINE"] = " ".join([words[0], *rewrite(words[1:-1]), words[-1]])
 
 
-def _main(arguments: list[str]) -> int:
+def run_command_line(arguments: list[str]) -> int:
+    """What the console script does with its arguments. Returns the exit code."""
     try:
         arguments = rewrite(arguments)
-        flags = get_args_parser().parse_args(arguments)
+        flags, unknown = get_args_parser().parse_known_args(arguments)
+        if unknown:
+            raise BadInput(f"{unknown[0]}: there is no such flag; acdc-train --help lists them")
+        if flags.resolve and not flags.cfg and flags.info is None:
+            raise BadInput("--resolve: goes with --cfg job, which prints the config")
         register_schema()
         if flags.help or flags.hydra_help or flags.shell_completion or flags.info is not None:
             _run_hydra(arguments, run_job)  # prints, and runs nothing
             return EXIT_DONE
         check_overrides(flags.overrides, flags.multirun, flags.config_dir)
         if flags.cfg == "job" and flags.resolve and not flags.multirun:
-            return _print_config(flags.overrides)
+            return _print_config(flags.overrides, flags.config_dir)
         if flags.multirun:
             return _run_sweep(arguments, flags.overrides)
         return _run_single(arguments)
@@ -104,10 +109,10 @@ def _run_hydra(arguments: list[str], job: Callable[[DictConfig], object]) -> Non
         raise explain(error) from None
 
 
-def _print_config(overrides: list[str]) -> int:
+def _print_config(overrides: list[str], extra_dir: str | None) -> int:
     from acdc_cli.compose import compose_config, to_yaml
 
-    print(to_yaml(compose_config(overrides)), end="")
+    print(to_yaml(compose_config(overrides, extra_dir)), end="")
     return EXIT_DONE
 
 

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import sys
-from contextlib import redirect_stderr
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from acdc_cli.data.beton import file_hash, write_betons
 from acdc_cli.data.ffcv_availability import ffcv_problem
 from acdc_cli.data.sources import SOURCES, SPLITS, Samples
 from acdc_cli.errors import BadInput, DataMissing, not_a_choice
-from acdc_cli.records.folder import replace_file, replace_json
+from acdc_cli.records.folder import replace_json
 
 FORMAT = 1
-PAGE_BYTES = 2**21  # the smallest page FFCV writes; a small set fits in a few
+KEYS = {"name", "source", "classes", "channels", "size", "mean", "std", *SPLITS, "beton_bytes", "beton_sha256"}
 
 
 @dataclass(frozen=True)
@@ -104,9 +101,10 @@ def prepare(name: str, source: Path | None, out: Path) -> Dataset:
     out.mkdir(parents=True, exist_ok=True)
     dataset = Dataset(out, _describe(name, source, samples))
     if ffcv_problem() is None:
-        for split in SPLITS:
-            replace_file(dataset.beton(split), partial(_write_beton, samples[split]))
-        dataset.info["beton_bytes"] = {split: dataset.beton(split).stat().st_size for split in SPLITS}
+        paths = {split: dataset.beton(split) for split in SPLITS}
+        write_betons(samples, paths)
+        dataset.info["beton_bytes"] = {split: path.stat().st_size for split, path in paths.items()}
+        dataset.info["beton_sha256"] = {split: file_hash(path) for split, path in paths.items()}
     else:
         for split in SPLITS:
             dataset.beton(split).unlink(missing_ok=True)
@@ -138,34 +136,8 @@ def _describe(name: str, source: Path | None, samples: dict[str, Samples]) -> di
         **splits,
         "content_hash": hashlib.sha256(together.encode()).hexdigest(),
         "beton_bytes": None,
+        "beton_sha256": None,
     }
-
-
-class _Indexed:
-    """What FFCV's writer reads from: sample i is (image, label)."""
-
-    def __init__(self, samples: Samples) -> None:
-        self.samples = samples
-
-    def __len__(self) -> int:
-        return len(self.samples.labels)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        return self.samples.images[index], int(self.samples.labels[index])
-
-
-def _write_beton(samples: Samples, path: Path) -> None:
-    from ffcv.fields import IntField, NDArrayField, RGBImageField
-    from ffcv.writer import DatasetWriter
-
-    shape = samples.images.shape[1:]
-    image = RGBImageField(write_mode="raw") if shape[-1] == 3 else NDArrayField(np.dtype("uint8"), shape)
-    fields = {"image": image, "label": IntField()}
-    writer = DatasetWriter(str(path), fields, page_size=PAGE_BYTES, num_workers=1)
-    # Its own bar is for large sets; one that takes a second would only leave a stray line.
-    quiet = len(samples.labels) < 10_000
-    with open(os.devnull, "w") as devnull, redirect_stderr(devnull if quiet else sys.stderr):
-        writer.from_indexed_dataset(_Indexed(samples))
 
 
 def open_dataset(name: str, data_dir: str | Path) -> Dataset:
@@ -191,6 +163,8 @@ def read_dataset(folder: Path) -> Dataset:
         info = json.loads(path.read_text())
         if info["format"] != FORMAT or info["name"] not in SOURCES:
             raise ValueError(f"format {info['format']}, name {info['name']}")
+        if missing := KEYS - info.keys():
+            raise ValueError(f"no {', '.join(sorted(missing))}")
     except FileNotFoundError:
         raise DataMissing(
             f"{path}: missing; make it with: acdc-data prepare DATASET --source DIR --out {folder}"
@@ -239,6 +213,8 @@ def check(dataset: Dataset) -> list[str]:
         size = path.stat().st_size if path.is_file() else None
         if size != dataset.info["beton_bytes"][split]:
             faults.append(f"{path}: {size} bytes, dataset.json says {dataset.info['beton_bytes'][split]}")
+        elif file_hash(path) != dataset.info["beton_sha256"][split]:
+            faults.append(f"{path}: not the bytes that were written")
         elif content_hash(read_beton(path)) != dataset.info[split]["content_sha256"]:
             faults.append(f"{path}: its samples are not those that were written")
     return faults

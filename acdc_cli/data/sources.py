@@ -85,16 +85,16 @@ def _read_archive_file(path: Path, label_key: bytes, classes: int) -> Samples:
         content = _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
         images = np.asarray(content[b"data"], dtype=np.uint8).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         labels = np.asarray(content[label_key], dtype=np.int64)
+        if len(images) != len(labels):
+            raise ValueError(f"{len(images)} images but {len(labels)} labels")
+        if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+            raise ValueError(f"labels from {labels.min()} to {labels.max()}, not 0 to {classes - 1}")
     except Exception as error:
+        reason = " ".join(str(error).split())
         raise DataMissing(
-            f"{path}: not a file of the CIFAR python archive ({error}); unpack the archive again"
+            f"{path}: not a file of the CIFAR-{classes} python archive ({reason}); unpack the archive again and run "
+            f"acdc-data prepare cifar{classes} --source {path.parent}"
         ) from None
-    if len(images) != len(labels):
-        raise DataMissing(f"{path}: {len(images)} images but {len(labels)} labels; unpack the archive again")
-    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
-        raise DataMissing(
-            f"{path}: labels from {labels.min()} to {labels.max()}, not 0 to {classes - 1}; wrong archive?"
-        )
     return Samples(np.ascontiguousarray(images), labels)
 
 

@@ -20,6 +20,7 @@ from acdc_cli.training.checkpoint import load_checkpoint, save_checkpoint
 from acdc_cli.training.finish import finish, save_masks
 from acdc_cli.training.loop import run_epoch
 from acdc_cli.training.machine import settle
+from acdc_cli.training.plan import plan
 from acdc_cli.training.progress import Progress
 from acdc_cli.training.run import Run, build_run
 
@@ -45,6 +46,7 @@ def execute(config: Config, say: Say) -> RunFolder:
 
 
 def _execute(config: Config, say: Say) -> RunFolder:
+    plan(config)  # what the model cannot take is said before data is looked for
     folder, settled, machine_error = _find(config, say)
     if folder is not None and folder.is_done and not config.run.overwrite:
         return folder

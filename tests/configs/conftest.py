@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from acdc_cli.commands.train import _main
+from acdc_cli.commands.train import run_command_line
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def acdc_train(
 
     def run(*arguments: str) -> Outcome:
         capsys.readouterr()
-        code = _main(list(arguments))
+        code = run_command_line(list(arguments))
         return Outcome(code, *capsys.readouterr())
 
     return run
