@@ -147,9 +147,12 @@ def open_dataset(name: str, data_dir: str | Path) -> Dataset:
         DataMissing: if it is not there, naming the command that makes it.
     """
     folder = Path(data_dir) / name
-    if not (folder / "dataset.json").is_file():
-        if SOURCES[name].embedded:
+    if SOURCES[name].embedded:
+        try:
+            return read_dataset(folder)
+        except DataMissing:  # never made, or damaged: making it takes a second
             return prepare(name, None, folder)
+    if not (folder / "dataset.json").is_file():
         raise DataMissing(
             f"{folder}: no data set {name}; make it with: acdc-data prepare {name} --source DIR --out {folder}"
         )
