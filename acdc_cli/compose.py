@@ -16,7 +16,7 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 from acdc_cli.config import Config, as_plain, check_ranges, known, register_schema, schema_keys
 from acdc_cli.errors import BadInput, nearest
 from acdc_cli.overrides import check_overrides, conf_dir, rewrite
-from acdc_cli.sparsity.allocate import Allocation, AllocationError, parse_target
+from acdc_cli.sparsity.allocate import Allocation, AllocationError, Pattern, parse_target
 from acdc_cli.sparsity.timeline import Timeline, TimelineError, default_phase_epochs
 
 PHASE_NUMBERS = ("warmup_epochs", "sparse_epochs", "dense_epochs", "final_sparse_epochs")
@@ -75,10 +75,10 @@ def _typed(content: Any) -> Config:
 
 
 def _check_keys(composed: DictConfig) -> None:
-    known = schema_keys()
+    schema = schema_keys()
     for key in _leaf_keys(OmegaConf.to_container(composed, resolve=False)):
-        if key not in known and not any(key.startswith(parent + ".") for parent in ("schedule.published",)):
-            raise BadInput(f"{key}: there is no such key; did you mean {nearest(key, known)}?")
+        if key not in schema and not any(key.startswith(parent + ".") for parent in ("schedule.published",)):
+            raise BadInput(f"{key}: there is no such key; did you mean {nearest(key, schema)}?")
 
 
 def _leaf_keys(node: Any, prefix: str = "") -> list[str]:
@@ -168,7 +168,9 @@ def _resolve_sparsity(config: Config) -> None:
         target = parse_target(sparsity.target)
     except AllocationError as error:
         raise BadInput(f"sparsity.target={error}") from None
-    sparsity.target = target if isinstance(target, float) else str(target)
+    sparsity.target = target
+    if isinstance(target, Pattern):  # sets the pattern whatever distribution is chosen: one run, one id
+        sparsity.target, sparsity.distribution, sparsity.min_layer_density = str(target), "global", 0.0
     try:
         Allocation(target, sparsity.distribution, sparsity.min_layer_density, sparsity.indivisible)
     except AllocationError as error:
@@ -233,8 +235,16 @@ def to_yaml(config: Config) -> str:
 
 
 def from_yaml(text: str) -> Config:
-    """Inverse of ``to_yaml``. Raises BadInput if the text is not a complete config."""
+    """Inverse of ``to_yaml``; a key that the schema has gained since reads as null.
+
+    Raises:
+        BadInput: if the text is not a config.
+    """
     try:
-        return _typed(yaml.safe_load(text))
+        content = OmegaConf.create(yaml.safe_load(text))
+        for key in schema_keys():
+            if OmegaConf.select(content, key) is None:
+                OmegaConf.update(content, key, None, force_add=True)
+        return _typed(content)
     except (yaml.YAMLError, OmegaConfBaseException, TypeError) as error:
         raise explain(error) from None

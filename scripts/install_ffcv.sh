@@ -23,9 +23,13 @@ if "$python" -c 'import ffcv.loader' 2>/dev/null; then
     exit 0
 fi
 
+has() {
+    dpkg-query --show --showformat='${Status}' "$1" 2>/dev/null | grep -q 'install ok installed'
+}
+
 installed() {
     for package in $packages; do
-        dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || return 1
+        has "$package" || has "${package}t64" || return 1 # Ubuntu 24.04: libglib2.0-0 is libglib2.0-0t64
     done
 }
 
@@ -40,7 +44,7 @@ if ! installed; then
     fi
     echo "Installing the Debian packages that FFCV builds against: $packages"
     # shellcheck disable=SC2086 # a list of packages
-    if ! { $as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive $as_root apt-get install -qq -y --no-install-recommends $packages >/dev/null; }; then
+    if ! { $as_root apt-get update -qq && $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $packages </dev/null >/dev/null; }; then
         go_on_without "apt-get could not install them."
     fi
 fi

@@ -36,10 +36,11 @@ def sweep_folder(overrides: list[str]) -> Path:
         key, _, value = override.partition("=")
         if key.lstrip("+") == "runs_dir":
             runs_dir = value.strip('"').strip("'")
-    runs = Path(runs_dir).absolute()
+    runs = Path(runs_dir).expanduser().absolute()
     host = socket.gethostname()
     for folder in runs.glob(f".sweep-{host}-*"):
-        if not _is_alive(int(folder.name.rpartition("-")[2])):
+        pid = folder.name.removeprefix(f".sweep-{host}-")
+        if pid.isdigit() and not _is_alive(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)  # a sweep that was killed left it
     return runs / f".sweep-{host}-{os.getpid()}"
 

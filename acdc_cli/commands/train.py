@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -55,9 +56,15 @@ def sweep_job(composed: DictConfig) -> None:
 
 def main() -> None:
     """The console script."""
+    signal.signal(signal.SIGTERM, _interrupt)
     if "COMP_LINE" in os.environ:  # tab completion runs this program once a Tab, with the line so far
         _complete_line()
     sys.exit(run_command_line(sys.argv[1:]))
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """SIGTERM ends a run as Ctrl-C does: its status says so, its checkpoint stays, the exit code is 75."""
+    raise KeyboardInterrupt
 
 
 def _complete_line() -> None:
@@ -116,6 +123,11 @@ def _print_config(overrides: list[str], extra_dir: str | None) -> int:
     return EXIT_DONE
 
 
+def _quoted(text: str) -> str:
+    """As a value that Hydra takes literally."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def _run_single(arguments: list[str]) -> int:
     """One run. Its error is carried past Hydra, which would print lines of its own about it."""
     errors: list[Exception] = []
@@ -137,7 +149,7 @@ def _run_sweep(arguments: list[str], overrides: list[str]) -> int:
     folder = sweep_folder(overrides)
     interrupted = False
     try:
-        _run_hydra([*arguments, f"hydra.sweep.dir={folder}"], sweep_job)
+        _run_hydra([*arguments, f"hydra.sweep.dir={_quoted(str(folder))}"], sweep_job)
     except KeyboardInterrupt:
         interrupted = True
     finally:

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +83,9 @@ def _dead_worker_raises(path: Path) -> Iterator[None]:
         return
 
     def on_child(number: int, frame: object) -> None:
-        child = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        child = None
+        with suppress(ChildProcessError):
+            child = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if child is not None and child.si_status != 0:
             raise OSError(errno.EIO, "FFCV's writing process has died; is the disk full?", str(path))
 

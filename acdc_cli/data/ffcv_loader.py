@@ -96,6 +96,7 @@ def _next_batch(iterator: Any) -> tuple[Tensor, Tensor] | None:
 def _end(iterator: Any) -> None:
     """Stop the reading thread wherever it is: it may be waiting for room in its queue."""
     iterator.terminate_event.set()
+    iterator.iter_ixes = iter(())  # it looks at the event only when its queue is full, so let it run out of work too
     while iterator.is_alive():
         try:
             iterator.output_queue.get_nowait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -39,9 +40,21 @@ class Augmentation:
         if not (self.crop_padding or self.flip):
             return images
         batch = torch.arange(count, device=images.device)[:, None, None]
-        row = torch.from_numpy(rows).to(images.device)[:, :, None]
-        column = torch.from_numpy(np.ascontiguousarray(columns)).to(images.device)[:, None, :]
+        row = _on(images.device, rows)[:, :, None]
+        column = _on(images.device, columns)[:, None, :]
         return images[batch, row, column]
+
+
+def _on(device: torch.device, array: np.ndarray) -> Tensor:
+    """Without making the host wait for the device."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+@cache
+def _constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and inverse deviation of pixels in [0, 255]; copied to the device once."""
+    return torch.tensor(mean, device=device) * 255, 1 / (torch.tensor(std, device=device) * 255)
 
 
 @dataclass(frozen=True)
@@ -54,7 +67,6 @@ class Normalization:
 
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 (N, height, width, channels) -> float32 (N, channels, height, width)."""
-        mean = torch.tensor(self.mean, device=images.device) * 255
-        scale = 1 / (torch.tensor(self.std, device=images.device) * 255)
+        mean, scale = _constants(tuple(self.mean), tuple(self.std), images.device)
         normal = ((images.float() - mean) * scale).permute(0, 3, 1, 2)
         return normal if self.channels_last else normal.contiguous()

@@ -46,6 +46,12 @@ class TorchLoader:
         """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) in the given order."""
         chunks = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
         batches = [chunk.tolist() for chunk in chunks]
-        loader = DataLoader(self._dataset, batch_sampler=batches, num_workers=self._workers, collate_fn=_as_fetched)
+        loader = DataLoader(
+            self._dataset,
+            batch_sampler=batches,
+            num_workers=self._workers,
+            collate_fn=_as_fetched,
+            generator=torch.Generator(),  # its own: the global one is the model's
+        )
         for (images, labels), samples in zip(loader, chunks, strict=True):
             yield images, labels, samples

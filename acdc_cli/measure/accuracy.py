@@ -11,11 +11,11 @@ from torch import Tensor
 
 @torch.no_grad()
 def predict(forward: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Logits (N, classes) in float32 and labels (N,) of all batches. The model must be in eval mode."""
+    """Logits (N, classes) in float32 and labels (N,) of all batches, on the CPU. The model must be in eval mode."""
     logits, labels = [], []
     for images, batch_labels in batches:
-        logits.append(forward(images).float())
-        labels.append(batch_labels.clone())
+        logits.append(forward(images).float().cpu())  # a large set's logits would crowd the device
+        labels.append(batch_labels.cpu().clone())
     return torch.cat(logits), torch.cat(labels)
 
 

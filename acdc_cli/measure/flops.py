@@ -32,9 +32,8 @@ def layer_sizes(model: nn.Module, sample_shape: tuple[int, ...]) -> dict[str, La
 
     def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         channels = output.shape[1] if not isinstance(module, nn.Linear) else output.shape[-1]
-        positions[name_of[id(module.weight)]] += (
-            output.numel() // channels
-        )  # the batch is one sample, wherever its axis is
+        # The batch is one sample, wherever its axis is.
+        positions[name_of[id(module.weight)]] += output.numel() // channels
 
     hooks = [module.register_forward_hook(record) for module in model.modules() if isinstance(module, PRUNABLE_LAYERS)]
     was_training = model.training

@@ -70,18 +70,24 @@ class RunFolder:
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             os.close(descriptor)
             raise AcdcError(
                 f"{self.path}: another process (pid {self.read_status().get('pid')}) is running it"
             ) from None
+        except OSError:
+            pass  # a file system without locks, as some network ones are: on with it, unguarded
+        for stale in self.path.rglob(".*.tmp"):
+            stale.unlink(missing_ok=True)  # of a run that was killed while it wrote
         try:
             yield
         finally:
             os.close(descriptor)
 
     def clear(self) -> None:
-        """Remove everything in the folder, to start over."""
+        """Remove everything in the folder, to start over; first what says that there was anything."""
+        for path in (self.status, self.checkpoint):
+            path.unlink(missing_ok=True)
         for child in self.path.iterdir():
             shutil.rmtree(child) if child.is_dir() else child.unlink()
 
@@ -120,7 +126,7 @@ class RunFolder:
     @property
     def is_done(self) -> bool:
         """Whether the run has finished and everything it leaves is there."""
-        return self.read_status().get("state") == "done"
+        return self.read_status().get("state") == "done" and self.result.is_file()
 
 
 def run_folders(path: Path) -> list[RunFolder]:

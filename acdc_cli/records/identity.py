@@ -10,7 +10,7 @@ from typing import Any
 from acdc_cli.config import Config
 
 # Where things lie, what they are called and how they are watched changes no number.
-NOT_IN_ID = ("runs_dir", "data_dir", "run", "tracker", "workers")
+NOT_IN_ID = ("runs_dir", "data_dir", "run", "tracker", "workers", "plan")
 # Keys that a method does not read: `method=dense sparsity=0.8,0.9` is one run.
 UNREAD = {
     "dense": (

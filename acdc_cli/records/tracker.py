@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from acdc_cli.config import Config, as_plain, known
@@ -39,12 +40,12 @@ class WandbMirror:
         for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
             os.environ[variable] = str(home)
         try:
-            self._run = self._init(self._mode())
+            self._run = self._init(self._mode(), rows)
         except Exception as error:  # no key, no network, a service that does not start
             if self._config.tracker.mode == "offline":
                 raise
             self._warn(f"W&B is not reachable ({_one_line(error)}); going on offline, `wandb sync` uploads it later")
-            self._run = self._init("offline")
+            self._run = self._init("offline", rows)
         for row in rows:
             if row["epoch"] >= self._run.step:
                 self._run.log(row, step=row["epoch"], commit=True)
@@ -57,7 +58,7 @@ class WandbMirror:
             return known(self._config.tracker.mode)
         return os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
 
-    def _init(self, mode: Any) -> Any:
+    def _init(self, mode: Any, rows: list[dict[str, Any]]) -> Any:
         import wandb
 
         settings = wandb.Settings(
@@ -66,6 +67,7 @@ class WandbMirror:
             disable_git=True,
             init_timeout=INIT_TIMEOUT_SECONDS,
             finish_timeout=FINISH_TIMEOUT_SECONDS,
+            reinit="finish_previous",
         )
         return wandb.init(
             project=self._config.tracker.project,
@@ -76,7 +78,7 @@ class WandbMirror:
             config=as_plain(self._config),
             dir=str(self._folder.path),
             mode=mode,
-            resume="allow" if mode == "online" else None,
+            resume="allow" if mode == "online" and rows else None,  # None: a run that starts over replaces its history
             settings=settings,
         )
 
@@ -116,7 +118,10 @@ class WandbMirror:
             action()
         except Exception as error:
             self._warn(f"W&B: {_one_line(error)}; the run goes on, its folder has everything")
-            self._run = None
+            run, self._run = self._run, None
+            if run is not None:
+                with suppress(Exception):
+                    run.finish(exit_code=1)
 
 
 def _one_line(error: Exception) -> str:

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("svg")  # no display is needed, and none is looked for
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch

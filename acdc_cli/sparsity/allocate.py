@@ -81,7 +81,7 @@ class Allocation:
             raise AllocationError(f"indivisible {self.indivisible!r} is none of {', '.join(INDIVISIBLE)}")
         if not 0 <= self.min_layer_density <= 1:
             raise AllocationError(f"min_layer_density {self.min_layer_density} is outside [0, 1]")
-        if isinstance(self.target, float) and self.min_layer_density > 1 - self.target:
+        if isinstance(self.target, float) and self.min_layer_density > round(1 - self.target, 12):
             raise AllocationError(
                 f"min_layer_density {self.min_layer_density} keeps more than the target {self.target} leaves; "
                 f"at most {1 - self.target:.4g}"
@@ -123,11 +123,8 @@ def magnitude_masks(weights: Mapping[str, Tensor], allocation: Allocation) -> di
     target = allocation.target
     if isinstance(target, Pattern):
         excluded = excluded_layers({name: weight.shape for name, weight in weights.items()}, allocation)
-        flatten = allocation.indivisible == "flatten"
         return {
-            name: torch.ones_like(weight, dtype=torch.bool)
-            if name in excluded
-            else _pattern_mask(weight, target, flatten)
+            name: torch.ones_like(weight, dtype=torch.bool) if name in excluded else _pattern_mask(weight, target)
             for name, weight in weights.items()
         }
     if allocation.distribution == "uniform":
@@ -162,8 +159,11 @@ def _floor(density: float, count: int) -> int:
     return math.ceil(round(density * count, 6))
 
 
-def _pattern_mask(weight: Tensor, pattern: Pattern, flatten: bool) -> Tensor:
-    """N:M along the input channels; among equal magnitudes the lower position goes first."""
+def _pattern_mask(weight: Tensor, pattern: Pattern) -> Tensor:
+    """N:M along (out, *kernel, in); among equal magnitudes the lower position goes first.
+
+    Where the pattern divides the input channels a group lies within them; otherwise (``flatten``) it straddles.
+    """
     channels_last = weight.detach().movedim(INPUT_CHANNEL_AXIS, -1).contiguous()
     groups = magnitude_bits(channels_last).view(-1, pattern.group)
     ascending = groups.argsort(dim=1, stable=True)

@@ -13,11 +13,18 @@ from torch import Tensor
 class MaskSet:
     """name -> bool mask (True = the weight exists) for a fixed set of weights.
 
-    The tensors are allocated once and change in place, so whoever holds one sees every update.
+    The tensors are allocated once and change in place, through ``copy_`` alone, so whoever holds one sees every update.
+
+    Attributes:
+        enforced: whether weights outside the masks are held at zero now (a sparse phase).
     """
+
+    enforced = False
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self._masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+        # The complement is what every step of a sparse phase needs, twice.
+        self._dropped = {name: torch.zeros_like(mask) for name, mask in self._masks.items()}
 
     def __getitem__(self, name: str) -> Tensor:
         return self._masks[name]
@@ -38,12 +45,17 @@ class MaskSet:
         """Take over new masks in place. Raises KeyError if a weight has none."""
         for name, mask in self._masks.items():
             mask.copy_(masks[name])
+            torch.logical_not(mask, out=self._dropped[name])
 
     @torch.no_grad()
     def apply_(self, weights: Mapping[str, Tensor]) -> None:
         """Set every weight outside its mask to exactly 0.0, in place."""
-        for name, mask in self._masks.items():
-            weights[name].masked_fill_(~mask, 0.0)
+        for name in self._masks:
+            self.apply_to_(name, weights[name])
+
+    def apply_to_(self, name: str, tensor: Tensor) -> None:
+        """Set a tensor (a weight or its gradient) to exactly 0.0 outside one mask, in place."""
+        tensor.masked_fill_(self._dropped[name], 0.0)
 
     def density(self) -> float:
         """Fraction of weights that exist."""

@@ -91,20 +91,21 @@ def moment_reset(optimizer: Optimizer) -> Callable[[], None]:
     return reset
 
 
-def hold_at_zero(
-    weights: dict[str, nn.Parameter], masks: MaskSet, optimizer: Optimizer, active: Callable[[], bool]
-) -> None:
-    """While ``active()``, keep weights outside the masks at exactly 0.0 through any optimizer.
+def hold_at_zero(weights: dict[str, nn.Parameter], masks: MaskSet, optimizer: Optimizer) -> None:
+    """While ``masks.enforced``, keep weights outside the masks at exactly 0.0 through any optimizer.
 
     Gradients are masked as they accumulate, so that whatever reads them next (clipping, an all-reduce, the
     optimizer's moments) sees masked ones; weights are masked after every step, which stops momentum and weight decay
     from bringing one back. Both are idempotent and count nothing, so a skipped or repeated step does no harm.
+
+    A gradient hook lives as long as its parameter and must not lead back to it: Python cannot see that circle, and
+    every model of a sweep would stay in memory. So the hooks know the masks and nothing else.
     """
 
     def mask_gradient(name: str) -> Callable[[Tensor], None]:
         def hook(parameter: Tensor) -> None:
-            if active() and parameter.grad is not None:
-                parameter.grad.masked_fill_(~masks[name], 0.0)
+            if masks.enforced and parameter.grad is not None:
+                masks.apply_to_(name, parameter.grad)
 
         return hook
 
@@ -112,7 +113,7 @@ def hold_at_zero(
         weight.register_post_accumulate_grad_hook(mask_gradient(name))
 
     def mask_weights(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if active():
+        if masks.enforced:
             masks.apply_(weights)
 
     optimizer.register_step_post_hook(mask_weights)

@@ -29,7 +29,7 @@ class Timeline:
     """Contiguous phases from epoch 0 on.
 
     Raises:
-        TimelineError: on a gap, an overlap, an empty phase, an unknown kind, or no phase at all.
+        TimelineError: on a gap, an overlap, an empty phase, two of a kind in a row, an unknown kind, or no phase at all.
     """
 
     phases: tuple[Phase, ...]
@@ -37,7 +37,7 @@ class Timeline:
     def __post_init__(self) -> None:
         if not self.phases:
             raise TimelineError("a schedule needs at least one phase")
-        expected_start = 0
+        expected_start, kind_before = 0, None
         for phase in self.phases:
             if phase.kind not in KINDS:
                 raise TimelineError(f"phase kind {phase.kind!r} is neither 'dense' nor 'sparse'")
@@ -46,7 +46,9 @@ class Timeline:
             if phase.start_epoch != expected_start:
                 what = "gap" if phase.start_epoch > expected_start else "overlap"
                 raise TimelineError(f"{what} before phase {phase}: it must start at epoch {expected_start}")
-            expected_start = phase.end_epoch
+            if phase.kind == kind_before:
+                raise TimelineError(f"phase {phase} continues the {phase.kind} phase before it; join the two")
+            expected_start, kind_before = phase.end_epoch, phase.kind
 
     @classmethod
     def of(cls, phases: Iterable[tuple[str, int, int]]) -> Timeline:

@@ -24,14 +24,14 @@ def cannot_write(path: Path, error: Exception) -> AcdcError:
     return AcdcError(f"{path}: cannot be written ({str(error).splitlines()[0]}); is the disk full?")
 
 
-def load_checkpoint(path: Path, run_id: str, device: torch.device) -> dict[str, Any]:
-    """Read a checkpoint with ``weights_only=True``.
+def load_checkpoint(path: Path, run_id: str) -> dict[str, Any]:
+    """Read a checkpoint with ``weights_only=True``, onto the CPU: whoever takes a tensor over copies it to its place.
 
     Raises:
         AcdcError: if it cannot be read, or belongs to another run.
     """
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         owner = state["run_id"]
     except Exception as error:  # zipfile, pickle and torch each raise their own
         raise AcdcError(f"{path}: unreadable ({str(error).splitlines()[0]}); run.overwrite=true starts over") from None
@@ -40,13 +40,14 @@ def load_checkpoint(path: Path, run_id: str, device: torch.device) -> dict[str, 
     return state
 
 
-def rng_state() -> dict[str, Any]:
-    """The state of every generator that a training step may draw from."""
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+def rng_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """The state of every generator that a training step on the device may draw from."""
+    state = {"cpu": torch.get_rng_state()}
+    return state | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else state
 
 
-def restore_rng_state(state: dict[str, Any]) -> None:
+def restore_rng_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
     """Inverse of ``rng_state``."""
-    torch.set_rng_state(state["cpu"].cpu())
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all([generator.cpu() for generator in state["cuda"]])
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from acdc_cli.compose import to_yaml
 from acdc_cli.config import Config, known
@@ -56,7 +54,7 @@ def _execute(config: Config, say: Say) -> RunFolder:
     assert folder is not None and settled is not None
     if settled.loader == "ffcv":
         dataset = require_beton(dataset)
-    with folder.locked(), _signals_as_interrupts():
+    with folder.locked():
         _train_in(folder, settled, dataset, say)
     return folder
 
@@ -71,20 +69,6 @@ def _find(config: Config, say: Say) -> tuple[RunFolder | None, Config | None, Ba
     return RunFolder(Path(settled.runs_dir) / known(settled.run.experiment) / name), settled, None
 
 
-@contextmanager
-def _signals_as_interrupts() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does: its status says so and its checkpoint stays."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt(signal.Signals(number).name)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _train_in(folder: RunFolder, config: Config, dataset: Dataset, say: Say) -> None:
     identifier = run_id(config)
     if config.run.overwrite:
@@ -97,7 +81,7 @@ def _train_in(folder: RunFolder, config: Config, dataset: Dataset, say: Say) -> 
         replace_text(folder.config, to_yaml(config))
         run = _build(config, dataset)
         if folder.checkpoint.is_file():
-            run.load_state_dict(load_checkpoint(folder.checkpoint, identifier, run.device)["run"])
+            run.load_state_dict(load_checkpoint(folder.checkpoint, identifier)["run"])
             say(f"resuming {folder.path} after epoch {run.epoch}/{epochs}")
         _name_excluded(run, say)
         epoch = run.epoch
@@ -106,16 +90,17 @@ def _train_in(folder: RunFolder, config: Config, dataset: Dataset, say: Say) -> 
         with Progress(epochs, run.epoch, run.steps_per_epoch) as progress:
             while run.epoch < epochs:
                 run.rows.append(run_epoch(run, progress))
-                epoch = run.epoch
                 _record(run, folder, identifier, tracker, progress)
+                epoch = run.epoch
         result = finish(run, folder, identifier)
         replace_json(folder.result, result)
         write_page(folder)
         tracker.finish(result)
         folder.write_status("done", epoch)
     except BaseException as error:
+        ended = _ended(folder, epoch, error)  # before W&B, which may take its time
         tracker.close(failed=True)
-        raise _ended(folder, epoch, error) from None
+        raise ended from None
 
 
 def _build(config: Config, dataset: Dataset) -> Run:

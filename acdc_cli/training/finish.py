@@ -109,6 +109,7 @@ def _result(
         "layer_sparsity": rows[-1]["layer_sparsity"],
         "versions": _versions(),
         "git_commit": _git_commit(),
+        "dataset_hash": run.dataset.info["content_hash"],
         "device": torch.cuda.get_device_name(run.device) if run.device.type == "cuda" else "cpu",
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -27,20 +28,21 @@ def train_epoch(run: Run, epoch: int, progress: Progress) -> dict[str, Any]:
     run.model.train()
     loss_sum = torch.zeros((), device=run.device)
     correct = torch.zeros((), device=run.device)
-    for index, (images, labels) in enumerate(run.train_batches(epoch)):
-        rate = learning_rate(config, epoch * run.steps_per_epoch + index, run.steps_per_epoch)
-        set_learning_rate(optimizer, rate)
-        with autocast(config):
-            logits = run.forward(images)
-            loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad()
-        # Sums stay on the device: reading one here would make the host wait for every step.
-        loss_sum += loss.detach() * len(labels)
-        correct += (logits.detach().argmax(dim=1) == labels).sum()
-        progress.step()
+    with closing(run.train_batches(epoch)) as batches:
+        for index, (images, labels) in enumerate(batches):
+            rate = learning_rate(config, epoch * run.steps_per_epoch + index, run.steps_per_epoch)
+            set_learning_rate(optimizer, rate)
+            with autocast(config):
+                logits = run.forward(images)
+                loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+            # Sums stay on the device: reading one here would make the host wait for every step.
+            loss_sum += loss.detach() * len(labels)
+            correct += (logits.detach().argmax(dim=1) == labels).sum()
+            progress.step()
     count = run.loaders["train"].count
     means = {"train_loss": float(loss_sum) / count, "train_top1": float(correct) / count}
     return {**means, "lr": rate, "train_seconds": time.perf_counter() - start}

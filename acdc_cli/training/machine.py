@@ -48,8 +48,9 @@ def settle(config: Config, warn: Callable[[str], None]) -> Config:
 
 
 def seed_everything(config: Config) -> None:
-    """Weights and dropout from the seed; CPU results depend on the number of threads too, so that is set here."""
+    """Weights and dropout from the seed; results depend on the number of CPU threads and on TF32 too: set here as well."""
     torch.manual_seed(config.seed)
+    torch.backends.cudnn.allow_tf32 = config.precision.dtype != "fp32"
     torch.set_num_threads(known(config.threads))
 
 

@@ -49,7 +49,7 @@ def plan(config: Config) -> dict[str, Any]:
 
 def _inference_fraction(config: Config, model: Any, sizes: dict[str, LayerSize]) -> float:
     target = parse_target(config.sparsity.target)
-    density = target.kept / target.group if isinstance(target, Pattern) else 1 - target
+    removed = 1 - target.kept / target.group if isinstance(target, Pattern) else target
     allocation = Allocation(
         target, config.sparsity.distribution, config.sparsity.min_layer_density, config.sparsity.indivisible
     )
@@ -57,5 +57,7 @@ def _inference_fraction(config: Config, model: Any, sizes: dict[str, LayerSize])
         excluded = excluded_layers({name: w.shape for name, w in prunable_weights(model).items()}, allocation)
     except AllocationError as error:
         raise BadInput(f"sparsity.target={config.sparsity.target} model={config.model.name}: {error}") from None
-    left = {name: size.weights if name in excluded else round(size.weights * density) for name, size in sizes.items()}
+    left = {
+        name: size.weights - (0 if name in excluded else round(removed * size.weights)) for name, size in sizes.items()
+    }
     return inference_flops(sizes, left) / inference_flops(sizes)

@@ -34,7 +34,9 @@ class Progress:
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=epochs * steps_per_epoch, completed=done * steps_per_epoch, text="")
+        self._task = self._bar.add_task(
+            "", total=epochs * steps_per_epoch, completed=done * steps_per_epoch, text=f"epoch {done + 1}/{epochs}"
+        )
 
     def __enter__(self) -> Self:
         self._bar.start()

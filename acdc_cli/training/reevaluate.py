@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from acdc_cli.compose import from_yaml
+from acdc_cli.data.input_step import Normalization
 from acdc_cli.data.prepare import open_dataset
 from acdc_cli.data.sources import SOURCES
 from acdc_cli.errors import BadInput, not_a_choice
@@ -50,6 +53,10 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
         )
     run = build_run(settle(config, lambda line: None), dataset)
     run.model.load_state_dict(weights)
+    with safe_open(folder.models / f"{kind}.safetensors", framework="pt") as file:
+        trained_with = file.metadata()  # another set's images are normalised as the training set's were
+    mean, std = json.loads(trained_with["mean"]), json.loads(trained_with["std"])
+    run.normalize = Normalization(mean, std, config.precision.channels_last)
     measured, _ = evaluate(run)
     left = nonzeros(run.model)
     flops, dense_flops = inference_flops(run.sizes, left), inference_flops(run.sizes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,9 @@ from acdc_cli.data.input_step import Augmentation, Normalization
 from acdc_cli.data.loaders import BatchLoader, open_loaders, to_device
 from acdc_cli.data.order import sample_order
 from acdc_cli.data.prepare import Dataset
+from acdc_cli.errors import AcdcError
 from acdc_cli.measure.flops import LayerSize, layer_sizes
+from acdc_cli.measure.memory import reset_peak_memory
 from acdc_cli.models import build_model
 from acdc_cli.sparsity.method import Method
 from acdc_cli.sparsity.methods import ACDC, Dense
@@ -56,7 +58,7 @@ class Run:
         """Optimizer steps an epoch; the last batch may be smaller."""
         return -(-self.loaders["train"].count // self.config.batch_size)
 
-    def train_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def train_batches(self, epoch: int) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Augmented, normalised batches of an epoch, in its own order."""
         order = sample_order(self.config.seed, epoch, self.loaders["train"].count)
         with closing(self.loaders["train"].batches(order)) as batches:
@@ -82,17 +84,22 @@ class Run:
             "scaler": self.scaler.state_dict(),
             "method": self.method.state_dict(),
             "rows": self.rows,
-            "rng": rng_state(),
+            "rng": rng_state(self.device),
+            "data": self.dataset.info["content_hash"],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned."""
+        """Restore what ``state_dict`` returned. Raises AcdcError if it was trained on other data."""
+        if state["data"] != self.dataset.info["content_hash"]:
+            raise AcdcError(
+                f"{self.dataset.folder}: not the data that this run began with; run.overwrite=true starts over"
+            )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.method.load_state_dict(state["method"])
         self.rows = state["rows"]
-        restore_rng_state(state["rng"])
+        restore_rng_state(state["rng"], self.device)
 
 
 def build_method(config: Config, timeline: Timeline) -> Method:
@@ -114,8 +121,9 @@ def build_run(config: Config, dataset: Dataset) -> Run:
     """Build a run at epoch 0 from a settled config. Raises ValueError if model and sparsity do not fit."""
     seed_everything(config)
     device = torch.device(config.device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)  # a sweep runs many in one process
+    reset_peak_memory(device)
+    if config.precision.compile:
+        torch.compiler.reset()  # runs of a sweep share their code objects, and the limit of recompilations with them
     model = build_model(config.model, dataset.sample_shape[0], dataset.classes)
     memory_format = torch.channels_last if config.precision.channels_last else torch.contiguous_format
     model = model.to(device).to(memory_format=memory_format)

@@ -35,7 +35,9 @@ def test_digits_train_in_every_precision(precision: str, tmp_path: Path, data_di
 
 
 @pytest.mark.parametrize("loader", ["torch", "ffcv"])
-def test_host_loaders_feed_the_gpu(loader: str, tmp_path: Path, data_dir: Path, needs_ffcv: None) -> None:
+def test_host_loaders_feed_the_gpu(loader: str, tmp_path: Path, data_dir: Path, request: pytest.FixtureRequest) -> None:
+    if loader == "ffcv":
+        request.getfixturevalue("needs_ffcv")
     assert train(tmp_path, data_dir, f"loader={loader}", "epochs=10")["sparse"]["val_top1"] >= 0.95
 
 

@@ -7,9 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from support import Command
 from training import train
 
+from acdc_cli.errors import AcdcError
 from acdc_cli.records.folder import run_folders
 
 QUICK = ["epochs=2", "threads=1", "loader=device", "tracker=none"]
@@ -135,3 +137,59 @@ def test_evaluate_prints_json_and_refuses_what_is_no_run(program: Command, comma
     assert refused.returncode == 2 and "nowhere" in one_line(refused.stderr)
     refused = command("acdc-eval", str(run.path), "--dataset", "digit")
     assert refused.returncode == 2 and "digits" in one_line(refused.stderr)
+
+
+@pytest.mark.parametrize("left_in", ["clear", "status alone"])
+def test_a_half_removed_run_is_not_taken_for_a_finished_one(left_in: str, tmp_path: Path, data_dir: Path) -> None:
+    run = train(tmp_path, data_dir, "epochs=2")
+    (run.status if left_in == "clear" else run.result).unlink()
+    assert not run.is_done
+    train(tmp_path, data_dir, "epochs=2")
+    assert run.is_done and run.read_result()["epochs"] == 2
+
+
+def test_what_a_killed_write_left_is_removed(tmp_path: Path, data_dir: Path) -> None:
+    run = train(tmp_path, data_dir, "epochs=2")
+    (run.checkpoint.parent / ".last.pt.1.tmp").touch()
+    run.write_status("running", 2)
+    train(tmp_path, data_dir, "epochs=2")
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_run_does_not_go_on_with_other_data(tmp_path: Path, data_dir: Path) -> None:
+    run = train(tmp_path, data_dir, "epochs=2")
+    run.write_status("running", 2)
+    checkpoint = torch.load(run.checkpoint, weights_only=True)
+    checkpoint["run"]["data"] = "0" * 64
+    torch.save(checkpoint, run.checkpoint)
+    with pytest.raises(AcdcError, match="not the data that this run began with"):
+        train(tmp_path, data_dir, "epochs=2")
+
+
+def test_a_sweep_runs_in_a_folder_of_any_name(
+    program: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = tmp_path / "it's (a), copy=2"
+    odd.mkdir()
+    monkeypatch.chdir(odd)
+    ended = program("-m", *QUICK, "seed=0,1")
+    assert ended.returncode == 0, ended.stderr
+    assert len(run_folders(odd)) == 2 and sorted(path.name for path in (odd / "runs").iterdir()) == ["default"]
+
+
+def test_a_finished_model_is_freed(tmp_path: Path, data_dir: Path) -> None:
+    """A sweep trains many in one process."""
+    import gc
+    import weakref
+
+    from acdc_cli.compose import compose_config
+    from acdc_cli.data.prepare import open_dataset
+    from acdc_cli.training.machine import settle
+    from acdc_cli.training.run import build_run
+
+    config = settle(compose_config([*QUICK, f"data_dir={data_dir}"]), print)
+    run = build_run(config, open_dataset("digits", data_dir))
+    weight = weakref.ref(run.model.conv1.weight)
+    del run
+    gc.collect()
+    assert weight() is None

@@ -81,6 +81,7 @@ def test_killed_at_any_moment_and_repeated_it_ends_with_the_same_bits(
     _, errors = process.communicate()
     assert process.returncode == 0, errors
     assert "resuming" in errors
+    assert not list(broken.rglob("*.tmp"))
     (resumed,) = run_folders(broken)
     for kind in ("sparse", "dense"):
         assert equal_bits(model_state(undisturbed, kind), model_state(resumed, kind))

@@ -15,6 +15,7 @@ from training import train
 
 from acdc_cli.compose import compose_config
 from acdc_cli.records.folder import RunFolder, run_folders
+from acdc_cli.records.tracker import WandbMirror
 from acdc_cli.training.execute import execute
 
 QUICK = ["epochs=3", "threads=1", "loader=device"]
@@ -122,3 +123,19 @@ def test_what_wandb_refuses_does_not_stop_the_run(tmp_path: Path, data_dir: Path
     run = execute(config, said.append)
     assert run.is_done
     assert len(said) == 1 and said[0].startswith("W&B")
+
+
+@pytest.mark.slow
+def test_after_an_error_the_next_run_of_a_process_has_a_wandb_run_of_its_own(tmp_path: Path, data_dir: Path) -> None:
+    said: list[str] = []
+    base = [*QUICK, "epochs=2", "tracker.mode=offline", f"data_dir={data_dir}", f"runs_dir={tmp_path}"]
+    first = compose_config(base)
+    folder = RunFolder(tmp_path / "first")
+    folder.path.mkdir()
+    broken = WandbMirror(first, folder, "firstrun", said.append)
+    broken.start([])
+    broken.log({"epoch": object()})  # what W&B cannot take
+    assert len(said) == 1
+    run = execute(compose_config([*base, "seed=1"]), said.append)
+    assert_mirrors(run)
+    assert json.loads(inspect(run, "--summary"))["run_id"] == run.read_result()["run_id"]

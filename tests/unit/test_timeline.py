@@ -175,3 +175,9 @@ def test_timelines_are_values() -> None:
     assert listed == Timeline.acdc(2)
     assert hash(listed) == hash(Timeline.acdc(2))
     assert str(listed) == "D[0,1) S[1,2)"
+
+
+def test_two_phases_of_a_kind_in_a_row_are_refused() -> None:
+    """The second sparse one would take a pruned model for the dense output."""
+    with pytest.raises(TimelineError, match="join the two"):
+        Timeline.of([("dense", 0, 1), ("sparse", 1, 2), ("sparse", 2, 3)])

@@ -57,7 +57,6 @@ class ACDC:
         self.mask_change: float | None = None
         self.excluded: list[str] = []
         self._phase_start = -1
-        self._is_sparse = False
         self._has_masks = False
         self._dense_state: dict[str, Tensor] | None = None
 
@@ -70,7 +69,7 @@ class ACDC:
         self.excluded = excluded_layers({n: w.shape for n, w in self._weights.items()}, self.allocation)
         self._masks = MaskSet(self._weights)
         self._reset = moment_reset(optimizer)
-        hold_at_zero(self._weights, self._masks, optimizer, active=lambda: self._is_sparse)
+        hold_at_zero(self._weights, self._masks, optimizer)
         return self
 
     @property
@@ -87,8 +86,8 @@ class ACDC:
             return
         self.mask_change = None
         self._phase_start = phase.start_epoch
-        self._is_sparse = phase.kind == "sparse"
-        if self._is_sparse:
+        self._masks.enforced = phase.kind == "sparse"
+        if self._masks.enforced:
             if phase == self.timeline.last_sparse_phase():
                 self._dense_state = model_state(self._model)
             self._compress()
@@ -106,7 +105,7 @@ class ACDC:
 
     def work(self) -> Work:
         """AC/DC, C.2: 3f in a sparse phase; 2f + F in a dense one, where weight gradients are taken for all weights."""
-        return Work(True, True, weight_gradient_skips_zeros=self._is_sparse)
+        return Work(True, True, weight_gradient_skips_zeros=self._masks.enforced)
 
     def outputs(self) -> dict[str, dict[str, Tensor] | None]:
         """``sparse``: the state now; ``dense``: the state at the end of the last dense phase. Detached copies.
@@ -123,7 +122,7 @@ class ACDC:
         """Everything that a run needs to go on, in tensors and plain values."""
         return {
             "phase_start": self._phase_start,
-            "is_sparse": self._is_sparse,
+            "is_sparse": self._masks.enforced,
             "has_masks": self._has_masks,
             "masks": self._masks.state_dict(),
             "dense_state": self._dense_state,
@@ -132,7 +131,7 @@ class ACDC:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned. Model and optimizer are restored by their owner."""
         self._phase_start = state["phase_start"]
-        self._is_sparse = state["is_sparse"]
         self._has_masks = state["has_masks"]
         self._masks.load_state_dict(state["masks"])
+        self._masks.enforced = state["is_sparse"]
         self._dense_state = state["dense_state"]
