@@ -184,7 +184,7 @@ def _check_combinations(config: Config) -> None:
         raise BadInput(f"model.depth={config.model.depth}: not 6n + 2; nearest: model.depth={fitting}")
     if optimizer.name == "sgd" and optimizer.momentum is None:
         raise BadInput("optimizer.momentum=null: optimizer.name=sgd needs a number; 0 for none")
-    if optimizer.nesterov and not optimizer.momentum:
+    if optimizer.name == "sgd" and optimizer.nesterov and not optimizer.momentum:
         raise BadInput(f"optimizer.nesterov=true: needs momentum, not optimizer.momentum={optimizer.momentum}; use 0.9")
     if optimizer.name != "sgd" and None in (optimizer.beta1, optimizer.beta2):
         raise BadInput(f"optimizer.name={optimizer.name}: needs optimizer.beta1 and beta2; choose optimizer=adamw")
@@ -192,6 +192,10 @@ def _check_combinations(config: Config) -> None:
         raise BadInput(
             "lr_schedule.shape=step: needs lr_schedule.milestones and lr_schedule.gamma, such as [20,30] and 0.1"
         )
+    milestones = lr_schedule.milestones or []
+    if milestones != sorted(milestones) or any(epoch <= 0 for epoch in milestones):
+        nearest_valid = sorted(epoch for epoch in milestones if epoch > 0)
+        raise BadInput(f"lr_schedule.milestones={milestones}: not rising epochs above 0; nearest: {nearest_valid}")
     for key, name in (("run.name", config.run.name), ("run.experiment", config.run.experiment)):
         if name is not None and not re.fullmatch(r"[\w.+=,-]*\w[\w.+=,-]*", name):
             raise BadInput(

@@ -148,7 +148,7 @@ class Config:
     loader: str = one_of("auto", "ffcv", "torch", "device")
     device: str = one_of("auto", "cpu", "cuda")
     workers: int = number(0)
-    threads: int | None = number(1)
+    threads: int | None = number(1, 1024)
     data_dir: str = field()
     runs_dir: str = field()
     plan: bool | None = field()

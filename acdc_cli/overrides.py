@@ -112,7 +112,7 @@ def check_overrides(arguments: list[str], multirun: bool = False, extra_dir: str
                 f"{argument}: {_first_line(error)}; a value with special characters needs quotes: {quoted}"
             ) from None
         key = override.key_or_group
-        if key.startswith("hydra"):
+        if key == "hydra" or key.startswith(("hydra.", "hydra/")):
             continue
         if override.is_sweep_override() and not multirun:
             raise BadInput(f"{argument}: a list of values is a sweep; add -m")
@@ -120,7 +120,13 @@ def check_overrides(arguments: list[str], multirun: bool = False, extra_dir: str
             for value in _elements(override):
                 _check_option(key, value, groups[key])
         elif key not in keys or key == "schedule.published":
-            raise _unknown_key(argument, key, list(keys), list(groups))
+            value = argument.partition("=")[2]
+            fitting = [
+                group
+                for group, options in groups.items()
+                if value in options or (group in AMOUNT_KEY and _is_amount(value))
+            ]
+            raise _unknown_key(argument, key, list(keys), fitting)
 
 
 def _check_option(group: str, value: Any, options: list[str]) -> None:
@@ -130,8 +136,10 @@ def _check_option(group: str, value: Any, options: list[str]) -> None:
         raise BadInput(f"experiment=null: leave experiment out for none. Options: {', '.join(options)}")
     if not isinstance(value, str) or isinstance(value, bool):
         meant = AMOUNT_KEY.get(group) or NUMBER_MEANT.get(group)
-        hint = f"did you mean {meant}={value}? " if meant and not isinstance(value, list) else ""
-        raise BadInput(f"{group}={value}: {group} is a group; {hint}Options: {', '.join(options)}")
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        hint = f"did you mean {meant}={value}? " if meant and is_number else ""
+        typed = f"~{group}" if value is None else f"{group}={value}"
+        raise BadInput(f"{typed}: {group} is a group; {hint}Options: {', '.join(options)}")
     if value not in options and group in AMOUNT_KEY:
         raise BadInput(
             f"{group}={value}: neither an amount (a number in [0, 1) or N:M, such as 0.9 or 2:4) nor an option; "

@@ -29,7 +29,7 @@ def _run(options: argparse.Namespace) -> int:
     from acdc_cli.report.table import csv_table, markdown_table, print_table, run_row, summary_table
 
     folder = RunFolder(options.path)
-    if folder.config.is_file():
+    if folder.config.is_file() and options.format == "terminal":
         write_page(folder)
         Console().print(summary_table(folder))
         print(f"report: {folder.report}")

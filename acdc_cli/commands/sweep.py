@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
 
 from acdc_cli.errors import (
     EXIT_BAD_INPUT,
@@ -24,35 +20,8 @@ from acdc_cli.errors import (
     EXIT_INTERRUPTED,
     AcdcError,
 )
-from acdc_cli.overrides import conf_dir
 
 OUTCOMES = "outcomes.jsonl"
-
-
-def sweep_folder(overrides: list[str]) -> Path:
-    """Where this sweep's jobs report to and Hydra puts its multirun.yaml: in the runs folder, gone afterwards."""
-    runs_dir = OmegaConf.load(conf_dir() / "config.yaml").runs_dir
-    for override in overrides:
-        key, _, value = override.partition("=")
-        if key.lstrip("+") == "runs_dir":
-            runs_dir = value.strip('"').strip("'")
-    runs = Path(runs_dir).expanduser().absolute()
-    host = socket.gethostname()
-    for folder in runs.glob(f".sweep-{host}-*"):
-        pid = folder.name.removeprefix(f".sweep-{host}-")
-        if pid.isdigit() and not _is_alive(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)  # a sweep that was killed left it
-    return runs / f".sweep-{host}-{os.getpid()}"
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # another user's
-    return True
 
 
 def record_outcome(job: Callable[[], str | None]) -> None:
@@ -73,18 +42,17 @@ def record_outcome(job: Callable[[], str | None]) -> None:
         traceback.print_exc()
     finally:
         hydra = HydraConfig.get()
-        outcome |= {"job": hydra.job.num, "overrides": list(hydra.overrides.task)}
+        overrides = [override.replace("\\:", ":") for override in hydra.overrides.task]  # Hydra escapes 2:4
+        outcome |= {"job": hydra.job.num, "overrides": overrides}
         with (Path(hydra.sweep.dir) / OUTCOMES).open("a") as file:
             file.write(json.dumps(outcome) + "\n")
 
 
 def collect_outcomes(folder: Path) -> list[dict[str, Any]]:
-    """The jobs' lines, in the order of the sweep. Removes the folder."""
+    """The jobs' lines, in the order of the sweep. Removes the folder, and what Hydra has put there."""
     path = folder / OUTCOMES
     lines = path.read_text().splitlines() if path.is_file() else []
     shutil.rmtree(folder, ignore_errors=True)
-    with suppress(OSError):
-        folder.parent.rmdir()  # a sweep of plans made no run, so there is no runs folder to leave
     return sorted(map(json.loads, lines), key=lambda outcome: outcome["job"])
 
 
@@ -99,7 +67,8 @@ def summarize(outcomes: list[dict[str, Any]], interrupted: bool) -> int:
             row = run_row(RunFolder(Path(outcome["run"])))
             rows.append([f"{' '.join(outcome['overrides'])}\n{row[0]}", *row[1:]])
         elif outcome["exit_code"] != EXIT_DONE:
-            rows.append([" ".join(outcome["overrides"]), "failed", *["–"] * (len(COLUMNS) - 2)])
+            state = "interrupted" if outcome["exit_code"] == EXIT_INTERRUPTED else "failed"
+            rows.append([" ".join(outcome["overrides"]), state, *["–"] * (len(COLUMNS) - 2)])
     if rows:
         print_table(rows, title="sweep")
     for outcome in outcomes:
@@ -112,7 +81,7 @@ def sweep_exit_code(exit_codes: list[int], interrupted: bool) -> int:
     """0 when all are done, 75 if any was interrupted, else 2 if nothing could start, else 1."""
     if interrupted or EXIT_INTERRUPTED in exit_codes:
         return EXIT_INTERRUPTED
-    if all(code == EXIT_DONE for code in exit_codes):
+    if exit_codes and all(code == EXIT_DONE for code in exit_codes):
         return EXIT_DONE
     if all(code in (EXIT_BAD_INPUT, EXIT_DATA_MISSING) for code in exit_codes):
         return EXIT_BAD_INPUT

@@ -6,9 +6,11 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -17,7 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from acdc_cli.commands.sweep import collect_outcomes, record_outcome, summarize, sweep_folder
+from acdc_cli.commands.sweep import collect_outcomes, record_outcome, summarize
 from acdc_cli.config import register_schema
 from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, BadInput
 from acdc_cli.overrides import check_overrides, conf_dir, rewrite
@@ -56,14 +58,15 @@ def sweep_job(composed: DictConfig) -> None:
 
 def main() -> None:
     """The console script."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     if "COMP_LINE" in os.environ:  # tab completion runs this program once a Tab, with the line so far
         _complete_line()
     sys.exit(run_command_line(sys.argv[1:]))
 
 
 def _interrupt(number: int, frame: object) -> None:
-    """SIGTERM ends a run as Ctrl-C does: its status says so, its checkpoint stays, the exit code is 75."""
+    """SIGTERM and SIGHUP end a run as Ctrl-C does: its status says so, its checkpoint stays, the exit code is 75."""
     raise KeyboardInterrupt
 
 
@@ -91,7 +94,7 @@ def run_command_line(arguments: list[str]) -> int:
         if flags.cfg == "job" and flags.resolve and not flags.multirun:
             return _print_config(flags.overrides, flags.config_dir)
         if flags.multirun:
-            return _run_sweep(arguments, flags.overrides)
+            return _run_sweep(arguments)
         return _run_single(arguments)
     except AcdcError as error:
         print(f"acdc-train: error: {error}", file=sys.stderr)
@@ -99,6 +102,9 @@ def run_command_line(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("acdc-train: interrupted; the same command goes on", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `acdc-train plan=true | head -1` has read enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the flush at exit
+        return EXIT_FAILED
     except Exception:
         traceback.print_exc()
         return EXIT_FAILED
@@ -144,9 +150,9 @@ def _run_single(arguments: list[str]) -> int:
     return EXIT_DONE
 
 
-def _run_sweep(arguments: list[str], overrides: list[str]) -> int:
+def _run_sweep(arguments: list[str]) -> int:
     """All jobs of a sweep, then one table; jobs that are done already cost nothing."""
-    folder = sweep_folder(overrides)
+    folder = Path(tempfile.mkdtemp(prefix="acdc-sweep-"))  # where the jobs report to
     interrupted = False
     try:
         _run_hydra([*arguments, f"hydra.sweep.dir={_quoted(str(folder))}"], sweep_job)

@@ -93,7 +93,7 @@ class RunFolder:
 
     def read_status(self) -> dict[str, Any]:
         """status.json, or an empty dict before there is one."""
-        return json.loads(self.status.read_text()) if self.status.is_file() else {}
+        return _parse(self.status, self.status.read_text()) if self.status.is_file() else {}
 
     def write_status(self, state: str, epoch: int, error: str | None = None) -> None:
         """Replace status.json. ``epoch`` = epochs completed."""
@@ -105,7 +105,7 @@ class RunFolder:
         """The rows of metrics.jsonl, one an epoch."""
         if not self.metrics.is_file():
             return []
-        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+        return [_parse(self.metrics, line) for line in self.metrics.read_text().splitlines()]
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Add an epoch. A crash can leave half a line: a run that resumes writes the file anew from its checkpoint."""
@@ -121,12 +121,21 @@ class RunFolder:
         if not self.result.is_file():
             state = self.read_status().get("state", "not started")
             raise BadInput(f"{self.path}: the run is {state} and has no result.json yet; run its command again")
-        return json.loads(self.result.read_text())
+        return _parse(self.result, self.result.read_text())
 
     @property
     def is_done(self) -> bool:
         """Whether the run has finished and everything it leaves is there."""
         return self.read_status().get("state") == "done" and self.result.is_file()
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise AcdcError(
+            f"{path}: damaged ({error}); the run's command with run.overwrite=true makes it again"
+        ) from None
 
 
 def run_folders(path: Path) -> list[RunFolder]:

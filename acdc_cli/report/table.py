@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from acdc_cli.errors import AcdcError
 from acdc_cli.records.folder import RunFolder
 
 COLUMNS = (
@@ -21,10 +22,13 @@ WIDTH_WITHOUT_TERMINAL = 140
 
 def run_row(folder: RunFolder) -> list[str]:
     """One run's cells, in the order of COLUMNS; a dash where there is no number (yet)."""
-    state = folder.read_status().get("state", "unknown")
-    if not folder.result.is_file():
+    try:
+        state = folder.read_status().get("state", "unknown")
+        result = folder.read_result() if folder.result.is_file() else None
+    except AcdcError:
+        state, result = "damaged", None
+    if result is None:
         return [folder.path.name, state, *["–"] * (len(COLUMNS) - 2)]
-    result = folder.read_result()
     final = result["sparse"] or result["dense"]
     return [
         folder.path.name,
@@ -70,7 +74,7 @@ def csv_table(rows: list[list[str]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(rows)
+    writer.writerows([["" if cell == "–" else cell for cell in row] for row in rows])
     return text.getvalue().rstrip("\n")
 
 

@@ -45,12 +45,17 @@ def parse_target(target: float | str) -> float | Pattern:
             raise AllocationError(f"{target}: N:M needs 1 <= N < M, such as 2:4")
         return Pattern(kept, group)
     try:
+        if isinstance(target, bool):
+            raise ValueError
         fraction = float(target)
+        if math.isnan(fraction):
+            raise ValueError
     except (TypeError, ValueError):
         raise AllocationError(f"{target}: not a number in [0, 1) and not N:M, such as 0.9 or 2:4") from None
     if not 0 <= fraction < 1:
-        meant = fraction / 100 if 2 <= fraction < 100 else 0.0 if fraction < 0 else 0.99
-        raise AllocationError(f"{target}: outside [0, 1); did you mean {meant:g}?")
+        meant = fraction / 100 if 2 < fraction < 100 else 0.0 if fraction < 0 else 0.99
+        hint = '; in a YAML file write N:M in quotes, "2:4"' if isinstance(target, int) and target >= 60 else ""
+        raise AllocationError(f"{target}: outside [0, 1); did you mean {meant:g}?{hint}")
     return fraction
 
 
@@ -81,7 +86,9 @@ class Allocation:
             raise AllocationError(f"indivisible {self.indivisible!r} is none of {', '.join(INDIVISIBLE)}")
         if not 0 <= self.min_layer_density <= 1:
             raise AllocationError(f"min_layer_density {self.min_layer_density} is outside [0, 1]")
-        if isinstance(self.target, float) and self.min_layer_density > round(1 - self.target, 12):
+        if self.distribution != "global" or isinstance(self.target, Pattern):
+            return  # no floor is needed
+        if self.min_layer_density > round(1 - self.target, 12):
             raise AllocationError(
                 f"min_layer_density {self.min_layer_density} keeps more than the target {self.target} leaves; "
                 f"at most {1 - self.target:.4g}"
@@ -92,9 +99,11 @@ def excluded_layers(shapes: Mapping[str, torch.Size], allocation: Allocation) ->
     """Names of the weights that this allocation leaves dense.
 
     Raises:
-        AllocationError: if a layer cannot take the pattern and may not stay dense, or if no layer can take it.
+        AllocationError: if these layers cannot take the allocation: a pattern that none or not all of them can follow,
+            or a floor that keeps more whole weights than the target leaves.
     """
     if not isinstance(allocation.target, Pattern):
+        _check_floor(shapes, allocation)
         return []
     group = allocation.target.group
     if allocation.indivisible == "flatten":
@@ -129,6 +138,7 @@ def magnitude_masks(weights: Mapping[str, Tensor], allocation: Allocation) -> di
         }
     if allocation.distribution == "uniform":
         return {name: keep_largest([weight], round(target * weight.numel()))[0] for name, weight in weights.items()}
+    _check_floor({name: weight.shape for name, weight in weights.items()}, allocation)
     return _global_masks(weights, target, allocation.min_layer_density)
 
 
@@ -139,8 +149,6 @@ def _global_masks(weights: Mapping[str, Tensor], target: float, min_layer_densit
     """
     removed = round(target * sum(weight.numel() for weight in weights.values()))
     ceiling = {name: weight.numel() - _floor(min_layer_density, weight.numel()) for name, weight in weights.items()}
-    if removed > sum(ceiling.values()):  # whole weights: many tiny layers round up to more than the target leaves
-        raise AllocationError(f"min_layer_density {min_layer_density} keeps more weights than target {target} leaves")
     free: dict[str, Tensor] = dict(weights)
     masks: dict[str, Tensor] = {}
     while True:
@@ -152,6 +160,19 @@ def _global_masks(weights: Mapping[str, Tensor], target: float, min_layer_densit
             return {name: masks[name] for name in weights}
         for name in below:
             masks[name] = keep_largest([free.pop(name)], ceiling[name])[0]
+
+
+def _check_floor(shapes: Mapping[str, torch.Size], allocation: Allocation) -> None:
+    """Floors are whole weights: in many small layers they add up to more than the fractions say."""
+    assert not isinstance(allocation.target, Pattern)
+    counts = [math.prod(shape) for shape in shapes.values()]
+    left = sum(counts) - round(allocation.target * sum(counts))
+    kept = sum(_floor(allocation.min_layer_density, count) for count in counts)
+    if allocation.distribution == "global" and kept > left:
+        raise AllocationError(
+            f"min_layer_density {allocation.min_layer_density} keeps {kept} weights, the target leaves {left}; "
+            "set min_layer_density=0 or a lower target"
+        )
 
 
 def _floor(density: float, count: int) -> int:

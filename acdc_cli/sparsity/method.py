@@ -110,6 +110,8 @@ def hold_at_zero(weights: dict[str, nn.Parameter], masks: MaskSet, optimizer: Op
         return hook
 
     for name, weight in weights.items():
+        if not weight.requires_grad:
+            continue  # frozen: it gets no gradient to mask
         weight.register_post_accumulate_grad_hook(mask_gradient(name))
 
     def mask_weights(optimizer: Optimizer, args: Any, kwargs: Any) -> None:

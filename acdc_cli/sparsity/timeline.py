@@ -29,7 +29,7 @@ class Timeline:
     """Contiguous phases from epoch 0 on.
 
     Raises:
-        TimelineError: on a gap, an overlap, an empty phase, two of a kind in a row, an unknown kind, or no phase at all.
+        TimelineError: on a gap, an overlap, an empty phase, two of a kind in a row, an unknown kind, no phase.
     """
 
     phases: tuple[Phase, ...]

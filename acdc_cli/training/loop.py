@@ -58,6 +58,7 @@ def evaluate(run: Run) -> tuple[dict[str, float | None], torch.Tensor]:
 def run_epoch(run: Run, progress: Progress) -> dict[str, Any]:
     """Train one epoch, evaluate, charge its FLOPs. Returns the epoch's record, a row of metrics.jsonl."""
     epoch, start = run.epoch, time.perf_counter()
+    progress.begin(epoch, run.timeline.phase(epoch).kind)
     trained = train_epoch(run, epoch, progress)
     train_seconds = trained.pop("train_seconds")
     measured, _ = evaluate(run)

@@ -27,6 +27,7 @@ def settle(config: Config, warn: Callable[[str], None]) -> Config:
         BadInput: if the device or loader that was asked for is not there.
     """
     config = copy.deepcopy(config)
+    config.data_dir = os.path.abspath(config.data_dir)  # acdc-eval may be called from another folder
     if config.device == "auto":
         config.device = "cuda" if torch.cuda.is_available() else "cpu"
     elif config.device == "cuda" and not torch.cuda.is_available():
@@ -48,7 +49,7 @@ def settle(config: Config, warn: Callable[[str], None]) -> Config:
 
 
 def seed_everything(config: Config) -> None:
-    """Weights and dropout from the seed; results depend on the number of CPU threads and on TF32 too: set here as well."""
+    """Weights and dropout from the seed; also the CPU threads and TF32, on which results depend as well."""
     torch.manual_seed(config.seed)
     torch.backends.cudnn.allow_tf32 = config.precision.dtype != "fp32"
     torch.set_num_threads(known(config.threads))

@@ -40,6 +40,7 @@ def plan(config: Config) -> dict[str, Any]:
         "distribution": None if is_dense else config.sparsity.distribution,
         "prunable_weights": sum(size.weights for size in sizes.values()),
         "dense_inference_flops": inference_flops(sizes),
+        "closed_form_assumes": "every pruned layer at the target, no weight zero in dense phases",
         "inference_flops_fraction": inference_fraction,
         "train_flops_fraction": closed_form_train_fraction(
             inference_fraction, timeline.sparse_epochs, timeline.total_epochs

@@ -26,6 +26,7 @@ class Progress:
         self._console = Console(stderr=True)
         self._epochs, self._done, self._steps = epochs, done, steps_per_epoch
         self._start = time.perf_counter()
+        self._last = ""  # the figures of the epoch before: this one has none yet
         self._bar = Bar(
             TextColumn("{task.fields[text]}"),
             BarColumn(),
@@ -34,9 +35,7 @@ class Progress:
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task(
-            "", total=epochs * steps_per_epoch, completed=done * steps_per_epoch, text=f"epoch {done + 1}/{epochs}"
-        )
+        self._task = self._bar.add_task("", total=epochs * steps_per_epoch, completed=done * steps_per_epoch, text="")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -47,6 +46,10 @@ class Progress:
     ) -> None:
         self._bar.stop()
 
+    def begin(self, epoch: int, phase: str) -> None:
+        """An epoch (0-based) of that kind of phase begins."""
+        self._bar.update(self._task, text=f"epoch {epoch + 1}/{self._epochs}  {phase:<6}{self._last}")
+
     def step(self) -> None:
         """One training step is done."""
         self._bar.advance(self._task)
@@ -54,10 +57,10 @@ class Progress:
     def epoch(self, row: dict[str, Any]) -> None:
         """An epoch is done; show its record."""
         number = row["epoch"] + 1
-        text = (
-            f"epoch {number}/{self._epochs}  {row['phase']:<6}  loss {row['train_loss']:.3f}  "
-            f"top-1 {row['val_top1']:.3f}  {row['samples_per_second']:,.0f} samples/s"
+        self._last = (
+            f"  loss {row['train_loss']:.3f}  top-1 {row['val_top1']:.3f}  {row['samples_per_second']:,.0f} samples/s"
         )
+        text = f"epoch {number}/{self._epochs}  {row['phase']:<6}{self._last}"
         self._bar.update(self._task, text=text, completed=number * self._steps)
         last = number == self._epochs
         if not self._console.is_terminal and (last or number % max(1, self._epochs // LINES_WITHOUT_TERMINAL) == 0):

@@ -193,3 +193,31 @@ def test_a_finished_model_is_freed(tmp_path: Path, data_dir: Path) -> None:
     del run
     gc.collect()
     assert weight() is None
+
+
+def test_a_floor_of_whole_weights_that_cannot_be_kept_is_refused_before_anything_is_built(
+    program: Command, tmp_path: Path
+) -> None:
+    """0.005 of each of 8 layers, rounded up to whole weights, is a little more than 0.005 of all."""
+    for extra in ([], ["plan=true"]):
+        ended = program(*QUICK, "sparsity=0.995", *extra)
+        assert ended.returncode == 2 and "min_layer_density" in one_line(ended.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_of_bad_jobs_with_an_interpolated_folder_does_not_pass_for_done(program: Command) -> None:
+    ended = program("-m", *QUICK, "sparsity=1.5", "runs_dir=${oc.env:PWD}/r")
+    assert ended.returncode == 2 and "sparsity.target=1.5" in ended.stderr
+
+
+@pytest.mark.parametrize("file", ["result.json", "metrics.jsonl"])
+def test_a_damaged_record_is_named_and_does_not_hide_the_other_runs(
+    file: str, command: Command, tmp_path: Path, data_dir: Path
+) -> None:
+    damaged, _ = (train(tmp_path / "runs", data_dir, "epochs=2", f"seed={seed}") for seed in (0, 1))
+    os.truncate(damaged.path / file, 100)
+    refused = command("acdc-report", str(damaged.path))
+    assert refused.returncode == 1 and file in one_line(refused.stderr) and "damaged" in refused.stderr
+    if file == "result.json":
+        table = command("acdc-report", "runs", "--format", "csv").stdout.splitlines()
+        assert [line.split(",")[1] for line in table] == ["state", "damaged", "done"]

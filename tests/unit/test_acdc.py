@@ -470,3 +470,16 @@ def test_beginning_an_epoch_twice_changes_nothing(epoch: int) -> None:
     assert all(torch.equal(*pair) for pair in zip(moments, kept, strict=True))
     assert (method.masks.digest() if method.masks else None) == masks
     assert method.mask_change == change
+
+
+def test_frozen_layers_are_held_at_zero_too() -> None:
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+    model[0].weight.requires_grad_(False)
+    optimizer = torch.optim.SGD([model[1].weight], lr=0.1, momentum=0.9)
+    method = ACDC(Timeline.acdc(epochs=2), sparsity=0.5).attach(model, optimizer)
+    for epoch in range(2):
+        method.begin_epoch(epoch)
+        model(torch.randn(8, 4)).pow(2).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert sum(int((layer.weight == 0).sum()) for layer in model) == 16
