@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -18,6 +19,12 @@ class Parser(argparse.ArgumentParser):
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {message}; see {self.prog} --help\n")
 
 
+def output_closed() -> int:
+    """`acdc-train plan=true | head -1` has read enough: nothing more is printed, not even at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_FAILED
+
+
 def run_command(name: str, parser: Parser, run: Callable[[argparse.Namespace], int]) -> NoReturn:
     """Parse the command line, run, exit."""
     options = parser.parse_args()
@@ -26,6 +33,8 @@ def run_command(name: str, parser: Parser, run: Callable[[argparse.Namespace], i
     except AcdcError as error:
         print(f"{name}: error: {error}", file=sys.stderr)
         code = error.exit_code
+    except BrokenPipeError:
+        code = output_closed()
     except OSError as error:
         print(f"{name}: error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
         code = EXIT_FAILED

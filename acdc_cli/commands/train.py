@@ -19,6 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from acdc_cli.commands.console import output_closed
 from acdc_cli.commands.sweep import collect_outcomes, record_outcome, summarize
 from acdc_cli.config import register_schema
 from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, BadInput
@@ -102,9 +103,8 @@ def run_command_line(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("acdc-train: interrupted; the same command goes on", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # `acdc-train plan=true | head -1` has read enough
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the flush at exit
-        return EXIT_FAILED
+    except BrokenPipeError:
+        return output_closed()
     except Exception:
         traceback.print_exc()
         return EXIT_FAILED

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
-from support import Command
+from support import BIN, Command, environment
 from training import train
 
 from acdc_cli.errors import AcdcError
@@ -221,3 +222,10 @@ def test_a_damaged_record_is_named_and_does_not_hide_the_other_runs(
     if file == "result.json":
         table = command("acdc-report", "runs", "--format", "csv").stdout.splitlines()
         assert [line.split(",")[1] for line in table] == ["state", "damaged", "done"]
+
+
+def test_a_reader_that_has_read_enough_is_no_error(tmp_path: Path, data_dir: Path) -> None:
+    run = train(tmp_path, data_dir, "epochs=2")
+    for command in (f"{BIN}/acdc-eval {run.path} --json", f"{BIN}/acdc-train plan=true"):
+        piped = subprocess.run(["bash", "-c", f"{command} | true"], capture_output=True, text=True, env=environment())
+        assert piped.stderr == ""
