@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from acdc_cli.config import Config, as_plain, check_ranges, known, register_schema, schema_keys
+from acdc_cli.config import Config, check_ranges, known, register_schema, schema_keys
 from acdc_cli.errors import BadInput, nearest
 from acdc_cli.overrides import check_overrides, conf_dir, rewrite
 from acdc_cli.sparsity.allocate import Allocation, AllocationError, Pattern, parse_target
@@ -235,7 +236,7 @@ def explain(error: BaseException) -> BadInput:
 
 def to_yaml(config: Config) -> str:
     """The whole config as YAML, readable by any YAML parser."""
-    return yaml.safe_dump(as_plain(config), sort_keys=False, default_flow_style=None, width=120)
+    return yaml.safe_dump(asdict(config), sort_keys=False, default_flow_style=None, width=120)
 
 
 def from_yaml(text: str) -> Config:

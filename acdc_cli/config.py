@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
 
 from hydra.core.config_store import ConfigStore
@@ -175,11 +175,6 @@ def schema_keys(node: Any = Config, prefix: str = "") -> dict[str, Any]:
         else:
             keys[prefix + entry.name] = entry
     return keys
-
-
-def as_plain(config: Config) -> dict[str, Any]:
-    """Nested dicts of plain values."""
-    return asdict(config)
 
 
 def check_ranges(config: Config) -> None:

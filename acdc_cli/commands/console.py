@@ -30,6 +30,7 @@ def run_command(name: str, parser: Parser, run: Callable[[argparse.Namespace], i
     options = parser.parse_args()
     try:
         code = run(options)
+        sys.stdout.flush()  # here, where a closed pipe can still be told from a crash
     except AcdcError as error:
         print(f"{name}: error: {error}", file=sys.stderr)
         code = error.exit_code

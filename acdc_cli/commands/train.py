@@ -81,22 +81,9 @@ def _complete_line() -> None:
 def run_command_line(arguments: list[str]) -> int:
     """What the console script does with its arguments. Returns the exit code."""
     try:
-        arguments = rewrite(arguments)
-        flags, unknown = get_args_parser().parse_known_args(arguments)
-        if unknown:
-            raise BadInput(f"{unknown[0]}: there is no such flag; acdc-train --help lists them")
-        if flags.resolve and not flags.cfg and flags.info is None:
-            raise BadInput("--resolve: goes with --cfg job, which prints the config")
-        register_schema()
-        if flags.help or flags.hydra_help or flags.shell_completion or flags.info is not None:
-            _run_hydra(arguments, run_job)  # prints, and runs nothing
-            return EXIT_DONE
-        check_overrides(flags.overrides, flags.multirun, flags.config_dir)
-        if flags.cfg == "job" and flags.resolve and not flags.multirun:
-            return _print_config(flags.overrides, flags.config_dir)
-        if flags.multirun:
-            return _run_sweep(arguments)
-        return _run_single(arguments)
+        code = _dispatch(rewrite(arguments))
+        sys.stdout.flush()  # here, where a closed pipe can still be told from a crash
+        return code
     except AcdcError as error:
         print(f"acdc-train: error: {error}", file=sys.stderr)
         return error.exit_code
@@ -108,6 +95,23 @@ def run_command_line(arguments: list[str]) -> int:
     except Exception:
         traceback.print_exc()
         return EXIT_FAILED
+
+
+def _dispatch(arguments: list[str]) -> int:
+    """Check what was typed, then print, sweep or run."""
+    flags, unknown = get_args_parser().parse_known_args(arguments)
+    if unknown:
+        raise BadInput(f"{unknown[0]}: there is no such flag; acdc-train --help lists them")
+    if flags.resolve and not flags.cfg and flags.info is None:
+        raise BadInput("--resolve: goes with --cfg job, which prints the config")
+    register_schema()
+    if flags.help or flags.hydra_help or flags.shell_completion or flags.info is not None:
+        _run_hydra(arguments, run_job)  # prints, and runs nothing
+        return EXIT_DONE
+    check_overrides(flags.overrides, flags.multirun, flags.config_dir)
+    if flags.cfg == "job" and flags.resolve and not flags.multirun:
+        return _print_config(flags.overrides, flags.config_dir)
+    return _run_sweep(arguments) if flags.multirun else _run_single(arguments)
 
 
 def _run_hydra(arguments: list[str], job: Callable[[DictConfig], object]) -> None:

@@ -6,9 +6,10 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
-from acdc_cli.config import Config, as_plain, known
+from acdc_cli.config import Config, known
 from acdc_cli.records.folder import RunFolder
 
 INIT_TIMEOUT_SECONDS = 20.0
@@ -75,7 +76,7 @@ class WandbMirror:
             id=self._run_id,
             name=self._folder.path.name,
             group=self._config.run.experiment,
-            config=as_plain(self._config),
+            config=asdict(self._config),
             dir=str(self._folder.path),
             mode=mode,
             resume="allow" if mode == "online" and rows else None,  # None: a run that starts over replaces its history

@@ -224,8 +224,10 @@ def test_a_damaged_record_is_named_and_does_not_hide_the_other_runs(
         assert [line.split(",")[1] for line in table] == ["state", "damaged", "done"]
 
 
-def test_a_reader_that_has_read_enough_is_no_error(tmp_path: Path, data_dir: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_a_reader_that_has_read_enough_is_no_error(unbuffered: str, tmp_path: Path, data_dir: Path) -> None:
     run = train(tmp_path, data_dir, "epochs=2")
+    variables = environment(PYTHONUNBUFFERED=unbuffered)  # buffered, the pipe is found closed only at the end
     for command in (f"{BIN}/acdc-eval {run.path} --json", f"{BIN}/acdc-train plan=true"):
-        piped = subprocess.run(["bash", "-c", f"{command} | true"], capture_output=True, text=True, env=environment())
+        piped = subprocess.run(["bash", "-c", f"{command} | true"], capture_output=True, text=True, env=variables)
         assert piped.stderr == ""
