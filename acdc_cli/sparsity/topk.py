@@ -1,56 +1,88 @@
 """Exact selection of the smallest magnitudes over many tensors, without sorting or concatenating them.
 
 The bits of a non-negative float, read as an integer, order as the float does. So the threshold is found by radix
-selection: count the leading 16 bits of every magnitude, find the bucket that holds the wanted rank, then repeat on
-the few magnitudes of that bucket with the next 16 bits.
+selection: count the leading 16 bits of every magnitude, find the bucket that holds the wanted rank, and count the next
+16 bits inside that bucket alone. Weights are read in place, a chunk at a time: beside the masks, memory holds one chunk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-_BITS_OF = {torch.float32: (torch.int32, 32), torch.float64: (torch.int64, 64)}
 _DIGIT_BITS = 16
+_CHUNK = 1 << 22  # elements; smaller ones spend their time starting threads, larger ones leave the cache
+_INTEGER_OF_BYTES = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where the smallest magnitudes end: all below the threshold, and the first ``ties_dropped`` of those equal to it.
+
+    Attributes:
+        threshold: magnitude bits, see ``magnitude_bits``.
+        ties: how many magnitudes equal the threshold.
+    """
+
+    threshold: int
+    ties_dropped: int
+    ties: int
 
 
 def magnitude_bits(weight: Tensor) -> Tensor:
-    """|weight| as flat integers (row-major, whatever the memory format) that order as the magnitudes do."""
-    magnitude = weight.detach().reshape(-1).abs()
-    if magnitude.dtype not in _BITS_OF:
-        magnitude = magnitude.float()  # half precisions embed exactly in float32
-    return magnitude.view(_BITS_OF[magnitude.dtype][0])
+    """|weight| as flat integers of its width (row-major, whatever the memory format) that order as the magnitudes do.
+
+    NaN comes out larger than every number.
+    """
+    bits = _bits(weight)
+    return bits & torch.iinfo(bits.dtype).max
 
 
-def smallest_threshold(weights: Sequence[Tensor], count: int) -> tuple[int, int]:
+def _bits(weight: Tensor) -> Tensor:
+    return weight.detach().reshape(-1).view(_INTEGER_OF_BYTES[weight.element_size()])
+
+
+def _chunks(weights: Sequence[Tensor]) -> Iterator[Tensor]:
+    for weight in weights:
+        yield from _bits(weight).split(_CHUNK)
+
+
+def smallest(weights: Sequence[Tensor], count: int) -> Cut:
     """Find where the ``count`` smallest magnitudes end.
 
     Args:
-        weights: tensors of one dtype, any shapes.
+        weights: tensors of one floating dtype, any shapes.
         count: how many to select, 1 <= count <= total number of elements.
-
-    Returns:
-        (threshold, ties): ``magnitude_bits`` below the threshold are all selected, and of those equal to it the
-        first ``ties`` in order of position. NaN counts as larger than every number.
     """
-    total_bits = 64 if weights[0].dtype == torch.float64 else 32
-    candidates = [magnitude_bits(weight) for weight in weights]
-    threshold, remaining = 0, count
-    for shift in range(total_bits - _DIGIT_BITS, -1, -_DIGIT_BITS):
-        histogram = torch.stack([_digit_histogram(bits, shift) for bits in candidates]).sum(dim=0)
+    digits: list[int] = []  # of the threshold, most significant first
+    remaining, ties = count, 0
+    for _ in range(weights[0].element_size() * 8 // _DIGIT_BITS):
+        histogram = torch.zeros(1 << _DIGIT_BITS, dtype=torch.int64, device=weights[0].device)
+        for bits in _chunks(weights):
+            histogram += torch.bincount(_next_digit(bits, digits), minlength=1 << _DIGIT_BITS)
         cumulative = histogram.cumsum(0)
         digit = int(torch.searchsorted(cumulative, remaining))
-        remaining -= int(cumulative[digit] - histogram[digit])
-        threshold |= digit << shift
-        candidates = [bits[(bits >> shift) == (threshold >> shift)] for bits in candidates]
-    return threshold, remaining
+        ties = int(histogram[digit])
+        remaining -= int(cumulative[digit]) - ties
+        digits.append(digit)
+    return Cut(int.from_bytes(b"".join(digit.to_bytes(2) for digit in digits)), remaining, ties)
 
 
-def _digit_histogram(bits: Tensor, shift: int) -> Tensor:
-    digits = (bits >> shift) & (2**_DIGIT_BITS - 1)
-    return torch.bincount(digits, minlength=2**_DIGIT_BITS)
+def _next_digit(bits: Tensor, known: list[int]) -> Tensor:
+    """The 16-bit digit after the known ones, of those magnitudes that begin with the known ones."""
+    words = bits.view(torch.int16).view(len(bits), -1)
+    places = range(words.shape[1]) if sys.byteorder == "big" else range(words.shape[1] - 1, -1, -1)
+    leading = words[:, places[0]] & torch.iinfo(torch.int16).max  # without the sign
+    if not known:
+        return leading
+    inside = leading == known[0]
+    for place, digit in zip(places[1:], known[1:], strict=False):
+        inside &= words[:, place] == (digit - (1 << _DIGIT_BITS) if digit >> (_DIGIT_BITS - 1) else digit)
+    return words[:, places[len(known)]][inside].to(torch.int32) & ((1 << _DIGIT_BITS) - 1)
 
 
 def keep_largest(weights: Sequence[Tensor], removed: int) -> list[Tensor]:
@@ -70,15 +102,29 @@ def keep_largest(weights: Sequence[Tensor], removed: int) -> list[Tensor]:
         raise ValueError(f"cannot remove {removed} of {total} weights")
     if removed == 0:
         return [torch.ones_like(weight, dtype=torch.bool) for weight in weights]
-    threshold, ties_left = smallest_threshold(weights, removed)
-    masks = []
-    for weight in weights:
-        bits = magnitude_bits(weight)
-        keep = bits >= threshold
-        if ties_left:
-            tied = torch.nonzero(bits == threshold).flatten()[:ties_left]
-            keep[tied] = False
-            ties_left -= len(tied)
-        mask = torch.empty_like(weight, dtype=torch.bool)
-        masks.append(mask.copy_(keep.view(weight.shape)))
-    return masks
+    cut = smallest(weights, removed)
+    flat_masks = [torch.empty(weight.numel(), dtype=torch.bool, device=weight.device) for weight in weights]
+    _write(flat_masks, weights, cut)
+    return [_like(weight, flat) for weight, flat in zip(weights, flat_masks, strict=True)]
+
+
+def _write(flat_masks: list[Tensor], weights: Sequence[Tensor], cut: Cut) -> None:
+    """Fill flat masks: kept above the threshold, and at it from the first tie that is not dropped."""
+    parts = (part for mask in flat_masks for part in mask.split(_CHUNK))
+    buffer = torch.empty(0, device=weights[0].device)
+    ties_kept, ties_left = cut.ties - cut.ties_dropped, cut.ties_dropped
+    for bits, mask in zip(_chunks(weights), parts, strict=True):
+        if buffer.numel() < bits.numel():
+            buffer = torch.empty_like(bits)
+        magnitude = torch.bitwise_and(bits, torch.iinfo(bits.dtype).max, out=buffer[: len(bits)])
+        torch.gt(magnitude, cut.threshold, out=mask)
+        if ties_kept:
+            tied = torch.nonzero(magnitude == cut.threshold).flatten()
+            mask[tied[ties_left:]] = True
+            ties_left -= min(ties_left, len(tied))
+
+
+def _like(weight: Tensor, flat: Tensor) -> Tensor:
+    """A flat mask in its weight's shape and memory format."""
+    shaped = flat.view(weight.shape)
+    return shaped if weight.is_contiguous() else torch.empty_like(weight, dtype=torch.bool).copy_(shaped)
