@@ -17,7 +17,9 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 from acdc_cli.config import Config, check_ranges, known, register_schema, schema_keys
 from acdc_cli.errors import BadInput, nearest
 from acdc_cli.overrides import check_overrides, conf_dir, rewrite
-from acdc_cli.sparsity.allocate import Allocation, AllocationError, Pattern, parse_target
+from acdc_cli.sparsity.allocate import Allocation
+from acdc_cli.sparsity.rules import parse_rules
+from acdc_cli.sparsity.target import AllocationError, Pattern, parse_target
 from acdc_cli.sparsity.timeline import Timeline, TimelineError, default_phase_epochs
 
 PHASE_NUMBERS = ("warmup_epochs", "sparse_epochs", "dense_epochs", "final_sparse_epochs")
@@ -78,7 +80,7 @@ def _typed(content: Any) -> Config:
 def _check_keys(composed: DictConfig) -> None:
     schema = schema_keys()
     for key in _leaf_keys(OmegaConf.to_container(composed, resolve=False)):
-        if key not in schema and not any(key.startswith(parent + ".") for parent in ("schedule.published",)):
+        if key not in schema and not key.startswith(("schedule.published.", "sparsity.rules.")):
             raise BadInput(f"{key}: there is no such key; did you mean {nearest(key, schema)}?")
 
 
@@ -164,6 +166,7 @@ def timeline_of(config: Config) -> Timeline:
 
 
 def _resolve_sparsity(config: Config) -> None:
+    """Write targets the one way they enter the id, and refuse what no model could take."""
     sparsity = config.sparsity
     try:
         target = parse_target(sparsity.target)
@@ -172,10 +175,39 @@ def _resolve_sparsity(config: Config) -> None:
     sparsity.target = target
     if isinstance(target, Pattern):  # sets the pattern whatever distribution is chosen: one run, one id
         sparsity.target, sparsity.distribution, sparsity.min_layer_density = str(target), "global", 0.0
+        sparsity.block = None
     try:
-        Allocation(target, sparsity.distribution, sparsity.min_layer_density, sparsity.indivisible)
+        rules = parse_rules(_as_mapping(sparsity.rules))
     except AllocationError as error:
-        raise BadInput(f"sparsity.min_layer_density={sparsity.min_layer_density}: {error}") from None
+        raise BadInput(f"sparsity.rules: {error}") from None
+    # Pairs, not a mapping: of two rules for a layer the later one wins, so their order is part of the id.
+    sparsity.rules = [[rule, str(own) if isinstance(own, Pattern) else own] for rule, own in rules.items()] or None
+    allocation_of(config)
+
+
+def _as_mapping(rules: Any) -> dict[str, Any]:
+    """Rules as typed, {first: 0}, or as a config.yaml has them, [[first, 0]]."""
+    try:
+        return dict(rules or {})
+    except (TypeError, ValueError):
+        raise BadInput(f"sparsity.rules={rules}: not {{rule: target, ...}}, such as {{first:0,last:0}}") from None
+
+
+def allocation_of(config: Config) -> Allocation:
+    """How a complete config spreads its sparsity. Raises BadInput on settings that do not go together."""
+    sparsity = config.sparsity
+    try:
+        return Allocation(
+            sparsity.target,
+            sparsity.distribution,
+            sparsity.min_layer_density,
+            None if sparsity.block is None else tuple(sparsity.block),
+            sparsity.indivisible,
+            _as_mapping(sparsity.rules),
+        )
+    except AllocationError as error:
+        key = str(error).partition(" ")[0]
+        raise BadInput(f"sparsity.{key}={getattr(sparsity, key)}: {error}") from None
 
 
 def _check_combinations(config: Config) -> None:

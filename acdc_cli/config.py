@@ -61,16 +61,18 @@ class SparsityConfig:
     """How much is pruned, and how it is spread over the layers."""
 
     target: Any = field()  # a number in [0, 1) or N:M
-    distribution: str = one_of("global", "uniform")
+    distribution: str = one_of("global", "uniform", "erk")
     min_layer_density: float = number(0, 1)
+    block: list[int] | None = field()  # [outputs, inputs] of blocks removed as a whole
     indivisible: str = one_of("skip", "error", "flatten")
+    rules: Any = field()  # {word, kind or name pattern: target}; resolved to pairs, because the last match wins
 
 
 @dataclass(kw_only=True)
 class MethodConfig:
     """Which sparse method."""
 
-    name: str = one_of("acdc", "dense")
+    name: str = one_of("acdc", "dense", "static")
     reset_moments: bool | None = field()
 
 
@@ -120,11 +122,12 @@ class TrackerConfig:
 
 @dataclass(kw_only=True)
 class RunConfig:
-    """What the run is called and whether it starts over. Never part of its id."""
+    """What the run is called, whether it starts over, what it reports. Never part of its id."""
 
     name: str | None = field()
     experiment: str | None = field()
     overwrite: bool = field()
+    starved_below: int = number(0)  # weights; a layer left with fewer is reported when a sparse phase begins
 
 
 @dataclass(kw_only=True)
@@ -141,6 +144,12 @@ class Config:
     precision: PrecisionConfig
     tracker: TrackerConfig
     run: RunConfig
+    start_from: str | None = field()  # a run's folder or a model file
+    start_from_hash: str | None = field()  # derived: of the file; what the id knows of it
+    masks: str | None = one_of("from_weights")
+    finetune: str | None = one_of("dense")
+    first_epoch: int | None = number(0)  # derived: where a fine-tuning run begins
+    bn_recalibration: bool | None = field()
     seed: int = number(0, 2**31 - 1)
     epochs: int | None = number(1)
     batch_size: int = number(1)

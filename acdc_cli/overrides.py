@@ -119,6 +119,9 @@ def check_overrides(arguments: list[str], multirun: bool = False, extra_dir: str
         if key in groups:
             for value in _elements(override):
                 _check_option(key, value, groups[key])
+        elif key.startswith("sparsity.rules."):
+            rule, value = key.removeprefix("sparsity.rules."), argument.partition("=")[2]
+            raise BadInput(f"{argument}: rules are given together: 'sparsity.rules={{{rule}:{value}}}'")
         elif key not in keys or key == "schedule.published":
             value = argument.partition("=")[2]
             fitting = [

@@ -9,34 +9,32 @@ from typing import Any
 
 from acdc_cli.config import Config
 
-# Where things lie, what they are called and how they are watched changes no number.
-NOT_IN_ID = ("runs_dir", "data_dir", "run", "tracker", "workers", "plan")
+# Where things lie, what they are called and how they are watched changes no number. Of start_from, its hash enters.
+NOT_IN_ID = ("runs_dir", "data_dir", "run", "tracker", "workers", "plan", "start_from")
+_SPARSITY_AND_PHASES = (
+    "sparsity",
+    "schedule.warmup_epochs",
+    "schedule.sparse_epochs",
+    "schedule.dense_epochs",
+    "schedule.final_sparse_epochs",
+    "schedule.phases",
+    "method.reset_moments",
+)
 # Keys that a method does not read: `method=dense sparsity=0.8,0.9` is one run.
-UNREAD = {
-    "dense": (
-        "sparsity.",
-        "schedule.warmup_epochs",
-        "schedule.sparse_epochs",
-        "schedule.dense_epochs",
-        "schedule.final_sparse_epochs",
-        "schedule.phases",
-        "method.reset_moments",
-    )
-}
+UNREAD = {"dense": _SPARSITY_AND_PHASES, "static": _SPARSITY_AND_PHASES}
 
 
 def identity(config: Config) -> dict[str, Any]:
     """The part of a config that the id is made of: no place, no name, nothing unread, no null."""
-    kept = {key: value for key, value in asdict(config).items() if key not in NOT_IN_ID}
-    return _prune(kept, UNREAD.get(config.method.name, ()), "")
+    return _prune(asdict(config), (*NOT_IN_ID, *UNREAD.get(config.method.name, ())), "")
 
 
-def _prune(node: dict[str, Any], unread: tuple[str, ...], prefix: str) -> dict[str, Any]:
+def _prune(node: dict[str, Any], left_out: tuple[str, ...], prefix: str) -> dict[str, Any]:
     pruned: dict[str, Any] = {}
     for key, value in node.items():
-        if value is None or f"{prefix}{key}" in unread or f"{prefix}{key}." in unread:
+        if value is None or f"{prefix}{key}" in left_out:
             continue
-        pruned[key] = _prune(value, unread, f"{prefix}{key}.") if isinstance(value, dict) else value
+        pruned[key] = _prune(value, left_out, f"{prefix}{key}.") if isinstance(value, dict) else value
     return pruned
 
 

@@ -1,89 +1,59 @@
-"""How much: a sparsity target, spread over the layers and turned into masks."""
+"""How much: a target, spread over the layers as the number of weights that each ranking removes."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from acdc_cli.sparsity.topk import keep_largest, magnitude_bits
+from acdc_cli.sparsity.prunable import Layer
+from acdc_cli.sparsity.rules import Share, excluded, parse_rules, share_out
+from acdc_cli.sparsity.target import AllocationError, Pattern, Target, parse_target, removed_fraction
 
-DISTRIBUTIONS = ("global", "uniform")
+DISTRIBUTIONS = ("global", "uniform", "erk")
 INDIVISIBLE = ("skip", "error", "flatten")
-INPUT_CHANNEL_AXIS = 1  # of linear (out, in) and convolution (out, in / groups, *kernel) weights
-
-
-class AllocationError(ValueError):
-    """A target that these layers cannot take."""
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """N:M sparsity: of every M neighbours along the input channels, the N largest are kept."""
-
-    kept: int
-    group: int
-
-    def __str__(self) -> str:
-        return f"{self.kept}:{self.group}"
-
-
-def parse_target(target: float | str) -> float | Pattern:
-    """Read ``0.9`` or ``"2:4"``.
-
-    Raises:
-        AllocationError: unless it is a number in [0, 1) or N:M with 1 <= N < M.
-    """
-    match = re.fullmatch(r"\s*(\d+):(\d+)\s*", target) if isinstance(target, str) else None
-    if match:
-        kept, group = int(match[1]), int(match[2])
-        if not 1 <= kept < group:
-            raise AllocationError(f"{target}: N:M needs 1 <= N < M, such as 2:4")
-        return Pattern(kept, group)
-    try:
-        if isinstance(target, bool):
-            raise ValueError
-        fraction = float(target)
-        if math.isnan(fraction):
-            raise ValueError
-    except (TypeError, ValueError):
-        raise AllocationError(f"{target}: not a number in [0, 1) and not N:M, such as 0.9 or 2:4") from None
-    if not 0 <= fraction < 1:
-        meant = fraction / 100 if 2 < fraction < 100 else 0.0 if fraction < 0 else 0.99
-        hint = '; in a YAML file write N:M in quotes, "2:4"' if isinstance(target, int) and target >= 60 else ""
-        raise AllocationError(f"{target}: outside [0, 1); did you mean {meant:g}?{hint}")
-    return fraction
+OUTPUT_AXIS, INPUT_AXIS = 0, 1  # of linear (out, in) and convolution (out, in / groups, *kernel) weights
 
 
 @dataclass(frozen=True)
 class Allocation:
-    """How a target is spread.
+    """How much is removed, and how that is spread.
 
     Attributes:
-        target: fraction of weights removed, in [0, 1), or an N:M pattern.
-        distribution: ``global`` ranks all weights together, ``uniform`` each layer alone. An N:M pattern is what it
-            is under either.
+        target: fraction of weights removed, in [0, 1), or N:M (``"2:4"``), which is what it is under any distribution.
+        distribution: ``global`` ranks all weights together, ``uniform`` each layer alone, ``erk`` each layer alone at
+            its Erdős–Rényi-Kernel density (see ``erk_removed``).
         min_layer_density: fraction of its weights that every layer keeps, whatever the global ranking says; the
             total stays exact.
-        indivisible: what an N:M pattern does with a layer whose input channels M does not divide: ``skip`` leaves it
-            dense, ``error`` refuses, ``flatten`` groups over the flattened (out, *kernel, in) tensor as in the
-            reference code of AC/DC.
+        block: (outputs, inputs) of the blocks that are removed as a whole, ranked by the sum of their magnitudes; None
+            removes single weights. (4, 4) is square, (1, 4) lies along the inputs. The count is exact all the same: one
+            block a ranking may be cut.
+        indivisible: what becomes of a layer whose channels are not divisible by the N:M group or the block: ``skip``
+            leaves it dense, ``error`` refuses; ``flatten`` (N:M only) groups over the flattened (out, *kernel, in)
+            tensor as in the reference code of AC/DC.
+        rules: targets of their own for some layers, see ``rules.share_out``; 0 excludes.
     """
 
-    target: float | Pattern
+    target: Target
     distribution: str = "global"
     min_layer_density: float = 0.0
+    block: tuple[int, ...] | None = None
     indivisible: str = "skip"
+    rules: Mapping[str, Target] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "target", parse_target(self.target))
+        object.__setattr__(self, "rules", parse_rules(self.rules))
+        object.__setattr__(self, "block", None if self.block is None else tuple(self.block))
         if self.distribution not in DISTRIBUTIONS:
             raise AllocationError(f"distribution {self.distribution!r} is none of {', '.join(DISTRIBUTIONS)}")
         if self.indivisible not in INDIVISIBLE:
             raise AllocationError(f"indivisible {self.indivisible!r} is none of {', '.join(INDIVISIBLE)}")
+        if self.block is not None:
+            self._check_block(self.block)
         if not 0 <= self.min_layer_density <= 1:
             raise AllocationError(f"min_layer_density {self.min_layer_density} is outside [0, 1]")
         if self.distribution != "global" or isinstance(self.target, Pattern):
@@ -94,101 +64,128 @@ class Allocation:
                 f"at most {1 - self.target:.4g}"
             )
 
+    def _check_block(self, block: tuple[int, ...]) -> None:
+        if len(block) != 2 or min(block) < 1 or max(block) < 2:
+            raise AllocationError(f"block {list(block)} is not [outputs, inputs], such as [4, 4] or [1, 4]")
+        if self.indivisible == "flatten":
+            raise AllocationError("block and indivisible=flatten do not go together; use indivisible=skip")
 
-def excluded_layers(shapes: Mapping[str, torch.Size], allocation: Allocation) -> list[str]:
-    """Names of the weights that this allocation leaves dense.
+    @classmethod
+    def of(cls, sparsity: Target | str | Allocation, **spread: Any) -> Allocation:
+        """An allocation from what a user gives: a target and any of the other fields by name."""
+        return replace(sparsity if isinstance(sparsity, Allocation) else cls(parse_target(sparsity)), **spread)
+
+    @property
+    def embeddings(self) -> bool:
+        """Whether a rule gives embeddings a target, so that they are pruned as well."""
+        return "embedding" in self.rules
+
+
+def shares_of(layers: Mapping[str, Layer], allocation: Allocation) -> list[Share]:
+    """Which layers share which target; those that cannot take it, or are excluded by rule, have none.
 
     Raises:
-        AllocationError: if these layers cannot take the allocation: a pattern that none or not all of them can follow,
-            or a floor that keeps more whole weights than the target leaves.
+        AllocationError: if these layers cannot take the allocation: a rule that speaks of none, a pattern or block that
+            none or not all of them can follow, a floor that keeps more whole weights than the target leaves.
     """
-    if not isinstance(allocation.target, Pattern):
-        _check_floor(shapes, allocation)
-        return []
-    group = allocation.target.group
-    if allocation.indivisible == "flatten":
-        bad = [name for name, shape in shapes.items() if math.prod(shape) % group]
-    else:
-        bad = [name for name, shape in shapes.items() if shape[INPUT_CHANNEL_AXIS] % group]
-    if bad and allocation.indivisible != "skip":
-        what = "weights" if allocation.indivisible == "flatten" else "input channels"
-        raise AllocationError(f"{group} does not divide the {what} of {', '.join(bad)}; use indivisible=skip")
-    if len(bad) == len(shapes):
-        raise AllocationError(f"no layer's input channels are divisible by {group}, so nothing could be pruned")
-    return bad
+    shares = []
+    for share in share_out(layers, parse_target(allocation.target), allocation.rules):
+        bad = [name for name in share.names if not _divisible(layers[name].shape, share.target, allocation)]
+        if bad and allocation.indivisible == "error":
+            raise AllocationError(
+                f"{_unit(share.target, allocation)} does not divide the channels of {', '.join(bad)}; "
+                "use indivisible=skip"
+            )
+        if bad and allocation.indivisible == "flatten":
+            raise AllocationError(f"{share.target} does not divide the weights of {', '.join(bad)}; exclude them")
+        good = tuple(name for name in share.names if name not in bad)
+        shares += [replace(share, names=good)] if good else []
+        shares += [Share(tuple(bad), None, "indivisible")] if bad else []
+        if good and not isinstance(share.target, Pattern | None) and allocation.distribution == "global":
+            _check_floor([layers[name].shape for name in good], share.target, allocation.min_layer_density)
+    if len(excluded(shares)) == len(layers):
+        unit = _unit(allocation.target, allocation)
+        raise AllocationError(f"no layer's channels are divisible by {unit}, so nothing could be pruned")
+    return shares
 
 
-def magnitude_masks(weights: Mapping[str, Tensor], allocation: Allocation) -> dict[str, Tensor]:
-    """Masks (True = kept) that keep the largest magnitudes under an allocation.
-
-    Global and uniform targets remove exactly ``round(target * n)`` weights, n being all weights or a layer's.
-
-    Args:
-        weights: name -> weight, of one dtype.
-
-    Returns:
-        name -> bool tensor of the weight's shape and memory format.
-    """
-    target = allocation.target
+def _unit(target: Target | None, allocation: Allocation) -> str:
     if isinstance(target, Pattern):
-        excluded = excluded_layers({name: weight.shape for name, weight in weights.items()}, allocation)
-        return {
-            name: torch.ones_like(weight, dtype=torch.bool) if name in excluded else _pattern_mask(weight, target)
-            for name, weight in weights.items()
-        }
-    if allocation.distribution == "uniform":
-        return {name: keep_largest([weight], round(target * weight.numel()))[0] for name, weight in weights.items()}
-    _check_floor({name: weight.shape for name, weight in weights.items()}, allocation)
-    return _global_masks(weights, target, allocation.min_layer_density)
+        return str(target.group)
+    assert allocation.block is not None
+    return "x".join(map(str, allocation.block))
 
 
-def _global_masks(weights: Mapping[str, Tensor], target: float, min_layer_density: float) -> dict[str, Tensor]:
-    """Rank all weights together; layers that would fall below the floor get exactly the floor, the rest is re-ranked.
+def _divisible(shape: torch.Size, target: Target | None, allocation: Allocation) -> bool:
+    if target is None:
+        return True
+    if isinstance(target, Pattern):
+        flat = allocation.indivisible == "flatten"
+        return (math.prod(shape) if flat else shape[INPUT_AXIS]) % target.group == 0
+    if allocation.block is None:
+        return True
+    return shape[OUTPUT_AXIS] % allocation.block[0] == 0 and shape[INPUT_AXIS] % allocation.block[1] == 0
 
-    Fixing a layer at its floor takes weights from the others, so it is repeated until every free layer is above it.
+
+def removed_per_layer(shapes: Mapping[str, torch.Size], target: float, distribution: str) -> dict[str, int]:
+    """Weights that each layer loses under ``uniform`` or ``erk``. A global ranking decides that by itself."""
+    if distribution == "erk":
+        return erk_removed(shapes, target)
+    return {name: round(target * math.prod(shape)) for name, shape in shapes.items()}
+
+
+def erk_removed(shapes: Mapping[str, torch.Size], target: float) -> dict[str, int]:
+    """Erdős–Rényi-Kernel: a layer's density is proportional to (sum of its dimensions) / (product of them).
+
+    Layers that this would make more than full stay dense and the others share what is left, so that the total stays
+    ``round(target * n)`` (RigL, arXiv 1911.11134, section 3 and its code). Whole weights are given out by the largest
+    remainder.
     """
-    removed = round(target * sum(weight.numel() for weight in weights.values()))
-    ceiling = {name: weight.numel() - _floor(min_layer_density, weight.numel()) for name, weight in weights.items()}
-    free: dict[str, Tensor] = dict(weights)
-    masks: dict[str, Tensor] = {}
-    while True:
-        free_removed = removed - sum(int((~mask).sum()) for mask in masks.values())
-        ranked = dict(zip(free, keep_largest(list(free.values()), free_removed), strict=True))
-        below = [name for name, mask in ranked.items() if int((~mask).sum()) > ceiling[name]]
-        if not below:
-            masks |= ranked
-            return {name: masks[name] for name in weights}
-        for name in below:
-            masks[name] = keep_largest([free.pop(name)], ceiling[name])[0]
+    counts = {name: math.prod(shape) for name, shape in shapes.items()}
+    total_removed = round(target * sum(counts.values()))
+    kept = sum(counts.values()) - total_removed
+    free = dict(shapes)
+    scale = 0.0
+    while free:
+        dense = sum(counts[name] for name in shapes if name not in free)
+        scale = (kept - dense) / sum(sum(shape) for shape in free.values())
+        fullest = max(sum(shape) / counts[name] for name, shape in free.items())
+        if fullest * scale <= 1:
+            break
+        free = {name: shape for name, shape in free.items() if sum(shape) / counts[name] < fullest}
+    exact = {name: counts[name] - scale * sum(free[name]) if name in free else 0.0 for name in shapes}
+    removed = {name: math.floor(value) for name, value in exact.items()}
+    by_remainder = sorted(free, key=lambda name: removed[name] - exact[name])
+    for name in by_remainder[: total_removed - sum(removed.values())]:
+        removed[name] += 1
+    return removed
 
 
-def _check_floor(shapes: Mapping[str, torch.Size], allocation: Allocation) -> None:
-    """Floors are whole weights: in many small layers they add up to more than the fractions say."""
-    assert not isinstance(allocation.target, Pattern)
-    counts = [math.prod(shape) for shape in shapes.values()]
-    left = sum(counts) - round(allocation.target * sum(counts))
-    kept = sum(_floor(allocation.min_layer_density, count) for count in counts)
-    if allocation.distribution == "global" and kept > left:
-        raise AllocationError(
-            f"min_layer_density {allocation.min_layer_density} keeps {kept} weights, the target leaves {left}; "
-            "set min_layer_density=0 or a lower target"
-        )
+def closed_form_nonzeros(layers: Mapping[str, Layer], allocation: Allocation) -> dict[str, int]:
+    """Weights each layer keeps. A global share's layers are each taken at the target: its ranking needs the weights."""
+    left = {name: math.prod(layer.shape) for name, layer in layers.items()}
+    for share in shares_of(layers, allocation):
+        if share.target is None:
+            continue
+        shapes = {name: layers[name].shape for name in share.names}
+        distribution = "uniform" if isinstance(share.target, Pattern) else allocation.distribution
+        removed = removed_per_layer(shapes, removed_fraction(share.target), distribution)
+        left |= {name: left[name] - removed[name] for name in share.names}
+    return left
 
 
-def _floor(density: float, count: int) -> int:
+def floor_of(density: float, count: int) -> int:
     """Weights that a density keeps at least; rounded first, because 0.3 * 90 is a little more than 27."""
     return math.ceil(round(density * count, 6))
 
 
-def _pattern_mask(weight: Tensor, pattern: Pattern) -> Tensor:
-    """N:M along (out, *kernel, in); among equal magnitudes the lower position goes first.
-
-    Where the pattern divides the input channels a group lies within them; otherwise (``flatten``) it straddles.
-    """
-    channels_last = weight.detach().movedim(INPUT_CHANNEL_AXIS, -1).contiguous()
-    groups = magnitude_bits(channels_last).view(-1, pattern.group)
-    ascending = groups.argsort(dim=1, stable=True)
-    keep = torch.ones_like(groups, dtype=torch.bool)
-    keep.scatter_(1, ascending[:, : pattern.group - pattern.kept], False)
-    mask = torch.empty_like(weight, dtype=torch.bool)
-    return mask.copy_(keep.view(channels_last.shape).movedim(-1, INPUT_CHANNEL_AXIS))
+def _check_floor(shapes: list[torch.Size], target: float, min_layer_density: float) -> None:
+    """Floors are whole weights: in many small layers they add up to more than the fractions say."""
+    counts = [math.prod(shape) for shape in shapes]
+    left = sum(counts) - round(target * sum(counts))
+    kept = sum(floor_of(min_layer_density, count) for count in counts)
+    if kept > left:
+        raise AllocationError(
+            f"min_layer_density {min_layer_density} keeps {kept} weights, the target leaves {left}; "
+            "set min_layer_density=0 or a lower target"
+        )

@@ -13,7 +13,8 @@ from torch import Tensor
 class MaskSet:
     """name -> bool mask (True = the weight exists) for a fixed set of weights.
 
-    The tensors are allocated once and change in place, through ``copy_`` alone, so whoever holds one sees every update.
+    The tensors are allocated once and change in place, through ``copy_`` alone, so whoever holds one sees every update;
+    only where the model has moved to another device they follow it.
 
     Attributes:
         enforced: whether weights outside the masks are held at zero now (a sparse phase).
@@ -54,16 +55,23 @@ class MaskSet:
             self.apply_to_(name, weights[name])
 
     def apply_to_(self, name: str, tensor: Tensor) -> None:
-        """Set a tensor (a weight or its gradient) to exactly 0.0 outside one mask, in place."""
+        """Set a tensor (a weight, its gradient, its average) to exactly 0.0 outside one mask, in place."""
+        if self._dropped[name].device != tensor.device:  # a Trainer has moved the model since
+            self._masks[name] = self._masks[name].to(tensor.device)
+            self._dropped[name] = self._dropped[name].to(tensor.device)
         tensor.masked_fill_(self._dropped[name], 0.0)
 
     def density(self) -> float:
         """Fraction of weights that exist."""
-        return sum(int(mask.sum()) for mask in self._masks.values()) / self.numel
+        return sum(self.kept_per_layer().values()) / self.numel
+
+    def kept_per_layer(self) -> dict[str, int]:
+        """Weights that exist, by name."""
+        return {name: int(mask.count_nonzero()) for name, mask in self._masks.items()}
 
     def change_from(self, other: Mapping[str, Tensor]) -> float:
         """Fraction of all weights whose mask differs from another set's, in [0, 1] (AC/DC, section 4.3)."""
-        changed = sum(int((mask != other[name]).sum()) for name, mask in self._masks.items())
+        changed = sum(int((mask ^ other[name].to(mask.device)).count_nonzero()) for name, mask in self._masks.items())
         return changed / self.numel
 
     def snapshot(self) -> dict[str, Tensor]:

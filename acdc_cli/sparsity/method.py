@@ -1,16 +1,17 @@
-"""What every sparse method offers to a training loop, and the optimizer hooks that two or more of them share."""
+"""What every sparse method offers to a training loop."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 from acdc_cli.sparsity.masks import MaskSet
+from acdc_cli.sparsity.rules import Share
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ class Method(Protocol):
         """Bind to a model and its optimizer, before the first step."""
         ...
 
+    def detach(self) -> None:
+        """Take the hooks off again: the weights stay as they are, and nothing holds them there any more."""
+        ...
+
     def begin_epoch(self, epoch: int) -> None:
         """Do what is due before the epoch's (0-based) first step."""
         ...
@@ -52,8 +57,8 @@ class Method(Protocol):
         ...
 
     @property
-    def excluded(self) -> list[str]:
-        """Names of prunable weights that the method leaves dense throughout."""
+    def shares(self) -> list[Share]:
+        """Which weights are pruned to which target, and which stay dense throughout; empty without masks."""
         ...
 
     def outputs(self) -> dict[str, dict[str, Tensor] | None]:
@@ -69,53 +74,26 @@ class Method(Protocol):
         ...
 
 
-def model_state(model: nn.Module) -> dict[str, Tensor]:
-    """Plain state dict: detached copies of all parameters and buffers."""
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+def plain_model(model: nn.Module) -> nn.Module:
+    """The model itself, out of DataParallel, DistributedDataParallel, torch.compile and AveragedModel."""
+    while True:
+        if isinstance(model, (DataParallel, DistributedDataParallel, AveragedModel)):
+            model = model.module
+        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):  # torch.compile's
+            model = inner
+        else:
+            return model
 
 
-def moment_reset(optimizer: Optimizer) -> Callable[[], None]:
-    """A function that returns every per-parameter state of the optimizer to what it is now.
+def model_state(model: nn.Module, masks: MaskSet | None = None) -> dict[str, Tensor]:
+    """Plain state dict: detached copies of all parameters and buffers, under the model's own names.
 
-    Call this before the first step: for most optimizers "now" is "nothing yet", which the next step fills in as on
-    the very first one, moments and step counters alike. It reads the optimizer's state alone, never ``.grad``: the
-    reset of the reference code skips parameters without a gradient, which since PyTorch 2.0 are all of them.
+    Args:
+        model: the model, wrapped or not, or an average of it (``torch.optim.swa_utils.AveragedModel``).
+        masks: those of the method that trains it. An average remembers weights from before the sparse phase began:
+            while the masks are enforced it is masked as it is read.
     """
-    initial = {parameter: copy.deepcopy(state) for parameter, state in optimizer.state.items()}
-
-    def reset() -> None:
-        optimizer.state.clear()
-        for parameter, state in initial.items():
-            optimizer.state[parameter] = copy.deepcopy(state)
-
-    return reset
-
-
-def hold_at_zero(weights: dict[str, nn.Parameter], masks: MaskSet, optimizer: Optimizer) -> None:
-    """While ``masks.enforced``, keep weights outside the masks at exactly 0.0 through any optimizer.
-
-    Gradients are masked as they accumulate, so that whatever reads them next (clipping, an all-reduce, the
-    optimizer's moments) sees masked ones; weights are masked after every step, which stops momentum and weight decay
-    from bringing one back. Both are idempotent and count nothing, so a skipped or repeated step does no harm.
-
-    A gradient hook lives as long as its parameter and must not lead back to it: Python cannot see that circle, and
-    every model of a sweep would stay in memory. So the hooks know the masks and nothing else.
-    """
-
-    def mask_gradient(name: str) -> Callable[[Tensor], None]:
-        def hook(parameter: Tensor) -> None:
-            if masks.enforced and parameter.grad is not None:
-                masks.apply_to_(name, parameter.grad)
-
-        return hook
-
-    for name, weight in weights.items():
-        if not weight.requires_grad:
-            continue  # frozen: it gets no gradient to mask
-        weight.register_post_accumulate_grad_hook(mask_gradient(name))
-
-    def mask_weights(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if masks.enforced:
-            masks.apply_(weights)
-
-    optimizer.register_step_post_hook(mask_weights)
+    state = {name: tensor.detach().clone() for name, tensor in plain_model(model).state_dict().items()}
+    if masks is not None and masks.enforced:
+        masks.apply_(state)
+    return state

@@ -2,7 +2,8 @@
 
 The bits of a non-negative float, read as an integer, order as the float does. So the threshold is found by radix
 selection: count the leading 16 bits of every magnitude, find the bucket that holds the wanted rank, and count the next
-16 bits inside that bucket alone. Weights are read in place, a chunk at a time: beside the masks, memory holds one chunk.
+16 bits inside that bucket alone. Weights are read in place, a chunk at a time, so that memory holds the masks and one
+chunk.
 """
 
 from __future__ import annotations

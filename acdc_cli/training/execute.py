@@ -14,6 +14,7 @@ from acdc_cli.records.folder import RunFolder, replace_json, replace_text
 from acdc_cli.records.identity import readable_name, run_id
 from acdc_cli.records.tracker import WandbMirror
 from acdc_cli.report.page import write_page
+from acdc_cli.sparsity.rules import excluded
 from acdc_cli.training.checkpoint import load_checkpoint, save_checkpoint
 from acdc_cli.training.finish import finish, save_masks
 from acdc_cli.training.loop import run_epoch
@@ -111,9 +112,10 @@ def _build(config: Config, dataset: Dataset) -> Run:
 
 
 def _name_excluded(run: Run, say: Say) -> None:
-    if run.method.excluded:
-        target, names = run.config.sparsity.target, ", ".join(run.method.excluded)
-        say(f"sparsity={target}: does not divide the input channels of these layers, which stay dense: {names}")
+    if names := excluded(run.method.shares, "indivisible"):
+        sparsity = run.config.sparsity
+        asked = f"sparsity.block={sparsity.block}" if sparsity.block else f"sparsity={sparsity.target}"
+        say(f"{asked}: does not divide the input channels of these layers, which stay dense: {', '.join(names)}")
 
 
 def _record(run: Run, folder: RunFolder, identifier: str, tracker: WandbMirror, progress: Progress) -> None:

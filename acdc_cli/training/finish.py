@@ -18,6 +18,7 @@ from acdc_cli.measure.accuracy import agreement
 from acdc_cli.measure.flops import inference_flops, nonzeros
 from acdc_cli.records.folder import RunFolder, replace_file
 from acdc_cli.sparsity.masks import MaskSet
+from acdc_cli.sparsity.rules import excluded
 from acdc_cli.training.checkpoint import cannot_write
 from acdc_cli.training.loop import evaluate
 from acdc_cli.training.run import Run
@@ -82,7 +83,7 @@ def _result(
 ) -> dict[str, Any]:
     config, rows = run.config, run.rows
     prunable = sum(size.weights for size in run.sizes.values())
-    pruned = {name: size.weights for name, size in run.sizes.items() if name not in run.method.excluded}
+    pruned = {name: size.weights for name, size in run.sizes.items() if name not in excluded(run.method.shares)}
     samples_seen = run.loaders["train"].count * len(rows)
     dense_flops, seconds = inference_flops(run.sizes), sum(row["seconds"] for row in rows)
     train_seconds = sum(run.loaders["train"].count / row["samples_per_second"] for row in rows)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from acdc_cli.compose import timeline_of
+from torch import nn
+
+from acdc_cli.compose import allocation_of, timeline_of
 from acdc_cli.config import Config
 from acdc_cli.data.sources import SOURCES
 from acdc_cli.errors import BadInput
 from acdc_cli.measure.flops import LayerSize, closed_form_train_fraction, inference_flops, layer_sizes
 from acdc_cli.models import build_model
-from acdc_cli.sparsity.allocate import Allocation, AllocationError, Pattern, excluded_layers, parse_target
-from acdc_cli.sparsity.prunable import prunable_weights
+from acdc_cli.sparsity.allocate import closed_form_nonzeros, shares_of
+from acdc_cli.sparsity.prunable import prunable_layers
+from acdc_cli.sparsity.rules import excluded
+from acdc_cli.sparsity.target import AllocationError
 
 
 def plan(config: Config) -> dict[str, Any]:
@@ -28,7 +32,11 @@ def plan(config: Config) -> dict[str, Any]:
     sizes = layer_sizes(model, source.sample_shape)
     timeline = timeline_of(config)
     is_dense = config.method.name == "dense"
-    inference_fraction = 1.0 if is_dense else _inference_fraction(config, model, sizes)
+    left, stay_dense = _weights_left(config, model)
+    if is_dense:
+        left = {name: size.weights for name, size in sizes.items()}
+    inference_fraction = inference_flops(sizes, left) / inference_flops(sizes)
+    pruned = [name for name in sizes if name not in stay_dense]
     return {
         "model": config.model.name,
         "dataset": config.dataset.name,
@@ -39,6 +47,10 @@ def plan(config: Config) -> dict[str, Any]:
         "sparsity_target": None if is_dense else config.sparsity.target,
         "distribution": None if is_dense else config.sparsity.distribution,
         "prunable_weights": sum(size.weights for size in sizes.values()),
+        "nonzero_weights": sum(left[name] for name in sizes),
+        "sparsity": _sparsity(sizes, left, list(sizes)),
+        "sparsity_of_pruned_layers": _sparsity(sizes, left, pruned),
+        "stay_dense": stay_dense,
         "dense_inference_flops": inference_flops(sizes),
         "closed_form_assumes": "every pruned layer at the target, no weight zero in dense phases",
         "inference_flops_fraction": inference_fraction,
@@ -48,17 +60,16 @@ def plan(config: Config) -> dict[str, Any]:
     }
 
 
-def _inference_fraction(config: Config, model: Any, sizes: dict[str, LayerSize]) -> float:
-    target = parse_target(config.sparsity.target)
-    removed = 1 - target.kept / target.group if isinstance(target, Pattern) else target
-    allocation = Allocation(
-        target, config.sparsity.distribution, config.sparsity.min_layer_density, config.sparsity.indivisible
-    )
+def _sparsity(sizes: dict[str, LayerSize], left: dict[str, int], names: list[str]) -> float:
+    return 1 - sum(left[name] for name in names) / sum(sizes[name].weights for name in names)
+
+
+def _weights_left(config: Config, model: nn.Module) -> tuple[dict[str, int], list[str]]:
+    """Weights that each layer has left in a sparse phase, and the names of those that stay dense."""
+    allocation = allocation_of(config)
     try:
-        excluded = excluded_layers({name: w.shape for name, w in prunable_weights(model).items()}, allocation)
+        layers = prunable_layers(model, allocation.embeddings)
+        return closed_form_nonzeros(layers, allocation), excluded(shares_of(layers, allocation))
     except AllocationError as error:
-        raise BadInput(f"sparsity.target={config.sparsity.target} model={config.model.name}: {error}") from None
-    left = {
-        name: size.weights - (0 if name in excluded else round(removed * size.weights)) for name, size in sizes.items()
-    }
-    return inference_flops(sizes, left) / inference_flops(sizes)
+        key = "sparsity.rules" if allocation.rules else f"sparsity.target={config.sparsity.target}"
+        raise BadInput(f"{key} model={config.model.name}: {error}") from None

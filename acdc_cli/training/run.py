@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from acdc_cli.compose import timeline_of
+from acdc_cli.compose import allocation_of, timeline_of
 from acdc_cli.config import Config, known
 from acdc_cli.data.input_step import Augmentation, Normalization
 from acdc_cli.data.loaders import BatchLoader, open_loaders, to_device
@@ -22,7 +22,7 @@ from acdc_cli.measure.flops import LayerSize, layer_sizes
 from acdc_cli.measure.memory import reset_peak_memory
 from acdc_cli.models import build_model
 from acdc_cli.sparsity.method import Method
-from acdc_cli.sparsity.methods import ACDC, Dense
+from acdc_cli.sparsity.methods import ACDC, Dense, Static
 from acdc_cli.sparsity.timeline import Timeline
 from acdc_cli.training.checkpoint import restore_rng_state, rng_state
 from acdc_cli.training.machine import autocast, gradient_scaler, seed_everything
@@ -106,15 +106,9 @@ def build_method(config: Config, timeline: Timeline) -> Method:
     """The sparse method of a complete config, not yet attached."""
     if config.method.name == "dense":
         return Dense()
-    sparsity = config.sparsity
-    return ACDC(
-        timeline,
-        sparsity.target,
-        sparsity.distribution,
-        sparsity.min_layer_density,
-        sparsity.indivisible,
-        reset_moments=bool(config.method.reset_moments),
-    )
+    if config.method.name == "static":
+        return Static()
+    return ACDC(timeline, allocation_of(config), reset_moments=bool(config.method.reset_moments))
 
 
 def build_run(config: Config, dataset: Dataset) -> Run:

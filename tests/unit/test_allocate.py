@@ -9,8 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from acdc_cli.sparsity import Allocation, Pattern, excluded_layers, magnitude_masks, parse_target
-from acdc_cli.sparsity.allocate import AllocationError
+from acdc_cli.sparsity import (
+    Allocation,
+    AllocationError,
+    Layer,
+    Pattern,
+    excluded,
+    magnitude_masks,
+    parse_target,
+    shares_of,
+)
 
 TWO_OF_FOUR = Pattern(2, 4)
 LAYERS = {  # three input channels, one (depth-wise), eight, sixteen
@@ -23,6 +31,10 @@ LAYERS = {  # three input channels, one (depth-wise), eight, sixteen
 
 def mask_of(weight: Tensor, allocation: Allocation) -> list:
     return magnitude_masks({"w": weight}, allocation)["w"].int().tolist()
+
+
+def excluded_layers(shapes: dict[str, torch.Size], allocation: Allocation) -> list[str]:
+    return excluded(shares_of({name: Layer(shape) for name, shape in shapes.items()}, allocation))
 
 
 def removed_of(masks: dict[str, Tensor]) -> dict[str, int]:
@@ -262,7 +274,7 @@ class TestFloor:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"distribution": "erk"}, {"indivisible": "pad"}, {"min_layer_density": 1.5}], ids=str
+    "wrong", [{"distribution": "local"}, {"indivisible": "pad"}, {"min_layer_density": 1.5}], ids=str
 )
 def test_unknown_settings_are_refused(wrong: dict) -> None:
     with pytest.raises(AllocationError, match=next(iter(wrong))):

@@ -11,10 +11,13 @@ from typing import Any, Self
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from acdc_cli.sparsity.allocate import Allocation, excluded_layers, magnitude_masks, parse_target
+from acdc_cli.sparsity.allocate import Allocation, shares_of
+from acdc_cli.sparsity.hooks import check_same_on_every_rank, hold_at_zero, moment_reset
 from acdc_cli.sparsity.masks import MaskSet
-from acdc_cli.sparsity.method import Work, hold_at_zero, model_state, moment_reset
-from acdc_cli.sparsity.prunable import prunable_weights
+from acdc_cli.sparsity.method import Work, model_state, plain_model
+from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
+from acdc_cli.sparsity.rules import Share
+from acdc_cli.sparsity.select import magnitude_masks
 from acdc_cli.sparsity.timeline import Timeline
 
 
@@ -26,9 +29,10 @@ class ACDC:
 
     Args:
         timeline: when. Must end sparse.
-        sparsity: how much: a fraction in [0, 1), or N:M as ``"2:4"``.
-        distribution, min_layer_density, indivisible: see ``Allocation``.
+        sparsity: how much: a fraction in [0, 1), N:M as ``"2:4"``, or an ``Allocation``.
         reset_moments: reset the optimizer's per-parameter state at the start of every dense phase.
+        spread: how the sparsity is spread: ``distribution="uniform"``, ``rules={"first": 0}`` and whatever else
+            ``Allocation`` takes.
 
     Raises:
         ValueError: on a timeline or target that AC/DC cannot follow.
@@ -44,33 +48,41 @@ class ACDC:
     def __init__(
         self,
         timeline: Timeline,
-        sparsity: float | str,
-        distribution: str = "global",
-        min_layer_density: float = 0.0,
-        indivisible: str = "skip",
+        sparsity: float | str | Allocation,
+        *,
         reset_moments: bool = True,
+        **spread: Any,
     ) -> None:
         timeline.require_acdc()
         self.timeline = timeline
-        self.allocation = Allocation(parse_target(sparsity), distribution, min_layer_density, indivisible)
+        self.allocation = Allocation.of(sparsity, **spread)
         self.reset_moments = reset_moments
         self.mask_change: float | None = None
-        self.excluded: list[str] = []
+        self.shares: list[Share] = []
         self._phase_start = -1
         self._has_masks = False
         self._dense_state: dict[str, Tensor] | None = None
 
     def attach(self, model: nn.Module, optimizer: Optimizer) -> Self:
-        """Bind to a model and its optimizer, before the first step. Returns itself."""
-        self._model = model
-        self._weights = prunable_weights(model)
+        """Bind to a model (wrapped or not) and its optimizer, before the first step. Returns itself.
+
+        Raises:
+            ValueError: if the model has nothing to prune or cannot take the sparsity.
+        """
+        self._model = plain_model(model)
+        self._weights = prunable_weights(self._model, self.allocation.embeddings)
         if not self._weights:
             raise ValueError("the model has no linear or convolution layer to prune")
-        self.excluded = excluded_layers({n: w.shape for n, w in self._weights.items()}, self.allocation)
+        self.shares = shares_of(prunable_layers(self._model, self.allocation.embeddings), self.allocation)
         self._masks = MaskSet(self._weights)
         self._reset = moment_reset(optimizer)
-        hold_at_zero(self._weights, self._masks, optimizer)
+        self._hooks = hold_at_zero(self._weights, self._masks, optimizer)
         return self
+
+    def detach(self) -> None:
+        """Take the hooks off again: the weights stay as they are, and nothing holds them there any more."""
+        for hook in self._hooks:
+            hook.remove()
 
     @property
     def masks(self) -> MaskSet | None:
@@ -97,7 +109,8 @@ class ACDC:
     def _compress(self) -> None:
         """Prune to the largest magnitudes, and note how far the masks moved since the last sparse phase."""
         previous = self._masks.snapshot() if self._has_masks else None
-        self._masks.copy_(magnitude_masks(self._weights, self.allocation))
+        self._masks.copy_(magnitude_masks(self._weights, self.allocation, self.shares))
+        check_same_on_every_rank(self._masks)
         self._masks.apply_(self._weights)
         self._has_masks = True
         if previous is not None:

@@ -7,7 +7,8 @@ from typing import Any, Self
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from acdc_cli.sparsity.method import Work, model_state
+from acdc_cli.sparsity.method import Work, model_state, plain_model
+from acdc_cli.sparsity.rules import Share
 
 
 class Dense:
@@ -17,12 +18,15 @@ class Dense:
     mask_change = None
 
     def __init__(self) -> None:
-        self.excluded: list[str] = []
+        self.shares: list[Share] = []
 
     def attach(self, model: nn.Module, optimizer: Optimizer) -> Self:
         """Bind to a model. Returns itself."""
-        self._model = model
+        self._model = plain_model(model)
         return self
+
+    def detach(self) -> None:
+        """There are no hooks."""
 
     def begin_epoch(self, epoch: int) -> None:
         """Every epoch is the same."""

@@ -1,0 +1,85 @@
+"""How masks act in anyone's loop: through PyTorch's own gradient and optimizer hooks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from acdc_cli.sparsity.masks import MaskSet
+
+
+def hold_at_zero(weights: dict[str, nn.Parameter], masks: MaskSet, optimizer: Optimizer) -> list[RemovableHandle]:
+    """While ``masks.enforced``, keep weights outside the masks at exactly 0.0 through any optimizer.
+
+    Gradients are masked as they accumulate, so that whatever reads them next (clipping, an all-reduce, the
+    optimizer's moments) sees masked ones; weights are masked after every step, which stops momentum and weight decay
+    from bringing one back. Both are idempotent and count nothing, so a skipped or repeated step does no harm.
+
+    A gradient hook lives as long as its parameter and must not lead back to it: Python cannot see that circle, and
+    every model of a sweep would stay in memory. So the hooks know the masks and nothing else.
+
+    Returns:
+        Handles that remove the hooks.
+    """
+
+    def mask_gradient(name: str) -> Callable[[torch.Tensor], None]:
+        def hook(parameter: torch.Tensor) -> None:
+            if masks.enforced and parameter.grad is not None:
+                masks.apply_to_(name, parameter.grad)
+
+        return hook
+
+    def mask_weights(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if masks.enforced:
+            masks.apply_(weights)
+
+    trained = {name: weight for name, weight in weights.items() if weight.requires_grad}  # frozen: no gradient to mask
+    gradient_hooks = [
+        weight.register_post_accumulate_grad_hook(mask_gradient(name)) for name, weight in trained.items()
+    ]
+    return [*gradient_hooks, optimizer.register_step_post_hook(mask_weights)]
+
+
+def moment_reset(optimizer: Optimizer) -> Callable[[], None]:
+    """A function that returns every per-parameter state of the optimizer to what it is now.
+
+    Call this before the first step: for most optimizers "now" is "nothing yet", which the next step fills in as on
+    the very first one, moments and step counters alike. It reads the optimizer's state alone, never ``.grad``: the
+    reset of the reference code skips parameters without a gradient, which since PyTorch 2.0 are all of them.
+    """
+    initial = {parameter: copy.deepcopy(state) for parameter, state in optimizer.state.items()}
+
+    def reset() -> None:
+        optimizer.state.clear()
+        for parameter, state in initial.items():
+            optimizer.state[parameter] = copy.deepcopy(state)
+
+    return reset
+
+
+def check_same_on_every_rank(masks: MaskSet) -> None:
+    """Compare digests over the default process group, if there is one.
+
+    Every rank computes the masks from its own copy of the weights. Different masks mean that the copies have drifted
+    apart, and from then on every rank would train a network of its own: there is no going on.
+
+    Raises:
+        RuntimeError: on every rank, if any two differ.
+    """
+    distributed = torch.distributed
+    if not distributed.is_available() or not distributed.is_initialized() or distributed.get_world_size() == 1:
+        return
+    digests: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(digests, masks.digest())
+    different = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
+    if different:
+        raise RuntimeError(
+            f"the masks of ranks {different} differ from those of rank 0: their weights have drifted apart; "
+            "is the model wrapped in DistributedDataParallel, and does every rank do the same steps?"
+        )

@@ -1,0 +1,78 @@
+"""Static masks: a network that is sparse from the beginning is trained over the weights it has."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from acdc_cli.sparsity.hooks import check_same_on_every_rank, hold_at_zero
+from acdc_cli.sparsity.masks import MaskSet
+from acdc_cli.sparsity.method import Work, model_state, plain_model
+from acdc_cli.sparsity.prunable import prunable_weights
+from acdc_cli.sparsity.rules import Share
+
+
+class Static:
+    """Every weight that is exactly zero when this is attached stays zero; the others train.
+
+    Fine-tuning of a sparse model, whatever made it sparse. Layers without a zero count as not pruned.
+    """
+
+    mask_change = None
+
+    def __init__(self) -> None:
+        self.shares: list[Share] = []
+
+    def attach(self, model: nn.Module, optimizer: Optimizer) -> Self:
+        """Read the masks off the model's linear and convolution weights. Returns itself.
+
+        Raises:
+            ValueError: if no weight is zero.
+        """
+        self._model = plain_model(model)
+        weights = prunable_weights(self._model)
+        self._masks = MaskSet(weights)
+        self._masks.copy_({name: weight != 0 for name, weight in weights.items()})
+        kept = self._masks.kept_per_layer()
+        pruned = tuple(name for name, weight in weights.items() if kept[name] < weight.numel())
+        if not pruned:
+            raise ValueError("no linear or convolution weight is zero, so there is no mask to read off")
+        check_same_on_every_rank(self._masks)
+        removed = 1 - sum(kept[name] for name in pruned) / sum(weights[name].numel() for name in pruned)
+        self.shares = [Share(pruned, removed)]
+        if dense := tuple(name for name in weights if name not in pruned):
+            self.shares.append(Share(dense, None, "rule"))
+        self._masks.enforced = True
+        self._hooks = hold_at_zero(weights, self._masks, optimizer)
+        return self
+
+    def detach(self) -> None:
+        """Take the hooks off again: the weights stay as they are, and nothing holds them there any more."""
+        for hook in self._hooks:
+            hook.remove()
+
+    @property
+    def masks(self) -> MaskSet:
+        """The masks; they never change."""
+        return self._masks
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Every epoch is the same."""
+
+    def work(self) -> Work:
+        """3f: zero weights need neither a product nor a gradient."""
+        return Work(True, True, True)
+
+    def outputs(self) -> dict[str, dict[str, Tensor] | None]:
+        """The sparse model; there is no dense one."""
+        return {"sparse": model_state(self._model), "dense": None}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The masks: a weight that training has moved to exactly zero is still a weight."""
+        return {"masks": self._masks.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned. Model and optimizer are restored by their owner."""
+        self._masks.load_state_dict(state["masks"])

@@ -1,0 +1,83 @@
+"""Which target a layer gets: the common one, or one of its own by rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from acdc_cli.sparsity.prunable import WORDS, Layer
+from acdc_cli.sparsity.target import AllocationError, Target, parse_target
+
+
+@dataclass(frozen=True)
+class Share:
+    """Layers that share one target: a global ranking is over a share, not across shares.
+
+    Attributes:
+        names: of weights, in model order.
+        target: what is removed; None where nothing is.
+        why_dense: ``"rule"`` or ``"indivisible"`` where the target is None.
+    """
+
+    names: tuple[str, ...]
+    target: Target | None
+    why_dense: str = ""
+
+
+def parse_rules(rules: Mapping[str, object] | None) -> dict[str, Target]:
+    """Rules as typed (``{"first": 0, "layer1.*": "2:4"}``) with their targets read. Raises AllocationError."""
+    parsed = {}
+    for rule, target in (rules or {}).items():
+        try:
+            parsed[str(rule)] = parse_target(target)
+        except AllocationError as error:
+            raise AllocationError(f"{rule}: {error}") from None
+    return parsed
+
+
+def share_out(layers: Mapping[str, Layer], target: Target, rules: Mapping[str, Target]) -> list[Share]:
+    """Split the layers by the rule that speaks of them; of several, the last one wins.
+
+    A rule is one of ``WORDS``, or a pattern in which ``*`` and ``?`` stand for any characters, matched against the name
+    of the layer or of its weight.
+
+    Raises:
+        AllocationError: if a rule speaks of no layer, or all are excluded.
+    """
+    rule_of: dict[str, str | None] = dict.fromkeys(layers)
+    for rule in rules:
+        matched = [name for name, layer in layers.items() if _speaks_of(rule, name, layer)]
+        if not matched:
+            raise AllocationError(f"{rule}: matches no layer; {_hint(rule, layers)}")
+        rule_of |= dict.fromkeys(matched, rule)
+    shares = []
+    for rule_or_none in (None, *rules):
+        names = tuple(name for name in layers if rule_of[name] == rule_or_none)
+        its_target = target if rule_or_none is None else rules[rule_or_none]
+        excluded = rule_or_none is not None and its_target == 0
+        if names:
+            shares.append(Share(names, None if excluded else its_target, "rule" if excluded else ""))
+    if all(share.target is None for share in shares):
+        raise AllocationError("the rules exclude every layer, so nothing would be pruned")
+    return shares
+
+
+def _speaks_of(rule: str, name: str, layer: Layer) -> bool:
+    if rule in WORDS:
+        return rule in layer.words
+    return fnmatchcase(name, rule) or fnmatchcase(name.removesuffix(".weight"), rule)
+
+
+def _hint(rule: str, layers: Mapping[str, Layer]) -> str:
+    words = sorted({word for layer in layers.values() for word in layer.words}, key=WORDS.index)
+    names = [name.removesuffix(".weight") for name in layers]
+    close = get_close_matches(rule, [*words, *names], n=1, cutoff=0.5)
+    meant = f"did you mean {close[0]}? " if close else ""
+    return f"{meant}words that match here: {', '.join(words)}; layers: {names[0]} to {names[-1]}"
+
+
+def excluded(shares: list[Share], why: str | None = None) -> list[str]:
+    """Names of the weights that stay dense; only those for that reason, if one is given."""
+    return [name for share in shares if share.target is None and why in (None, share.why_dense) for name in share.names]

@@ -1,0 +1,132 @@
+"""Which weights: an allocation turned into masks by magnitude."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from acdc_cli.sparsity.allocate import INPUT_AXIS, OUTPUT_AXIS, Allocation, floor_of, removed_per_layer, shares_of
+from acdc_cli.sparsity.prunable import Layer
+from acdc_cli.sparsity.rules import Share
+from acdc_cli.sparsity.target import Pattern
+from acdc_cli.sparsity.topk import keep_largest, magnitude_bits
+
+Select = Callable[[Sequence[Tensor], int], list[Tensor]]  # (weights, removed) -> masks
+
+
+def magnitude_masks(
+    weights: Mapping[str, Tensor], allocation: Allocation, shares: Sequence[Share] | None = None
+) -> dict[str, Tensor]:
+    """Masks (True = kept) that keep the largest magnitudes under an allocation.
+
+    A fraction removes exactly ``round(target * n)`` weights, n being all weights of a share (global, ERK) or each of
+    its layers' (uniform).
+
+    Args:
+        weights: name -> weight, of one dtype.
+        shares: what ``allocate.shares_of`` makes of the layers and the allocation; needed where rules use words,
+            because those are about layers and not about weights.
+
+    Returns:
+        name -> bool tensor of the weight's shape and memory format, in the order of the weights.
+    """
+    if shares is None:
+        shares = shares_of({name: Layer(weight.shape) for name, weight in weights.items()}, allocation)
+    masks: dict[str, Tensor] = {}
+    for share in shares:
+        its_weights = {name: weights[name] for name in share.names}
+        if share.target is None:
+            masks |= {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in its_weights.items()}
+        elif isinstance(share.target, Pattern):
+            masks |= {name: pattern_mask(weight, share.target) for name, weight in its_weights.items()}
+        else:
+            masks |= _ranked(its_weights, share.target, allocation)
+    return {name: masks[name] for name in weights}
+
+
+def _ranked(weights: Mapping[str, Tensor], target: float, allocation: Allocation) -> dict[str, Tensor]:
+    select = keep_largest if allocation.block is None else partial(keep_largest_blocks, block=allocation.block)
+    if allocation.distribution == "global":
+        return _global_masks(weights, target, allocation.min_layer_density, select)
+    shapes = {name: weight.shape for name, weight in weights.items()}
+    removed = removed_per_layer(shapes, target, allocation.distribution)
+    return {name: select([weight], removed[name])[0] for name, weight in weights.items()}
+
+
+def _global_masks(
+    weights: Mapping[str, Tensor], target: float, min_layer_density: float, select: Select
+) -> dict[str, Tensor]:
+    """Rank all weights together; layers that would fall below the floor get exactly the floor, the rest is re-ranked.
+
+    Fixing a layer at its floor takes weights from the others, so it is repeated until every free layer is above it.
+    """
+    left_to_remove = round(target * sum(weight.numel() for weight in weights.values()))
+    ceiling = {name: weight.numel() - floor_of(min_layer_density, weight.numel()) for name, weight in weights.items()}
+    free: dict[str, Tensor] = dict(weights)
+    masks: dict[str, Tensor] = {}
+    while True:
+        ranked = dict(zip(free, select(list(free.values()), left_to_remove), strict=True))
+        below = [name for name, mask in ranked.items() if mask.numel() - int(mask.count_nonzero()) > ceiling[name]]
+        if not below:
+            return masks | ranked
+        for name in below:
+            masks[name] = select([free.pop(name)], ceiling[name])[0]
+            left_to_remove -= ceiling[name]
+
+
+def keep_largest_blocks(weights: Sequence[Tensor], removed: int, block: Sequence[int]) -> list[Tensor]:
+    """Masks that drop exactly ``removed`` weights in whole blocks, those with the smallest sum of magnitudes.
+
+    A block is ``block[0]`` outputs by ``block[1]`` inputs at one kernel position. Where its size does not divide
+    ``removed``, the next block in rank loses its smallest weights alone.
+
+    Args:
+        weights: (out, in, *kernel) each, with channels that the block divides.
+    """
+    scores = [_blocked(weight.detach().abs().float(), block).sum(dim=(1, 3)) for weight in weights]
+    whole, rest = divmod(removed, block[0] * block[1])
+    kept_blocks = keep_largest(scores, whole)
+    masks = [_spread(kept, weight, block) for kept, weight in zip(kept_blocks, weights, strict=True)]
+    if rest == 0:
+        return masks
+    one_more = keep_largest(scores, whole + 1)
+    for weight, mask, kept, without in zip(weights, masks, kept_blocks, one_more, strict=True):
+        if not torch.equal(kept, without):
+            cut = _spread(kept ^ without, weight, block)
+            mask[cut] = keep_largest([weight.detach()[cut]], rest)[0]
+    return masks
+
+
+def _blocked(weight: Tensor, block: Sequence[int]) -> Tensor:
+    """(out, in, *kernel) -> (out / rows, rows, in / columns, columns, *kernel)."""
+    rows, columns = block
+    out, inputs, *kernel = weight.shape
+    return weight.reshape(out // rows, rows, inputs // columns, columns, *kernel)
+
+
+def _spread(blocks: Tensor, weight: Tensor, block: Sequence[int]) -> Tensor:
+    """A mask of blocks as a mask of weights, in their memory format."""
+    per_weight = blocks.repeat_interleave(block[0], OUTPUT_AXIS).repeat_interleave(block[1], INPUT_AXIS)
+    return torch.empty_like(weight, dtype=torch.bool).copy_(per_weight)
+
+
+def pattern_mask(weight: Tensor, pattern: Pattern) -> Tensor:
+    """N:M along (out, *kernel, in); among equal magnitudes the lower position goes first.
+
+    Where the pattern divides the input channels a group lies within them; otherwise (``flatten``) it straddles.
+    """
+    channels_last = weight.detach().movedim(INPUT_AXIS, -1).contiguous()
+    columns = magnitude_bits(channels_last).view(-1, pattern.group).unbind(dim=1)
+    keep = torch.empty(channels_last.numel(), dtype=torch.bool, device=weight.device).view(-1, pattern.group)
+    for position, column in enumerate(columns):
+        # Ranks by comparing the few columns pairwise: a sort of millions of tiny rows takes four times as long.
+        larger = torch.zeros(len(column), dtype=torch.int16, device=weight.device)
+        for other_position, other in enumerate(columns):
+            if other_position != position:
+                larger += other >= column if other_position > position else other > column
+        keep[:, position] = larger < pattern.kept
+    mask = torch.empty_like(weight, dtype=torch.bool)
+    return mask.copy_(keep.view(channels_last.shape).movedim(-1, INPUT_AXIS))

@@ -1,0 +1,63 @@
+"""What is asked of a layer: a fraction of its weights, or N of every M."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+
+class AllocationError(ValueError):
+    """A target that these layers cannot take."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """N:M sparsity: of every M neighbours along the input channels, the N largest are kept."""
+
+    kept: int
+    group: int
+
+    def __str__(self) -> str:
+        return f"{self.kept}:{self.group}"
+
+
+Target = float | Pattern
+
+
+def parse_target(target: object) -> Target:
+    """Read ``0.9`` or ``"2:4"``; a target that is read already passes through.
+
+    Raises:
+        AllocationError: unless it is a number in [0, 1) or N:M with 1 <= N < M.
+    """
+    if isinstance(target, Pattern):
+        return target
+    match = re.fullmatch(r"\s*(\d+):(\d+)\s*", target) if isinstance(target, str) else None
+    if match:
+        kept, group = int(match[1]), int(match[2])
+        if not 1 <= kept < group:
+            raise AllocationError(f"{target}: N:M needs 1 <= N < M, such as 2:4")
+        return Pattern(kept, group)
+    if isinstance(target, bool) or not isinstance(target, (int, float, str)):
+        raise _not_a_target(target)
+    try:
+        fraction = float(target)
+    except ValueError:
+        raise _not_a_target(target) from None
+    if math.isnan(fraction):
+        raise _not_a_target(target)
+    if not 0 <= fraction < 1:
+        meant = fraction / 100 if 2 < fraction < 100 else 0.0 if fraction < 0 else 0.99
+        hint = '; in a YAML file write N:M in quotes, "2:4"' if isinstance(target, int) and target >= 60 else ""
+        raise AllocationError(f"{target}: outside [0, 1); did you mean {meant:g}?{hint}")
+    return fraction
+
+
+def _not_a_target(target: object) -> AllocationError:
+    return AllocationError(f"{target}: not a number in [0, 1) and not N:M, such as 0.9 or 2:4")
+
+
+def removed_fraction(target: Target) -> float:
+    """The fraction of weights that a target removes."""
+    return 1 - target.kept / target.group if isinstance(target, Pattern) else target
