@@ -22,6 +22,7 @@ from acdc_cli.sparsity.rules import parse_rules
 from acdc_cli.sparsity.target import AllocationError, Pattern, parse_target
 from acdc_cli.sparsity.timeline import Timeline, TimelineError, default_phase_epochs
 
+WITHOUT_PHASES = ("dense", "static")  # methods
 PHASE_NUMBERS = ("warmup_epochs", "sparse_epochs", "dense_epochs", "final_sparse_epochs")
 
 
@@ -42,15 +43,16 @@ def compose_config(arguments: list[str], extra_dir: str | None = None) -> Config
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise explain(error) from None
     experiment = composed.hydra.runtime.choices.get("experiment")
-    return complete(composed, experiment)
+    return complete(composed, experiment, arguments)
 
 
-def complete(composed: DictConfig, experiment: str | None) -> Config:
+def complete(composed: DictConfig, experiment: str | None, overrides: list[str]) -> Config:
     """Check a composed config against the schema and derive what the YAML leaves open.
 
     Args:
         composed: Hydra's config.
         experiment: the chosen option of the group ``experiment``.
+        overrides: what was typed; fine-tuning takes nothing else from the composed config.
 
     Returns:
         A config in which ``epochs``, the schedule and the sparsity target are final. Device, loader, threads and
@@ -63,11 +65,16 @@ def complete(composed: DictConfig, experiment: str | None) -> Config:
     except OmegaConfBaseException as error:
         raise explain(error) from None
     check_ranges(config)
+    _resolve_start(config)
     _resolve_schedule(config)
     _resolve_sparsity(config)
     _check_combinations(config)
     config.run.experiment = config.run.experiment or experiment or "default"
     config.runs_dir, config.data_dir = os.path.expanduser(config.runs_dir), os.path.expanduser(config.data_dir)
+    if config.finetune is not None:
+        from acdc_cli.finetune import finetuning_config  # which reads configs, and so imports this module
+
+        return finetuning_config(config, overrides)
     return config
 
 
@@ -90,12 +97,28 @@ def _leaf_keys(node: Any, prefix: str = "") -> list[str]:
     return [prefix.rstrip(".")]
 
 
+def _resolve_start(config: Config) -> None:
+    """``masks=from_weights`` is static masks, whatever the method was; both need weights to start from."""
+    for key in ("start_from_hash", "first_epoch"):
+        if getattr(config, key) is not None:
+            raise BadInput(f"{key}={getattr(config, key)}: is derived from start_from; drop {key}")
+    if config.masks is None:
+        if config.method.name == "static":
+            raise BadInput("method=static: needs masks to keep; add masks=from_weights start_from=RUN_OR_FILE")
+        return
+    if config.start_from is None:
+        raise BadInput("masks=from_weights: needs weights to read them off; add start_from=RUN_OR_FILE")
+    if config.finetune is not None:
+        raise BadInput("masks=from_weights: finetune=dense trains without masks; drop one of the two")
+    config.method.name, config.method.reset_moments = "static", None
+
+
 def _resolve_schedule(config: Config) -> None:
     """Fill in ``epochs`` and the four numbers; leave only what the method reads."""
     schedule = config.schedule
     numbers = {name: getattr(schedule, name) for name in PHASE_NUMBERS}
     published, schedule.published = schedule.published, None
-    if config.method.name == "dense":
+    if config.method.name in WITHOUT_PHASES:
         config.epochs = config.epochs or schedule.epochs
         schedule.phases = None
         numbers = dict.fromkeys(PHASE_NUMBERS)
@@ -158,8 +181,9 @@ def _epochs_that_fit(numbers: dict[str, int]) -> int:
 
 def timeline_of(config: Config) -> Timeline:
     """The timeline of a complete config."""
-    if config.method.name == "dense":
-        return Timeline.dense(known(config.epochs))
+    if config.method.name in WITHOUT_PHASES:
+        kind = "dense" if config.method.name == "dense" else "sparse"
+        return Timeline.of([(kind, 0, known(config.epochs))])
     if config.schedule.phases is not None:
         return Timeline.of(config.schedule.phases)
     return Timeline.acdc(known(config.epochs), **{name: getattr(config.schedule, name) for name in PHASE_NUMBERS})

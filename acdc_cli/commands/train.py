@@ -35,7 +35,8 @@ def run_job(composed: DictConfig) -> str | None:
     """Run, or plan, what Hydra composed. Returns the run folder's path; None for a plan."""
     from acdc_cli.compose import complete
 
-    config = complete(composed, HydraConfig.get().runtime.choices.get("experiment"))
+    hydra_config = HydraConfig.get()
+    config = complete(composed, hydra_config.runtime.choices.get("experiment"), list(hydra_config.overrides.task))
     if config.plan:
         from acdc_cli.training.plan import plan
 

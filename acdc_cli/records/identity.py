@@ -21,7 +21,7 @@ _SPARSITY_AND_PHASES = (
     "method.reset_moments",
 )
 # Keys that a method does not read: `method=dense sparsity=0.8,0.9` is one run.
-UNREAD = {"dense": _SPARSITY_AND_PHASES, "static": _SPARSITY_AND_PHASES}
+UNREAD = {"dense": (*_SPARSITY_AND_PHASES, "bn_recalibration"), "static": _SPARSITY_AND_PHASES}
 
 
 def identity(config: Config) -> dict[str, Any]:
@@ -48,5 +48,9 @@ def readable_name(config: Config) -> str:
     """model-dataset-method-sparsity-seed, or the name that the user gave."""
     if config.run.name:
         return config.run.name
-    amount = [] if config.method.name == "dense" else [str(config.sparsity.target).replace(":", "of")]
-    return "-".join([config.model.name, config.dataset.name, config.method.name, *amount, f"seed{config.seed}"])
+    method = [config.method.name]
+    if config.finetune is not None:
+        method = ["dense", "finetuned"]
+    elif config.method.name == "acdc":
+        method.append(str(config.sparsity.target).replace(":", "of"))
+    return "-".join([config.model.name, config.dataset.name, *method, f"seed{config.seed}"])

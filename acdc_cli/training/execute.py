@@ -22,6 +22,7 @@ from acdc_cli.training.machine import settle
 from acdc_cli.training.plan import plan
 from acdc_cli.training.progress import Progress
 from acdc_cli.training.run import Run, build_run
+from acdc_cli.training.start import locate_start
 
 Say = Callable[[str], None]
 
@@ -45,6 +46,7 @@ def execute(config: Config, say: Say) -> RunFolder:
 
 
 def _execute(config: Config, say: Say) -> RunFolder:
+    config = locate_start(config)
     plan(config)  # what the model cannot take is said before data is looked for
     folder, settled, machine_error = _find(config, say)
     if folder is not None and folder.is_done and not config.run.overwrite:

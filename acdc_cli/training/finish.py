@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,18 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.optim.swa_utils import update_bn
 
 import acdc_cli
 from acdc_cli.measure.accuracy import agreement
 from acdc_cli.measure.flops import inference_flops, nonzeros
 from acdc_cli.records.folder import RunFolder, replace_file
 from acdc_cli.sparsity.masks import MaskSet
+from acdc_cli.sparsity.method import model_state
 from acdc_cli.sparsity.rules import excluded
 from acdc_cli.training.checkpoint import cannot_write
 from acdc_cli.training.loop import evaluate
+from acdc_cli.training.machine import autocast
 from acdc_cli.training.run import Run
 
 KINDS = ("sparse", "dense")
@@ -50,6 +54,8 @@ def finish(run: Run, folder: RunFolder, run_id: str) -> dict[str, Any]:
     for kind in KINDS:
         if (state := outputs[kind]) is None:
             continue
+        if kind == "sparse" and run.config.bn_recalibration:
+            state = _recalibrated(run, state)
         save_tensors(folder.models / f"{kind}.safetensors", state, _input_metadata(run))
         run.model.load_state_dict(state)
         measured, logits[kind] = evaluate(run)
@@ -59,6 +65,14 @@ def finish(run: Run, folder: RunFolder, run_id: str) -> dict[str, Any]:
         save_masks(folder.models / "masks.safetensors", run.method.masks)
     both = agreement(logits["sparse"], logits["dense"]) if len(logits) == len(KINDS) else None
     return _result(run, run_id, sections, both, left)
+
+
+def _recalibrated(run: Run, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state with batch-norm statistics that are means over one pass of training batches, at the weights it has."""
+    run.model.load_state_dict(state)
+    with autocast(run.config), closing(run.train_batches(run.epoch - 1)) as batches:
+        update_bn(batches, run.model)
+    return model_state(run.model)
 
 
 def _input_metadata(run: Run) -> dict[str, str]:
@@ -85,6 +99,7 @@ def _result(
     prunable = sum(size.weights for size in run.sizes.values())
     pruned = {name: size.weights for name, size in run.sizes.items() if name not in excluded(run.method.shares)}
     samples_seen = run.loaders["train"].count * len(rows)
+    dense_run_samples = run.loaders["train"].count * run.epoch  # fine-tuning: of the whole schedule
     dense_flops, seconds = inference_flops(run.sizes), sum(row["seconds"] for row in rows)
     train_seconds = sum(run.loaders["train"].count / row["samples_per_second"] for row in rows)
     return {
@@ -94,7 +109,7 @@ def _result(
         "dataset": config.dataset.name,
         "seed": config.seed,
         "epochs": config.epochs,
-        "sparsity_target": None if config.method.name == "dense" else config.sparsity.target,
+        "sparsity_target": config.sparsity.target if config.method.name == "acdc" else None,
         "sparsity": (prunable - sum(left.values())) / prunable,
         "sparsity_of_pruned_layers": 1 - sum(left[name] for name in pruned) / sum(pruned.values()),
         "prunable_weights": prunable,
@@ -102,7 +117,7 @@ def _result(
         **sections,
         "dense_inference_flops": dense_flops,
         "train_flops_total": rows[-1]["train_flops_total"],
-        "train_flops_fraction": rows[-1]["train_flops_total"] / (3 * dense_flops * samples_seen),
+        "train_flops_fraction": rows[-1]["train_flops_total"] / (3 * dense_flops * dense_run_samples),
         "agreement": both,
         "seconds": seconds,
         "samples_per_second": samples_seen / train_seconds,
@@ -110,6 +125,7 @@ def _result(
         "layer_sparsity": rows[-1]["layer_sparsity"],
         "versions": _versions(),
         "git_commit": _git_commit(),
+        "started_from": config.start_from,
         "dataset_hash": run.dataset.info["content_hash"],
         "device": torch.cuda.get_device_name(run.device) if run.device.type == "cuda" else "cpu",
     }

@@ -69,7 +69,7 @@ def run_epoch(run: Run, progress: Progress) -> dict[str, Any]:
     dense_flops, left = inference_flops(run.sizes), nonzeros(run.model)
     current_flops = inference_flops(run.sizes, left)
     charged = step_flops(run.method.work(), dense_flops, current_flops)
-    total_before = run.rows[-1]["train_flops_total"] if run.rows else 0
+    total_before = run.rows[-1]["train_flops_total"] if run.rows else run.flops_before
     prunable = sum(size.weights for size in run.sizes.values())
     return {
         "epoch": epoch,

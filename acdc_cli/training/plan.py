@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from acdc_cli.compose import allocation_of, timeline_of
-from acdc_cli.config import Config
+from acdc_cli.compose import WITHOUT_PHASES, allocation_of, from_yaml, timeline_of
+from acdc_cli.config import Config, known
 from acdc_cli.data.sources import SOURCES
 from acdc_cli.errors import BadInput
-from acdc_cli.measure.flops import LayerSize, closed_form_train_fraction, inference_flops, layer_sizes
+from acdc_cli.measure.flops import LayerSize, closed_form_train_fraction, inference_flops, layer_sizes, nonzeros
 from acdc_cli.models import build_model
+from acdc_cli.records.folder import RunFolder
 from acdc_cli.sparsity.allocate import closed_form_nonzeros, shares_of
-from acdc_cli.sparsity.prunable import prunable_layers
+from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
 from acdc_cli.sparsity.rules import excluded
 from acdc_cli.sparsity.target import AllocationError
+from acdc_cli.training.start import load_start
 
 
 def plan(config: Config) -> dict[str, Any]:
@@ -31,10 +34,11 @@ def plan(config: Config) -> dict[str, Any]:
     model = build_model(config.model, source.sample_shape[0], source.classes)
     sizes = layer_sizes(model, source.sample_shape)
     timeline = timeline_of(config)
-    is_dense = config.method.name == "dense"
+    phases = [[phase.kind, phase.start_epoch, phase.end_epoch] for phase in timeline.phases]
+    if config.first_epoch is not None:
+        phases = [["dense", config.first_epoch, config.epochs]]
+    is_pruned = config.method.name == "acdc"
     left, stay_dense = _weights_left(config, model)
-    if is_dense:
-        left = {name: size.weights for name, size in sizes.items()}
     inference_fraction = inference_flops(sizes, left) / inference_flops(sizes)
     pruned = [name for name in sizes if name not in stay_dense]
     return {
@@ -42,10 +46,10 @@ def plan(config: Config) -> dict[str, Any]:
         "dataset": config.dataset.name,
         "method": config.method.name,
         "epochs": config.epochs,
-        "timeline": [[phase.kind, phase.start_epoch, phase.end_epoch] for phase in timeline.phases],
+        "timeline": phases,
         "sparse_epochs": timeline.sparse_epochs,
-        "sparsity_target": None if is_dense else config.sparsity.target,
-        "distribution": None if is_dense else config.sparsity.distribution,
+        "sparsity_target": config.sparsity.target if is_pruned else None,
+        "distribution": config.sparsity.distribution if is_pruned else None,
         "prunable_weights": sum(size.weights for size in sizes.values()),
         "nonzero_weights": sum(left[name] for name in sizes),
         "sparsity": _sparsity(sizes, left, list(sizes)),
@@ -54,18 +58,36 @@ def plan(config: Config) -> dict[str, Any]:
         "dense_inference_flops": inference_flops(sizes),
         "closed_form_assumes": "every pruned layer at the target, no weight zero in dense phases",
         "inference_flops_fraction": inference_fraction,
-        "train_flops_fraction": closed_form_train_fraction(
-            inference_fraction, timeline.sparse_epochs, timeline.total_epochs
-        ),
+        "train_flops_fraction": _train_fraction(config, inference_fraction),
     }
 
 
+def _train_fraction(config: Config, inference_fraction: float) -> float:
+    """Of a dense run of the same epochs. Fine-tuning counts what it goes on from as well (AC/DC, appendix B.2)."""
+    if config.finetune is not None:
+        epochs, first_epoch = known(config.epochs), known(config.first_epoch)
+        before = plan(from_yaml(RunFolder(Path(str(config.start_from))).config.read_text()))
+        return before["train_flops_fraction"] + (epochs - first_epoch) / epochs
+    timeline = timeline_of(config)
+    return closed_form_train_fraction(inference_fraction, timeline.sparse_epochs, timeline.total_epochs)
+
+
 def _sparsity(sizes: dict[str, LayerSize], left: dict[str, int], names: list[str]) -> float:
-    return 1 - sum(left[name] for name in names) / sum(sizes[name].weights for name in names)
+    weights = sum(sizes[name].weights for name in names)
+    return 1 - sum(left[name] for name in names) / weights if weights else 0.0
+
+
+def _sizes(model: nn.Module) -> dict[str, int]:
+    return {name: weight.numel() for name, weight in prunable_weights(model).items()}
 
 
 def _weights_left(config: Config, model: nn.Module) -> tuple[dict[str, int], list[str]]:
     """Weights that each layer has left in a sparse phase, and the names of those that stay dense."""
+    if config.method.name == "static":
+        load_start(model, config)
+    if config.method.name in WITHOUT_PHASES:
+        left = nonzeros(model) if config.method.name == "static" else _sizes(model)
+        return left, [name for name, count in left.items() if count == _sizes(model)[name]]
     allocation = allocation_of(config)
     try:
         layers = prunable_layers(model, allocation.embeddings)

@@ -37,6 +37,7 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
     kind = kind or ("sparse" if result["sparse"] is not None else "dense")
     config = from_yaml(folder.config.read_text())
     config.device, config.loader = "auto", "torch"
+    config.method.name, config.start_from, config.finetune = "dense", None, None  # the weights are all that is needed
     if dataset_name is not None:
         if dataset_name not in SOURCES:
             raise not_a_choice("--dataset", dataset_name, SOURCES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,14 @@ from acdc_cli.errors import AcdcError
 from acdc_cli.measure.flops import LayerSize, layer_sizes
 from acdc_cli.measure.memory import reset_peak_memory
 from acdc_cli.models import build_model
+from acdc_cli.records.folder import RunFolder
 from acdc_cli.sparsity.method import Method
 from acdc_cli.sparsity.methods import ACDC, Dense, Static
 from acdc_cli.sparsity.timeline import Timeline
 from acdc_cli.training.checkpoint import restore_rng_state, rng_state
 from acdc_cli.training.machine import autocast, gradient_scaler, seed_everything
 from acdc_cli.training.optim import build_optimizer
+from acdc_cli.training.start import load_start
 
 
 @dataclass
@@ -47,11 +50,12 @@ class Run:
     method: Method
     sizes: dict[str, LayerSize]
     rows: list[dict[str, Any]]
+    flops_before: int  # spent by the run that this one goes on from
 
     @property
     def epoch(self) -> int:
-        """Epochs completed."""
-        return len(self.rows)
+        """Epochs completed, those of the run that this one goes on from included."""
+        return (self.config.first_epoch or 0) + len(self.rows)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -120,6 +124,8 @@ def build_run(config: Config, dataset: Dataset) -> Run:
         torch.compiler.reset()  # runs of a sweep share their code objects, and the limit of recompilations with them
     model = build_model(config.model, dataset.sample_shape[0], dataset.classes)
     memory_format = torch.channels_last if config.precision.channels_last else torch.contiguous_format
+    if config.start_from is not None:
+        load_start(model, config)
     model = model.to(device).to(memory_format=memory_format)
     optimizer = build_optimizer(config.optimizer, model)
     timeline = timeline_of(config)
@@ -138,4 +144,7 @@ def build_run(config: Config, dataset: Dataset) -> Run:
         method=build_method(config, timeline).attach(model, optimizer),
         sizes=layer_sizes(model, dataset.sample_shape),
         rows=[],
+        flops_before=RunFolder(Path(str(config.start_from))).read_result()["train_flops_total"]
+        if config.finetune
+        else 0,
     )

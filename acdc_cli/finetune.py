@@ -1,0 +1,68 @@
+"""finetune=dense: go on from a run's dense model to the end of its schedule, without masks (AC/DC, appendix B.2).
+
+The run's own config is what counts: the fine-tuning replaces its last sparse phase and nothing else, under the same
+learning rates. So it is read from the run, and only what changes no number of the schedule can be typed beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+from acdc_cli.compose import PHASE_NUMBERS, from_yaml, timeline_of
+from acdc_cli.config import Config
+from acdc_cli.errors import BadInput
+from acdc_cli.records.folder import RunFolder
+
+MAY_BE_TYPED = ("data_dir", "loader", "device", "workers", "threads", "tracker", "precision", "seed")
+OF_THIS_RUN = ("start_from", "finetune", "run", "runs_dir", "plan")
+
+
+def finetuning_config(typed: Config, overrides: list[str]) -> Config:
+    """The config of the fine-tuning that was asked for.
+
+    Args:
+        typed: what was composed; of it only what was typed, and what every run has for itself, is taken over.
+        overrides: what was typed, as ``key=value``.
+
+    Raises:
+        BadInput: if there is no such run, if it is not done or has no dense partner, or on a key that would change its
+            schedule.
+    """
+    if typed.start_from is None:
+        raise BadInput("finetune=dense: needs the run to start from; add start_from=RUN")
+    parent = RunFolder.open(Path(typed.start_from).expanduser())
+    result = parent.read_result()
+    if result["sparse"] is None or result["dense"] is None:
+        raise BadInput(
+            f"start_from={parent.path}: method={result['method']} leaves no dense partner to fine-tune; "
+            "choose a run of method=acdc"
+        )
+    config = from_yaml(parent.config.read_text())
+    config.first_epoch = timeline_of(config).last_sparse_phase().start_epoch
+    config.run.experiment = typed.run.experiment or config.run.experiment
+    typed.run.experiment = config.run.experiment
+    for name in OF_THIS_RUN:
+        setattr(config, name, getattr(typed, name))
+    for override in overrides:
+        _take_over(config, typed, override)
+    config.method.name, config.method.reset_moments = "dense", None
+    config.schedule.phases = None
+    for name in PHASE_NUMBERS:
+        setattr(config.schedule, name, None)
+    return config
+
+
+def _take_over(config: Config, typed: Config, override: str) -> None:
+    key = override.partition("=")[0].lstrip("+~")
+    group, _, leaf = key.partition(".")
+    if group in OF_THIS_RUN:
+        return
+    if group not in MAY_BE_TYPED or group not in {field.name for field in fields(config)}:
+        raise BadInput(
+            f"{override}: finetune=dense keeps the run's own {group}; only {', '.join(MAY_BE_TYPED)} can be given"
+        )
+    if leaf:
+        setattr(getattr(config, group), leaf, getattr(getattr(typed, group), leaf))
+    else:
+        setattr(config, group, getattr(typed, group))

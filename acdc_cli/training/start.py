@@ -1,0 +1,112 @@
+"""The weights that a run starts from: a finished run's, or a checkpoint file's."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from acdc_cli.config import Config
+from acdc_cli.errors import BadInput, DataMissing
+from acdc_cli.records.folder import RunFolder
+
+# Where checkpoints keep a state dict among other things: PyTorch's and timm's habits, and our own last.pt.
+NESTED_UNDER = ("state_dict", "model_state_dict", "model", "module", "run")
+WRAPPER_PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
+NAMED_AT_MOST = 3
+HASH_LENGTH = 16
+
+
+def locate_start(config: Config) -> Config:
+    """A copy of the config in which ``start_from`` is an absolute path and its content's hash is known.
+
+    Raises:
+        BadInput: if it is a folder that is no run.
+        DataMissing: if there is no such file, or the run has no such model (yet).
+    """
+    if config.start_from is None:
+        return config
+    config = copy.deepcopy(config)
+    config.start_from = str(Path(str(config.start_from)).expanduser().absolute())
+    with model_file(config).open("rb") as file:
+        config.start_from_hash = hashlib.file_digest(file, "sha256").hexdigest()[:HASH_LENGTH]
+    return config
+
+
+def model_file(config: Config) -> Path:
+    """The file that ``start_from`` means: itself, or a run's dense model; its sparse one where masks come from it."""
+    path = Path(str(config.start_from))
+    if path.is_dir():
+        folder = RunFolder.open(path)
+        kinds = ("sparse",) if config.masks == "from_weights" else ("dense", "sparse")
+        for kind in kinds:
+            if (file := folder.models / f"{kind}.safetensors").is_file():
+                return file
+        raise DataMissing(f"start_from={path}: the run has no {kinds[0]} model (yet); its own command goes on with it")
+    if not path.is_file():
+        raise DataMissing(f"start_from={path}: there is no such file and no such run folder")
+    return path
+
+
+def load_start(model: nn.Module, config: Config) -> None:
+    """Give the model the weights of ``start_from``, whatever wrapper wrote them.
+
+    Raises:
+        BadInput: if they are another model's; the line says how they differ.
+        DataMissing: if the file cannot be read.
+    """
+    path = model_file(config)
+    state = _without_prefixes(_read_state(path))
+    own = model.state_dict()
+    # A counter that no output depends on; checkpoints older than it lack it.
+    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    unknown = [name for name in state if name not in own]
+    shapes = [
+        f"{name} is {tuple(state[name].shape)} and should be {tuple(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    if missing or unknown or shapes:
+        kinds = (("it lacks ", missing), ("it has ", unknown), ("", shapes))
+        said = "; ".join(prefix + _first_few(names) for prefix, names in kinds if names)
+        raise BadInput(f"start_from={path}: not weights of model={config.model.name} for these data: {said}")
+    model.load_state_dict(state, strict=False)
+
+
+def _first_few(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
+    return ", ".join(names[:NAMED_AT_MOST]) + more
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    try:
+        content: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except (SafetensorError, Exception) as error:  # zipfile, pickle and torch each raise their own
+        raise DataMissing(f"start_from={path}: cannot be read ({str(error).splitlines()[0]})") from None
+    while isinstance(content, dict) and not _is_state_dict(content):
+        nested = [key for key in NESTED_UNDER if isinstance(content.get(key), dict)]
+        if not nested:
+            raise BadInput(
+                f"start_from={path}: no state dict in it, neither by itself nor under {', '.join(NESTED_UNDER)}"
+            )
+        content = content[nested[0]]
+    if not isinstance(content, dict):
+        raise BadInput(f"start_from={path}: holds a {type(content).__name__}, not a state dict")
+    return content
+
+
+def _is_state_dict(content: dict[Any, Any]) -> bool:
+    return bool(content) and all(isinstance(value, Tensor) for value in content.values())
+
+
+def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in WRAPPER_PREFIXES * 2:  # either may be around the other
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return state
