@@ -10,6 +10,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 Rows = list[dict[str, Any]]
 
@@ -65,7 +66,7 @@ def _shade_sparse(axes: Axes, rows: Rows) -> None:
     for row in rows:
         if row["phase"] == "sparse":
             axes.axvspan(row["epoch"] + 0.5, row["epoch"] + 1.5, color=PHASE_COLOR["sparse"], alpha=0.08, lw=0)
-    axes.set_xlim(0.5, rows[-1]["epoch"] + 1.5)
+    axes.set_xlim(rows[0]["epoch"] + 0.5, rows[-1]["epoch"] + 1.5)
     axes.set_xlabel("epoch")
 
 
@@ -126,6 +127,34 @@ def mask_change_figure(rows: Rows) -> str:
         epochs = [row["epoch"] + 1 for row in changes]
         axes.bar(epochs, [row["mask_change"] for row in changes], color=PHASE_COLOR["sparse"], width=0.9)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.1%}")
+
+    return _draw(HALF, plot)
+
+
+def stayed_zero_figure(rows: Rows) -> str:
+    """In dense phases: pruned weights that training has not brought back."""
+    dense = [row for row in rows if row["stayed_zero"] is not None]
+
+    def plot(axes: Axes) -> None:
+        axes.set_title("Pruned weights still zero in dense phases")
+        if not dense:
+            axes.text(0.5, 0.5, "no dense phase after a sparse one", ha="center", color=MUTED, transform=axes.transAxes)
+        _shade_sparse(axes, rows)
+        axes.bar([row["epoch"] + 1 for row in dense], [row["stayed_zero"] for row in dense], color=PHASE_COLOR["dense"])
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.1%}")
+
+    return _draw(HALF, plot)
+
+
+def dead_channels_figure(rows: Rows) -> str:
+    """Output channels without a weight, at the end of every epoch."""
+
+    def plot(axes: Axes) -> None:
+        axes.set_title("Output channels without a weight")
+        _shade_sparse(axes, rows)
+        _by_phase(axes, rows, "dead_channels", lw=2)
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
     return _draw(HALF, plot)
 

@@ -60,6 +60,7 @@ def write_page(folder: RunFolder) -> None:
     halves, layers = [figures.loss_figure(rows), figures.flops_figure(rows, result["dense_inference_flops"])], ""
     if result["sparse"] is not None:
         halves += [figures.sparsity_figure(rows), figures.mask_change_figure(rows)]
+        halves += [figures.stayed_zero_figure(rows), figures.dead_channels_figure(rows)]
         layers = f"<figure>{figures.layer_figure(result['layer_sparsity'], result['sparsity'])}</figure>"
     page = PAGE.substitute(
         title=escape(folder.path.name),

@@ -81,11 +81,14 @@ def csv_table(rows: list[list[str]]) -> str:
 def summary_table(folder: RunFolder) -> Table:
     """What a person wants to know at the end of a run."""
     result = folder.read_result()
-    table = Table(title=folder.path.name, title_justify="left", show_header=False)
+    name = folder.path.name
+    table = Table(title=name, title_justify="left", show_header=False, min_width=len(name))  # the name is not wrapped
     for kind in ("dense", "sparse"):
         if result[kind] is not None:
             table.add_row(f"{kind} top-1", f"{result[kind]['val_top1']:.4f}")
     table.add_row("sparsity", f"{result['sparsity']:.4f}")
+    if round(result["sparsity_of_pruned_layers"], 4) != round(result["sparsity"], 4):
+        table.add_row("sparsity of the pruned layers", f"{result['sparsity_of_pruned_layers']:.4f}")
     table.add_row("training FLOPs, of dense", f"{result['train_flops_fraction']:.3f}")
     if result["sparse"] is not None:
         table.add_row("inference FLOPs, of dense", f"{result['sparse']['inference_flops_fraction']:.3f}")

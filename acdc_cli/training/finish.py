@@ -17,10 +17,12 @@ from torch.optim.swa_utils import update_bn
 
 import acdc_cli
 from acdc_cli.measure.accuracy import agreement
+from acdc_cli.measure.dynamics import dead_channels
 from acdc_cli.measure.flops import inference_flops, nonzeros
 from acdc_cli.records.folder import RunFolder, replace_file
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import model_state
+from acdc_cli.sparsity.prunable import prunable_weights
 from acdc_cli.sparsity.rules import excluded
 from acdc_cli.training.checkpoint import cannot_write
 from acdc_cli.training.loop import evaluate
@@ -60,7 +62,7 @@ def finish(run: Run, folder: RunFolder, run_id: str) -> dict[str, Any]:
         run.model.load_state_dict(state)
         measured, logits[kind] = evaluate(run)
         left = left or nonzeros(run.model)  # of the sparse model, or of the only one
-        sections[kind] = measured | _model_flops(run) | _best(run.rows, kind)
+        sections[kind] = measured | _model_size(run) | _best(run.rows, kind)
     if run.method.masks is not None:
         save_masks(folder.models / "masks.safetensors", run.method.masks)
     both = agreement(logits["sparse"], logits["dense"]) if len(logits) == len(KINDS) else None
@@ -81,9 +83,16 @@ def _input_metadata(run: Run) -> dict[str, str]:
     return {"format": "pt", "input": "(pixel / 255 - mean) / std", "mean": str(info["mean"]), "std": str(info["std"])}
 
 
-def _model_flops(run: Run) -> dict[str, Any]:
-    flops, dense = inference_flops(run.sizes, nonzeros(run.model)), inference_flops(run.sizes)
-    return {"inference_flops": flops, "inference_flops_fraction": flops / dense}
+def _model_size(run: Run) -> dict[str, Any]:
+    """What of the model is zero (of a dense one: AC/DC, Table 8), and what it costs."""
+    left, weights = nonzeros(run.model), sum(size.weights for size in run.sizes.values())
+    flops, dense = inference_flops(run.sizes, left), inference_flops(run.sizes)
+    return {
+        "sparsity": (weights - sum(left.values())) / weights,
+        "dead_channels": sum(dead_channels(prunable_weights(run.model)).values()),
+        "inference_flops": flops,
+        "inference_flops_fraction": flops / dense,
+    }
 
 
 def _best(rows: list[dict[str, Any]], kind: str) -> dict[str, Any]:

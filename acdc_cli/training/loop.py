@@ -12,8 +12,10 @@ import torch.nn.functional as F
 
 from acdc_cli.errors import AcdcError
 from acdc_cli.measure.accuracy import accuracy, predict
+from acdc_cli.measure.dynamics import dead_channels, starved_layers, stayed_zero
 from acdc_cli.measure.flops import inference_flops, nonzeros, step_flops
 from acdc_cli.measure.memory import peak_memory_bytes
+from acdc_cli.sparsity.prunable import prunable_weights
 from acdc_cli.training.machine import autocast
 from acdc_cli.training.optim import learning_rate, set_learning_rate
 from acdc_cli.training.progress import Progress
@@ -25,6 +27,7 @@ def train_epoch(run: Run, epoch: int, progress: Progress) -> dict[str, Any]:
     config, optimizer, scaler = run.config, run.optimizer, run.scaler
     start = time.perf_counter()
     run.method.begin_epoch(epoch)
+    starved = _report_starved(run, epoch, progress)
     run.model.train()
     loss_sum = torch.zeros((), device=run.device)
     correct = torch.zeros((), device=run.device)
@@ -45,7 +48,21 @@ def train_epoch(run: Run, epoch: int, progress: Progress) -> dict[str, Any]:
             progress.step()
     count = run.loaders["train"].count
     means = {"train_loss": float(loss_sum) / count, "train_top1": float(correct) / count}
-    return {**means, "lr": rate, "train_seconds": time.perf_counter() - start}
+    return {**means, "lr": rate, "starved_layers": starved, "train_seconds": time.perf_counter() - start}
+
+
+def _report_starved(run: Run, epoch: int, progress: Progress) -> dict[str, int] | None:
+    """Name the layers that a new mask leaves next to nothing: a network without a layer learns no more."""
+    if run.method.masks is None or run.timeline.phase(epoch).kind == "dense" or not run.timeline.begins(epoch):
+        return None
+    starved = starved_layers(run.method.masks, run.config.run.starved_below)
+    if starved:
+        named = ", ".join(f"{name} ({left} left)" for name, left in starved.items())
+        progress.say(
+            f"epoch {epoch + 1}: fewer than run.starved_below={run.config.run.starved_below} weights left in {named}; "
+            "sparsity.min_layer_density keeps a share of every layer"
+        )
+    return starved
 
 
 def evaluate(run: Run) -> tuple[dict[str, float | None], torch.Tensor]:
@@ -62,6 +79,7 @@ def run_epoch(run: Run, progress: Progress) -> dict[str, Any]:
     trained = train_epoch(run, epoch, progress)
     train_seconds = trained.pop("train_seconds")
     measured, _ = evaluate(run)
+    starved = trained.pop("starved_layers")
     for name, value in (trained | measured).items():
         if value is not None and not math.isfinite(value):
             raise AcdcError(f"training diverged in epoch {epoch}: {name} is {value}; try a lower optimizer.lr")
@@ -71,6 +89,8 @@ def run_epoch(run: Run, progress: Progress) -> dict[str, Any]:
     charged = step_flops(run.method.work(), dense_flops, current_flops)
     total_before = run.rows[-1]["train_flops_total"] if run.rows else run.flops_before
     prunable = sum(size.weights for size in run.sizes.values())
+    weights, masks = prunable_weights(run.model), run.method.masks
+    is_dense = run.timeline.phase(epoch).kind == "dense"
     return {
         "epoch": epoch,
         "phase": run.timeline.phase(epoch).kind,
@@ -79,6 +99,9 @@ def run_epoch(run: Run, progress: Progress) -> dict[str, Any]:
         "resolution": run.dataset.sample_shape[-1],
         "sparsity": (prunable - sum(left.values())) / prunable,
         "mask_change": run.method.mask_change,
+        "stayed_zero": stayed_zero(weights, masks) if is_dense and masks is not None else None,
+        "dead_channels": sum(dead_channels(weights).values()),
+        "starved_layers": starved,
         "inference_flops": current_flops,
         "train_flops": charged,
         "train_flops_total": total_before + charged * samples,

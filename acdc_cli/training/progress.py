@@ -50,6 +50,10 @@ class Progress:
         """An epoch (0-based) of that kind of phase begins."""
         self._bar.update(self._task, text=f"epoch {epoch + 1}/{self._epochs}  {phase:<6}{self._last}")
 
+    def say(self, line: str) -> None:
+        """A line that stays, above the bar."""
+        self._console.print(line, highlight=False, soft_wrap=True)
+
     def step(self) -> None:
         """One training step is done."""
         self._bar.advance(self._task)

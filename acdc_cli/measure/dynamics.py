@@ -1,0 +1,35 @@
+"""How a network's sparsity moves: what starves, what dies, what does not come back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from acdc_cli.sparsity.masks import MaskSet
+
+
+def starved_layers(masks: MaskSet, fewer_than: int) -> dict[str, int]:
+    """Layers that the masks leave with fewer weights than that: name -> weights left.
+
+    A global ranking at high sparsity can empty a layer of a small net, and with it the network.
+    """
+    return {name: kept for name, kept in masks.kept_per_layer().items() if kept < fewer_than}
+
+
+@torch.no_grad()
+def dead_channels(weights: Mapping[str, Tensor]) -> dict[str, int]:
+    """Output channels (rows) in which every weight is zero, by weight name. They output their bias and nothing else."""
+    return {name: int((~weight.flatten(1).any(dim=1)).count_nonzero()) for name, weight in weights.items()}
+
+
+@torch.no_grad()
+def stayed_zero(weights: Mapping[str, Tensor], masks: MaskSet) -> float:
+    """Of the weights that the last sparse phase removed, the fraction that is still exactly zero, in [0, 1].
+
+    In a dense phase they all may move; those of dead channels get no gradient and cannot (AC/DC, Table 8).
+    """
+    removed = sum(int((~masks[name]).count_nonzero()) for name in weights)
+    still = sum(int((~masks[name] & (weight == 0)).count_nonzero()) for name, weight in weights.items())
+    return still / removed if removed else 0.0

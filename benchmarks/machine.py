@@ -1,0 +1,43 @@
+"""What a result was measured on, and where it is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """CPU or GPU, cores, threads and versions."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def keep(name: str, device: torch.device, rows: list[dict[str, Any]]) -> Path:
+    """Write a result with its machine, command and date."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}-{device.type}.json"
+    command = "python " + " ".join([os.path.relpath(sys.argv[0]), *sys.argv[1:]])
+    date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    content = {"command": command, "date": date, "machine": machine(device), "rows": rows}
+    path.write_text(json.dumps(content, indent=2) + "\n")
+    return path
