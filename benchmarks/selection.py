@@ -3,8 +3,8 @@
     python benchmarks/selection.py [--device cuda] [--rounds 7]
 
 Three ways to the same masks, in turn within each round, so that a machine that slows down slows all of them:
-``topk`` and ``kthvalue`` over the concatenated magnitudes, as published code does it, and ``keep_largest``. The ratio is
-between medians. Peak memory is read in a process of its own for each way, above what holding the weights takes.
+``topk`` and ``kthvalue`` over the concatenated magnitudes, as published code does it, and ``keep_largest``. The ratio
+is between medians. Peak memory is read in a process of its own for each way, above what holding the weights takes.
 """
 
 from __future__ import annotations
