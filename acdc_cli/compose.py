@@ -14,16 +14,13 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from acdc_cli.config import Config, check_ranges, known, register_schema, schema_keys
+from acdc_cli.config import Config, check_ranges, register_schema, schema_keys
 from acdc_cli.errors import BadInput, nearest
 from acdc_cli.overrides import check_overrides, conf_dir, rewrite
+from acdc_cli.schedule import resolve_schedule
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.rules import parse_rules
 from acdc_cli.sparsity.target import AllocationError, Pattern, parse_target
-from acdc_cli.sparsity.timeline import Timeline, TimelineError, default_phase_epochs
-
-WITHOUT_PHASES = ("dense", "static")  # methods
-PHASE_NUMBERS = ("warmup_epochs", "sparse_epochs", "dense_epochs", "final_sparse_epochs")
 
 
 def compose_config(arguments: list[str], extra_dir: str | None = None) -> Config:
@@ -66,7 +63,7 @@ def complete(composed: DictConfig, experiment: str | None, overrides: list[str])
         raise explain(error) from None
     check_ranges(config)
     _resolve_start(config)
-    _resolve_schedule(config)
+    resolve_schedule(config)
     _resolve_sparsity(config)
     _check_combinations(config)
     config.run.experiment = config.run.experiment or experiment or "default"
@@ -111,82 +108,6 @@ def _resolve_start(config: Config) -> None:
     if config.finetune is not None:
         raise BadInput("masks=from_weights: finetune=dense trains without masks; drop one of the two")
     config.method.name, config.method.reset_moments = "static", None
-
-
-def _resolve_schedule(config: Config) -> None:
-    """Fill in ``epochs`` and the four numbers; leave only what the method reads."""
-    schedule = config.schedule
-    numbers = {name: getattr(schedule, name) for name in PHASE_NUMBERS}
-    published, schedule.published = schedule.published, None
-    if config.method.name in WITHOUT_PHASES:
-        config.epochs = config.epochs or schedule.epochs
-        schedule.phases = None
-        numbers = dict.fromkeys(PHASE_NUMBERS)
-    elif schedule.phases is not None:
-        _resolve_listed_phases(config, numbers)
-    else:
-        config.epochs = config.epochs or schedule.epochs
-        fill = published if published and config.epochs == schedule.epochs else default_phase_epochs(config.epochs)
-        numbers = {name: fill[name] if value is None else value for name, value in numbers.items()}
-        _check_phase_numbers(config.epochs, numbers)
-    for name, value in numbers.items():
-        setattr(schedule, name, value)
-
-
-def _resolve_listed_phases(config: Config, numbers: dict[str, int | None]) -> None:
-    phases = config.schedule.phases
-    given = [name for name, value in numbers.items() if value is not None]
-    if given:
-        key = f"schedule.{given[0]}"
-        raise BadInput(f"{key}={numbers[given[0]]}: schedule.phases already lists every phase; drop {key}")
-    try:
-        timeline = Timeline.of(phases)
-        timeline.require_acdc()
-    except TimelineError as error:
-        raise BadInput(f"schedule.phases={_compact(phases)}: {error}") from None
-    except (TypeError, ValueError):
-        raise BadInput(
-            f"schedule.phases={_compact(phases)}: not a list of [kind, start_epoch, end_epoch], "
-            "such as [[dense,0,10],[sparse,10,20]]"
-        ) from None
-    if config.epochs not in (None, timeline.total_epochs):
-        raise BadInput(
-            f"epochs={config.epochs}: a schedule listed in full cannot be rescaled; "
-            f"use epochs={timeline.total_epochs} or change schedule.phases"
-        )
-    config.epochs = timeline.total_epochs
-    config.schedule.phases = [[phase.kind, phase.start_epoch, phase.end_epoch] for phase in timeline.phases]
-
-
-def _compact(phases: Any) -> str:
-    """As it is typed on the command line."""
-    return re.sub(r"[\s']", "", str(phases))
-
-
-def _check_phase_numbers(epochs: int, numbers: dict[str, int]) -> None:
-    if epochs < 2:
-        raise BadInput(f"epochs={epochs}: AC/DC needs a dense and a sparse epoch; nearest: epochs=2")
-    try:
-        Timeline.acdc(epochs, **numbers)
-    except TimelineError as error:
-        shown = " ".join(f"schedule.{name}={value}" for name, value in numbers.items())
-        raise BadInput(f"epochs={epochs} {shown}: {error}; nearest: epochs={_epochs_that_fit(numbers)}") from None
-
-
-def _epochs_that_fit(numbers: dict[str, int]) -> int:
-    """The shortest run that these numbers make a valid schedule of."""
-    pairs = 0 if numbers["warmup_epochs"] else numbers["sparse_epochs"] + numbers["dense_epochs"]
-    return numbers["warmup_epochs"] + pairs + numbers["final_sparse_epochs"]
-
-
-def timeline_of(config: Config) -> Timeline:
-    """The timeline of a complete config."""
-    if config.method.name in WITHOUT_PHASES:
-        kind = "dense" if config.method.name == "dense" else "sparse"
-        return Timeline.of([(kind, 0, known(config.epochs))])
-    if config.schedule.phases is not None:
-        return Timeline.of(config.schedule.phases)
-    return Timeline.acdc(known(config.epochs), **{name: getattr(config.schedule, name) for name in PHASE_NUMBERS})
 
 
 def _resolve_sparsity(config: Config) -> None:
@@ -284,7 +205,8 @@ def explain(error: BaseException) -> BadInput:
             if wrong_type:
                 return BadInput(f"{cause.full_key}={wrong_type[1]}: must be {_TYPE_WORDS[wrong_type[2]]}")
             if "list or tuple" in reason:
-                return BadInput(f"{cause.full_key}={cause.value}: must be a list, such as [20,30]")
+                example = "[0.1,0.5,0.7]" if cause.full_key == "schedule.boundaries" else "[20,30]"
+                return BadInput(f"{cause.full_key}={cause.value}: must be a list, such as {example}")
             return BadInput(f"{cause.full_key}: {reason}")
         cause = cause.__cause__ or cause.__context__
     return BadInput(re.sub(r"\s+", " ", str(error)).strip())

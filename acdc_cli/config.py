@@ -53,6 +53,7 @@ class ScheduleConfig:
     dense_epochs: int | None = number(1)
     final_sparse_epochs: int | None = number(1)
     phases: Any = field()  # [[dense, 0, 10], [sparse, 10, 20], ...] in full, or null
+    boundaries: list[float] | None = field()  # fractions of the run at which the phase kind changes, dense first
     published: dict[str, int] | None = field()  # the four numbers at the schedule's own length, null: the defaults
 
 

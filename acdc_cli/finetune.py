@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
-from acdc_cli.compose import PHASE_NUMBERS, from_yaml, timeline_of
+from acdc_cli.compose import from_yaml
 from acdc_cli.config import Config
 from acdc_cli.errors import BadInput
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.schedule import PHASE_NUMBERS, timeline_of
 
 MAY_BE_TYPED = ("data_dir", "loader", "device", "workers", "threads", "tracker", "precision", "seed")
 OF_THIS_RUN = ("start_from", "finetune", "run", "runs_dir", "plan")

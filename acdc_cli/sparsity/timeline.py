@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import count, pairwise
 
 KINDS = ("dense", "sparse")
 
@@ -111,6 +114,23 @@ class Timeline:
         timeline.require_acdc()
         return timeline
 
+    @classmethod
+    def stretched(cls, epochs: int, boundaries: Sequence[float | Fraction]) -> Timeline:
+        """Phases that keep their share of the run at any length: AC/DC++ with its seven pairs stretched.
+
+        This reading of AC/DC++ is SequentialAttention++'s (section 4.2); the other, phases of 5 epochs, is ``acdc``.
+
+        Args:
+            boundaries: rising fractions of the run at which the kind changes, dense first; half an epoch rounds up. A
+                float stands for the decimal number that it prints as, so that 0.15 of 90 epochs is exactly 13.5.
+
+        Raises:
+            TimelineError: if a phase would be empty.
+        """
+        inner = [math.floor(Fraction(str(boundary)) * epochs + Fraction(1, 2)) for boundary in boundaries]
+        spans = pairwise([0, *inner, epochs])
+        return cls(tuple(Phase(KINDS[position % 2], *span) for position, span in enumerate(spans)))
+
     def require_acdc(self) -> None:
         """Raise TimelineError unless there is a dense phase and the run ends sparse, as AC/DC's two outputs need."""
         if self.phases[-1].kind != "sparse":
@@ -157,3 +177,19 @@ def default_phase_epochs(epochs: int) -> dict[str, int]:
         "dense_epochs": alternating,
         "final_sparse_epochs": max(1, min(15, round(3 * epochs / 20))),
     }
+
+
+def nearest_stretched_epochs(epochs: int, boundaries: Sequence[float | Fraction]) -> int:
+    """The run length nearest to ``epochs`` at which ``Timeline.stretched`` has no empty phase; the longer of two.
+
+    Args:
+        boundaries: rising fractions in (0, 1). Once every phase's share is a whole epoch or more, every length fits.
+    """
+    for distance in count():
+        for candidate in (epochs + distance, epochs - distance):
+            try:
+                Timeline.stretched(candidate, boundaries)
+            except TimelineError:
+                continue
+            return candidate
+    raise AssertionError("unreachable: a long enough run always fits")

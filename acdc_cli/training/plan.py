@@ -7,13 +7,14 @@ from typing import Any
 
 from torch import nn
 
-from acdc_cli.compose import WITHOUT_PHASES, allocation_of, from_yaml, timeline_of
+from acdc_cli.compose import allocation_of, from_yaml
 from acdc_cli.config import Config, known
 from acdc_cli.data.sources import SOURCES
 from acdc_cli.errors import BadInput
 from acdc_cli.measure.flops import LayerSize, closed_form_train_fraction, inference_flops, layer_sizes, nonzeros
 from acdc_cli.models import build_model
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.schedule import WITHOUT_PHASES, timeline_of
 from acdc_cli.sparsity.allocate import closed_form_nonzeros, shares_of
 from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
 from acdc_cli.sparsity.rules import excluded

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from acdc_cli.compose import allocation_of, timeline_of
+from acdc_cli.compose import allocation_of
 from acdc_cli.config import Config, known
 from acdc_cli.data.input_step import Augmentation, Normalization
 from acdc_cli.data.loaders import BatchLoader, open_loaders, to_device
@@ -23,6 +23,7 @@ from acdc_cli.measure.flops import LayerSize, layer_sizes
 from acdc_cli.measure.memory import reset_peak_memory
 from acdc_cli.models import build_model
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.schedule import timeline_of
 from acdc_cli.sparsity.method import Method
 from acdc_cli.sparsity.methods import ACDC, Dense, Static
 from acdc_cli.sparsity.timeline import Timeline

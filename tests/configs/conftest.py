@@ -11,6 +11,8 @@ import pytest
 
 from acdc_cli.commands.train import run_command_line
 
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -34,3 +36,9 @@ def acdc_train(
         return Outcome(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def conf_options() -> Callable[[str], list[str]]:
+    """``conf_options("schedule")``: the options that a group has files for."""
+    return lambda group: sorted(path.stem for path in (CONF / group).glob("*.yaml"))

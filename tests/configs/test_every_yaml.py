@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 import yaml
 
-from acdc_cli.compose import compose_config, timeline_of
+from acdc_cli.compose import compose_config
 from acdc_cli.config import Config
 from acdc_cli.training.plan import plan
 
@@ -96,8 +96,9 @@ def test_an_option_sets_keys_of_the_schema_to_values_of_their_types(group: str, 
 @pytest.mark.parametrize(("group", "option"), [pair for pair in OPTIONS if pair[0] != "model"])
 def test_an_option_composes_with_every_model_and_means_what_it_says(group: str, option: str, model: str) -> None:
     config = compose_config([f"model={model}", f"{group}={option}"])
-    # The four numbers are filled in (tested below and in test_command_line.py); a model sets some keys itself.
-    derived = {f"schedule.{name}" for name in FOUR_NUMBERS} | written("model", model).keys()
+    # The four numbers are filled in and boundaries become phases (tested in test_schedules.py and
+    # test_command_line.py); a model sets some keys itself.
+    derived = {f"schedule.{name}" for name in (*FOUR_NUMBERS, "boundaries")} | written("model", model).keys()
     said = {key: value for key, value in written(group, option).items() if key not in derived}
     said = {key: value for key, value in said.items() if not key.startswith("schedule.published")}
     assert {key: value_of(config, key) for key in said} == said
@@ -118,12 +119,8 @@ def test_experiments_are_named_after_their_file_and_change_what_they_say() -> No
     assert compose_config([]).run.experiment == "default"
 
 
-def phases(config: Config) -> list[tuple[str, int, int]]:
-    return [(phase.kind, phase.start_epoch, phase.end_epoch) for phase in timeline_of(config).phases]
-
-
 def test_resnet20_names_its_recipe() -> None:
-    """notes.md, section 4.3; the schedule is AC/DC-20 of 4.2."""
+    """notes.md, section 4.3; its schedule is tested in test_schedules.py."""
     config = compose_config(["model=resnet20"])
     assert config.dataset.name == "cifar10"
     optimizer = config.optimizer
@@ -134,30 +131,6 @@ def test_resnet20_names_its_recipe() -> None:
     assert (config.lr_schedule.shape, config.lr_schedule.milestones) == ("step", [65, 125, 185])
     assert (config.lr_schedule.gamma, config.lr_schedule.warmup_epochs) == (0.1, 0)
     assert config.sparsity.distribution == "global"
-    assert phases(config) == [
-        ("dense", 0, 10),
-        ("sparse", 10, 30),
-        ("dense", 30, 50),
-        ("sparse", 50, 70),
-        ("dense", 70, 90),
-        ("sparse", 90, 110),
-        ("dense", 110, 130),
-        ("sparse", 130, 150),
-        ("dense", 150, 170),
-        ("sparse", 170, 200),
-    ]
-
-
-@pytest.mark.parametrize(("epochs", "last_short", "sparse_epochs"), [(100, 75, 50), (150, 125, 75), (200, 175, 100)])
-def test_imagenet_100_is_the_papers_schedule_and_grows_as_the_papers_do(
-    epochs: int, last_short: int, sparse_epochs: int
-) -> None:
-    """notes.md, section 4.1: D[0,10), S/D every 5, a dense phase of 10, a sparse one of 15."""
-    config = compose_config(["schedule=imagenet_100", f"epochs={epochs}"])
-    short = [("dense" if (start // 5) % 2 else "sparse", start, start + 5) for start in range(10, last_short, 5)]
-    tail = [("dense", last_short, last_short + 10), ("sparse", last_short + 10, epochs)]
-    assert phases(config) == [("dense", 0, 10), *short, *tail]
-    assert timeline_of(config).sparse_epochs == sparse_epochs
 
 
 TYPED = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import pairwise
 
 import pytest
 
 from acdc_cli.sparsity import Phase, Timeline
-from acdc_cli.sparsity.timeline import TimelineError, default_phase_epochs
+from acdc_cli.sparsity.timeline import TimelineError, default_phase_epochs, nearest_stretched_epochs
 
 
 def spans(timeline: Timeline) -> list[tuple[str, int, int]]:
@@ -102,6 +103,46 @@ def test_every_length_fills_its_epochs_and_alternates(epochs: int) -> None:
 def test_without_a_warm_up_the_run_starts_sparse() -> None:
     timeline = Timeline.acdc(10, warmup_epochs=0, sparse_epochs=2, dense_epochs=2, final_sparse_epochs=2)
     assert spans(timeline) == alternating("S2 D4 S6 D8 S10")
+
+
+@pytest.mark.parametrize(
+    ("epochs", "boundaries", "expected"),
+    [
+        (10, [0.1, 0.5, 0.8], "D1 S5 D8 S10"),
+        (10, [0.25, 0.35], "D3 S4 D10"),  # 2.5 and 3.5 go up; it need not end sparse
+        (
+            90,
+            [0.15],
+            "D14 S90",
+        ),  # 13.5 exactly: as binary floats 0.15 * 90 is 13.5, and 0.35 * 90 is 31.499999999999996
+        (90, [0.35], "D32 S90"),
+        (90, [Fraction(1, 7)], "D13 S90"),  # 12.86
+        (7, [], "D7"),
+    ],
+)
+def test_stretched_phases_keep_their_share(epochs: int, boundaries: list[float], expected: str) -> None:
+    assert spans(Timeline.stretched(epochs, boundaries)) == alternating(expected)
+
+
+@pytest.mark.parametrize(("epochs", "boundaries"), [(4, [0.1]), (3, [0.4, 0.45]), (5, [0.95]), (9, [0.5, 0.3])])
+def test_stretched_refuses_an_empty_phase(epochs: int, boundaries: list[float]) -> None:
+    with pytest.raises(TimelineError, match="empty"):
+        Timeline.stretched(epochs, boundaries)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "boundaries", "nearest"),
+    [
+        (4, [0.1], 5),  # 0.5 rounds up to 1
+        (5, [0.1], 5),
+        (19, [0.05, 0.1, 0.15], 19),  # 0.95, 1.9, 2.85 -> 1, 2, 3: fits as it is
+        (9, [0.05, 0.1], 15),  # 0.45, 0.9 -> 0, 1; at 10 0.5, 1 -> 1, 1; 11: 0.55, 1.1; ... 15: 0.75, 1.5 -> 1, 2
+        (6, [0.35, 0.37], 7),  # 2.1, 2.22; at 7 2.45, 2.59 -> 2, 3
+        (4, [0.35, 0.37], 7),
+    ],
+)
+def test_the_nearest_length_that_fits(epochs: int, boundaries: list[float], nearest: int) -> None:
+    assert nearest_stretched_epochs(epochs, boundaries) == nearest
 
 
 @pytest.mark.parametrize(
