@@ -27,7 +27,7 @@ class Allocation:
         distribution: ``global`` ranks all weights together, ``uniform`` each layer alone, ``erk`` each layer alone at
             its Erdős–Rényi-Kernel density (see ``erk_removed``).
         min_layer_density: fraction of its weights that every layer keeps, whatever the global ranking says; the
-            total stays exact.
+            total stays exact. ``uniform`` and ``erk`` are refused where they would keep less.
         block: (outputs, inputs) of the blocks that are removed as a whole, ranked by the sum of their magnitudes; None
             removes single weights. (4, 4) is square, (1, 4) lies along the inputs. The count is exact all the same: one
             block a ranking may be cut.
@@ -56,7 +56,7 @@ class Allocation:
             self._check_block(self.block)
         if not 0 <= self.min_layer_density <= 1:
             raise AllocationError(f"min_layer_density {self.min_layer_density} is outside [0, 1]")
-        if self.distribution != "global" or isinstance(self.target, Pattern):
+        if isinstance(self.target, Pattern):
             return  # no floor is needed
         if self.min_layer_density > round(1 - self.target, 12):
             raise AllocationError(
@@ -88,9 +88,10 @@ def shares_of(layers: Mapping[str, Layer], allocation: Allocation) -> list[Share
         AllocationError: if these layers cannot take the allocation: a rule that speaks of none, a pattern or block that
             none or not all of them can follow, a floor that keeps more whole weights than the target leaves.
     """
-    shares = []
+    shares, units = [], set()
     for share in share_out(layers, parse_target(allocation.target), allocation.rules):
         bad = [name for name in share.names if not _divisible(layers[name].shape, share.target, allocation)]
+        units |= {_unit(share.target, allocation)} if bad else set()
         if bad and allocation.indivisible == "error":
             raise AllocationError(
                 f"{_unit(share.target, allocation)} does not divide the channels of {', '.join(bad)}; "
@@ -101,10 +102,10 @@ def shares_of(layers: Mapping[str, Layer], allocation: Allocation) -> list[Share
         good = tuple(name for name in share.names if name not in bad)
         shares += [replace(share, names=good)] if good else []
         shares += [Share(tuple(bad), None, "indivisible")] if bad else []
-        if good and not isinstance(share.target, Pattern | None) and allocation.distribution == "global":
-            _check_floor([layers[name].shape for name in good], share.target, allocation.min_layer_density)
+        if good and not isinstance(share.target, Pattern | None):
+            _check_floor({name: layers[name].shape for name in good}, share.target, allocation)
     if len(excluded(shares)) == len(layers):
-        unit = _unit(allocation.target, allocation)
+        unit = " or ".join(sorted(units))
         raise AllocationError(f"no layer's channels are divisible by {unit}, so nothing could be pruned")
     return shares
 
@@ -128,10 +129,25 @@ def _divisible(shape: torch.Size, target: Target | None, allocation: Allocation)
 
 
 def removed_per_layer(shapes: Mapping[str, torch.Size], target: float, distribution: str) -> dict[str, int]:
-    """Weights that each layer loses under ``uniform`` or ``erk``. A global ranking decides that by itself."""
+    """Weights that each layer loses.
+
+    A global ranking decides that by itself; here each layer loses the same fraction and only the total is as exact.
+    """
     if distribution == "erk":
         return erk_removed(shapes, target)
-    return {name: round(target * math.prod(shape)) for name, shape in shapes.items()}
+    exact = {name: target * math.prod(shape) for name, shape in shapes.items()}
+    if distribution == "global":
+        return _whole(exact, round(target * sum(math.prod(shape) for shape in shapes.values())))
+    return {name: round(value) for name, value in exact.items()}
+
+
+def _whole(exact: Mapping[str, float], total: int) -> dict[str, int]:
+    """Whole numbers that add up to the total, given out by the largest remainder."""
+    whole = {name: math.floor(value) for name, value in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: whole[name] - exact[name])
+    for name in by_remainder[: total - sum(whole.values())]:
+        whole[name] += 1
+    return whole
 
 
 def erk_removed(shapes: Mapping[str, torch.Size], target: float) -> dict[str, int]:
@@ -153,16 +169,12 @@ def erk_removed(shapes: Mapping[str, torch.Size], target: float) -> dict[str, in
         if fullest * scale <= 1:
             break
         free = {name: shape for name, shape in free.items() if sum(shape) / counts[name] < fullest}
-    exact = {name: counts[name] - scale * sum(free[name]) if name in free else 0.0 for name in shapes}
-    removed = {name: math.floor(value) for name, value in exact.items()}
-    by_remainder = sorted(free, key=lambda name: removed[name] - exact[name])
-    for name in by_remainder[: total_removed - sum(removed.values())]:
-        removed[name] += 1
-    return removed
+    exact = {name: counts[name] - scale * sum(shape) for name, shape in free.items()}
+    return dict.fromkeys(shapes, 0) | _whole(exact, total_removed)
 
 
 def closed_form_nonzeros(layers: Mapping[str, Layer], allocation: Allocation) -> dict[str, int]:
-    """Weights each layer keeps. A global share's layers are each taken at the target: its ranking needs the weights."""
+    """Weights each layer keeps, a global share's layers each taken at the target: its ranking needs the weights."""
     left = {name: math.prod(layer.shape) for name, layer in layers.items()}
     for share in shares_of(layers, allocation):
         if share.target is None:
@@ -179,13 +191,17 @@ def floor_of(density: float, count: int) -> int:
     return math.ceil(round(density * count, 6))
 
 
-def _check_floor(shapes: list[torch.Size], target: float, min_layer_density: float) -> None:
+def _check_floor(shapes: Mapping[str, torch.Size], target: float, allocation: Allocation) -> None:
     """Floors are whole weights: in many small layers they add up to more than the fractions say."""
-    counts = [math.prod(shape) for shape in shapes]
-    left = sum(counts) - round(target * sum(counts))
-    kept = sum(floor_of(min_layer_density, count) for count in counts)
-    if kept > left:
-        raise AllocationError(
-            f"min_layer_density {min_layer_density} keeps {kept} weights, the target leaves {left}; "
-            "set min_layer_density=0 or a lower target"
-        )
+    density = allocation.min_layer_density
+    removed = removed_per_layer(shapes, target, allocation.distribution)
+    together = [list(shapes)] if allocation.distribution == "global" else [[name] for name in shapes]
+    for names in together:
+        left = sum(math.prod(shapes[name]) - removed[name] for name in names)
+        kept = sum(floor_of(density, math.prod(shapes[name])) for name in names)
+        if kept > left:
+            where = "" if len(names) > 1 else f" of {names[0]}"
+            raise AllocationError(
+                f"min_layer_density {density} keeps {kept} weights{where}, the target leaves {left}; "
+                "set min_layer_density=0 or a lower target"
+            )

@@ -44,13 +44,14 @@ def prunable_weights(model: nn.Module, embeddings: bool = False) -> dict[str, nn
             prunable weights otherwise and never count as such.
     """
     kinds = (*PRUNABLE_LAYERS, nn.Embedding) if embeddings else PRUNABLE_LAYERS
+    # A table tied to a linear layer is that layer's weight and keeps its name, embeddings or not.
+    name_of = {id(weight): name for name, weight in prunable_weights(model).items()} if embeddings else {}
     weights: dict[str, nn.Parameter] = {}
-    seen: set[int] = set()
     for name, module in model.named_modules():
-        if isinstance(module, kinds) and id(module.weight) not in seen:
-            seen.add(id(module.weight))
+        if isinstance(module, kinds):
             assert isinstance(module.weight, nn.Parameter)
-            weights[f"{name}.weight" if name else "weight"] = module.weight
+            weight_name = name_of.setdefault(id(module.weight), f"{name}.weight" if name else "weight")
+            weights.setdefault(weight_name, module.weight)
     return weights
 
 

@@ -44,8 +44,10 @@ def share_out(layers: Mapping[str, Layer], target: Target, rules: Mapping[str, T
     of the layer or of its weight.
 
     Raises:
-        AllocationError: if a rule speaks of no layer, or all are excluded.
+        AllocationError: if there is no layer, a rule speaks of none, or all are excluded.
     """
+    if not layers:
+        raise AllocationError("the model has no linear or convolution layer, so nothing could be pruned")
     rule_of: dict[str, str | None] = dict.fromkeys(layers)
     for rule in rules:
         matched = [name for name, layer in layers.items() if _speaks_of(rule, name, layer)]

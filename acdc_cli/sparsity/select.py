@@ -26,7 +26,7 @@ def magnitude_masks(
     its layers' (uniform).
 
     Args:
-        weights: name -> weight, of one dtype.
+        weights: name -> weight.
         shares: what ``allocate.shares_of`` makes of the layers and the allocation; needed where rules use words,
             because those are about layers and not about weights.
 
@@ -86,7 +86,7 @@ def keep_largest_blocks(weights: Sequence[Tensor], removed: int, block: Sequence
     Args:
         weights: (out, in, *kernel) each, with channels that the block divides.
     """
-    scores = [_blocked(weight.detach().abs().float(), block).sum(dim=(1, 3)) for weight in weights]
+    scores = [_block_scores(weight.detach(), block) for weight in weights]
     whole, rest = divmod(removed, block[0] * block[1])
     kept_blocks = keep_largest(scores, whole)
     masks = [_spread(kept, weight, block) for kept, weight in zip(kept_blocks, weights, strict=True)]
@@ -100,11 +100,16 @@ def keep_largest_blocks(weights: Sequence[Tensor], removed: int, block: Sequence
     return masks
 
 
-def _blocked(weight: Tensor, block: Sequence[int]) -> Tensor:
-    """(out, in, *kernel) -> (out / rows, rows, in / columns, columns, *kernel)."""
+def _block_scores(weight: Tensor, block: Sequence[int]) -> Tensor:
+    """(out, in, *kernel) -> (out / rows, in / columns, *kernel): the sum of each block's magnitudes.
+
+    Always added in one layout, so that the last bits (who wins between near-equal blocks) do not depend on the memory
+    format, and in double precision, so that blocks of the same magnitudes are equal.
+    """
     rows, columns = block
     out, inputs, *kernel = weight.shape
-    return weight.reshape(out // rows, rows, inputs // columns, columns, *kernel)
+    magnitudes = weight.contiguous().double().abs()
+    return magnitudes.view(out // rows, rows, inputs // columns, columns, *kernel).sum(dim=(1, 3))
 
 
 def _spread(blocks: Tensor, weight: Tensor, block: Sequence[int]) -> Tensor:

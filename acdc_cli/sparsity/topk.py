@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -75,7 +76,7 @@ def smallest(weights: Sequence[Tensor], count: int) -> Cut:
 
 def _next_digit(bits: Tensor, known: list[int]) -> Tensor:
     """The 16-bit digit after the known ones, of those magnitudes that begin with the known ones."""
-    words = bits.view(torch.int16).view(len(bits), -1)
+    words = bits.view(torch.int16).view(len(bits), bits.element_size() * 8 // _DIGIT_BITS)
     places = range(words.shape[1]) if sys.byteorder == "big" else range(words.shape[1] - 1, -1, -1)
     leading = words[:, places[0]] & torch.iinfo(torch.int16).max  # without the sign
     if not known:
@@ -103,6 +104,8 @@ def keep_largest(weights: Sequence[Tensor], removed: int) -> list[Tensor]:
         raise ValueError(f"cannot remove {removed} of {total} weights")
     if removed == 0:
         return [torch.ones_like(weight, dtype=torch.bool) for weight in weights]
+    common = reduce(torch.promote_types, {weight.dtype for weight in weights})  # holds each one's values exactly
+    weights = [weight.to(common) for weight in weights]
     cut = smallest(weights, removed)
     flat_masks = [torch.empty(weight.numel(), dtype=torch.bool, device=weight.device) for weight in weights]
     _write(flat_masks, weights, cut)
