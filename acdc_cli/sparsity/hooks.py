@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -26,7 +27,11 @@ def hold_at_zero(weights: dict[str, nn.Parameter], masks: MaskSet, optimizer: Op
 
     Returns:
         Handles that remove the hooks.
+
+    Raises:
+        TypeError: for a wrapper around an optimizer, whose ``step`` would never call a hook.
     """
+    _check_hooks_are_called(optimizer)
 
     def mask_gradient(name: str) -> Callable[[torch.Tensor], None]:
         def hook(parameter: torch.Tensor) -> None:
@@ -46,19 +51,39 @@ def hold_at_zero(weights: dict[str, nn.Parameter], masks: MaskSet, optimizer: Op
     return [*gradient_hooks, optimizer.register_step_post_hook(mask_weights)]
 
 
+def _check_hooks_are_called(optimizer: Optimizer) -> None:
+    """PyTorch arms ``step`` in an optimizer's constructor; a wrapper that leaves that out keeps hooks and calls none.
+
+    Accelerate's wrapper is one, Lookahead another: attached to it, a method would mask gradients and no weight.
+    """
+    if isinstance(optimizer, Optimizer) and getattr(type(optimizer).step, "hooked", False):
+        return
+    kind = f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
+    inside = "; attach to its .optimizer" if hasattr(optimizer, "optimizer") else ""
+    raise TypeError(f"{kind} wraps an optimizer and does not call PyTorch's optimizer hooks{inside}")
+
+
 def moment_reset(optimizer: Optimizer) -> Callable[[], None]:
     """A function that returns every per-parameter state of the optimizer to what it is now.
 
     Call this before the first step: for most optimizers "now" is "nothing yet", which the next step fills in as on
     the very first one, moments and step counters alike. It reads the optimizer's state alone, never ``.grad``: the
     reset of the reference code skips parameters without a gradient, which since PyTorch 2.0 are all of them.
+
+    Some optimizers (LAMB of timm and of Apex) count the steps of a whole group, in the group's own ``step``.
     """
     initial = {parameter: copy.deepcopy(state) for parameter, state in optimizer.state.items()}
+    initial_steps = [copy.deepcopy(group.get("step")) for group in optimizer.param_groups]
 
     def reset() -> None:
         optimizer.state.clear()
         for parameter, state in initial.items():
             optimizer.state[parameter] = copy.deepcopy(state)
+        for group, step in zip_longest(optimizer.param_groups, initial_steps):  # a group may have been added since
+            if step is None:
+                group.pop("step", None)
+            else:
+                group["step"] = copy.deepcopy(step)
 
     return reset
 

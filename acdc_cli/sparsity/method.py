@@ -89,7 +89,8 @@ def model_state(model: nn.Module, masks: MaskSet | None = None) -> dict[str, Ten
     """Plain state dict: detached copies of all parameters and buffers, under the model's own names.
 
     Args:
-        model: the model, wrapped or not, or an average of it (``torch.optim.swa_utils.AveragedModel``).
+        model: the model, wrapped or not, or an average of it (``torch.optim.swa_utils.AveragedModel``; of timm's
+            ``ModelEmaV3`` its ``module``).
         masks: those of the method that trains it. An average remembers weights from before the sparse phase began:
             while the masks are enforced it is masked as it is read.
     """

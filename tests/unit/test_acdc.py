@@ -138,6 +138,24 @@ def test_a_model_without_prunable_weights_is_refused() -> None:
         ACDC(Timeline.of(SHORT), sparsity=0.5).attach(model, sgd(model))
 
 
+class Wrapper(Optimizer):
+    """As Accelerate's and timm's Lookahead do it: the base class's constructor is never called."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+        self.param_groups, self.defaults, self.state = optimizer.param_groups, optimizer.defaults, optimizer.state
+        self._optimizer_step_post_hooks: dict = {}
+
+    def step(self, closure: Callable[[], float] | None = None) -> None:
+        self.optimizer.step(closure)
+
+
+def test_a_wrapper_that_calls_no_hooks_is_refused() -> None:
+    model = small_net()
+    with pytest.raises(TypeError, match=r"Wrapper wraps an optimizer .*; attach to its \.optimizer"):
+        ACDC(Timeline.of(SHORT), sparsity=0.5).attach(model, Wrapper(sgd(model)))
+
+
 # ----------------------------------------------------------------------------------------------------- sparse phases
 
 
