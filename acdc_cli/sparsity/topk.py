@@ -45,7 +45,7 @@ def magnitude_bits(weight: Tensor) -> Tensor:
 
 
 def _bits(weight: Tensor) -> Tensor:
-    return weight.detach().reshape(-1).view(_INTEGER_OF_BYTES[weight.element_size()])
+    return weight.detach().reshape(-1).contiguous().view(_INTEGER_OF_BYTES[weight.element_size()])
 
 
 def _chunks(weights: Sequence[Tensor]) -> Iterator[Tensor]:
