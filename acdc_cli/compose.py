@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from acdc_cli.config import Config, check_ranges, register_schema, schema_keys
+from acdc_cli.config import READ_BY_FAMILY, Config, ModelConfig, check_ranges, register_schema, schema_keys
 from acdc_cli.errors import BadInput, nearest
 from acdc_cli.overrides import check_overrides, conf_dir, rewrite
 from acdc_cli.schedule import resolve_schedule
@@ -157,9 +157,14 @@ def allocation_of(config: Config) -> Allocation:
 
 def _check_combinations(config: Config) -> None:
     optimizer, lr_schedule = config.optimizer, config.lr_schedule
-    if config.model.family == "cifar_resnet" and (config.model.depth - 2) % 6:
-        fitting = max(8, 6 * round((config.model.depth - 2) / 6) + 2)
-        raise BadInput(f"model.depth={config.model.depth}: not 6n + 2; nearest: model.depth={fitting}")
+    _check_model(config.model)
+    if config.dataset.crop_padding is None and config.dataset.name != "imagenet":
+        raise BadInput(f"dataset.crop_padding=null: dataset={config.dataset.name} needs a number; 0 for no crops")
+    if config.dataset.crop_padding is not None and config.dataset.name == "imagenet":
+        raise BadInput(
+            f"dataset.crop_padding={config.dataset.crop_padding}: dataset=imagenet does not read it; "
+            "use dataset.crop_padding=null"
+        )
     if optimizer.name == "sgd" and optimizer.momentum is None:
         raise BadInput("optimizer.momentum=null: optimizer.name=sgd needs a number; 0 for none")
     if optimizer.name == "sgd" and optimizer.nesterov and not optimizer.momentum:
@@ -181,6 +186,19 @@ def _check_combinations(config: Config) -> None:
             )
     if config.tracker.name == "wandb" and config.tracker.mode is None:
         raise BadInput("tracker.mode=null: tracker.name=wandb needs auto, online or offline")
+
+
+def _check_model(model: ModelConfig) -> None:
+    read = READ_BY_FAMILY[model.family]
+    for key, example in (("depth", 20), ("width", 16), ("shortcut", "identity")):
+        value = getattr(model, key)
+        if value is None and key in read:
+            raise BadInput(f"model.{key}=null: model.family={model.family} needs it, such as model.{key}={example}")
+        if value is not None and key not in read:
+            raise BadInput(f"model.{key}={value}: model.family={model.family} does not read it; use model.{key}=null")
+    if model.depth is not None and (model.depth - 2) % 6:
+        fitting = max(8, 6 * round((model.depth - 2) / 6) + 2)
+        raise BadInput(f"model.depth={model.depth}: not 6n + 2; nearest: model.depth={fitting}")
 
 
 def _as_name(text: str) -> str:

@@ -23,23 +23,31 @@ def number(low: float = -math.inf, high: float = math.inf, *, above: bool = Fals
     return field(metadata={"range": (low, high, above, below)})
 
 
+# model.family -> the keys of `model` that it reads; the others are null.
+READ_BY_FAMILY: dict[str, tuple[str, ...]] = {
+    "cifar_resnet": ("depth", "width", "shortcut"),
+    "resnet50": (),
+    "mobilenet_v1": (),
+}
+
+
 @dataclass(kw_only=True)
 class ModelConfig:
-    """Which network."""
+    """Which network; null where its family does not read a value."""
 
     name: str
-    family: str = one_of("cifar_resnet")
-    depth: int = number(8)
-    width: int = number(1)
-    shortcut: str = one_of("identity", "conv")
+    family: str = one_of(*READ_BY_FAMILY)
+    depth: int | None = number(8)
+    width: int | None = number(1)
+    shortcut: str | None = one_of("identity", "conv")
 
 
 @dataclass(kw_only=True)
 class DatasetConfig:
     """Which images, and how training batches are augmented."""
 
-    name: str = one_of("digits", "cifar10", "cifar100")
-    crop_padding: int = number(0)  # pixels of zeros on each side before a random crop back to size
+    name: str = one_of("digits", "cifar10", "cifar100", "imagenet")
+    crop_padding: int | None = number(0)  # pixels of zeros on each side before a random crop back to size
     flip: bool = field()  # random left-right flip
 
 

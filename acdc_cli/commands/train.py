@@ -21,9 +21,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from acdc_cli.commands.console import output_closed
 from acdc_cli.commands.sweep import collect_outcomes, record_outcome, summarize
-from acdc_cli.config import register_schema
+from acdc_cli.config import Config, register_schema
 from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, BadInput
 from acdc_cli.overrides import check_overrides, conf_dir, rewrite
+
+WIDTH_WITHOUT_TERMINAL = 80  # columns
 
 
 def say(line: str) -> None:
@@ -38,9 +40,7 @@ def run_job(composed: DictConfig) -> str | None:
     hydra_config = HydraConfig.get()
     config = complete(composed, hydra_config.runtime.choices.get("experiment"), list(hydra_config.overrides.task))
     if config.plan:
-        from acdc_cli.training.plan import plan
-
-        print(json.dumps(plan(config), indent=2))
+        _print_plan(config)
         return None
     from rich.console import Console
 
@@ -51,6 +51,21 @@ def run_job(composed: DictConfig) -> str | None:
     Console().print(summary_table(folder))
     print(f"report: {folder.report}")
     return str(folder.path)
+
+
+def _print_plan(config: Config) -> None:
+    """JSON, and nothing else, on stdout; the same timeline for the eye on stderr."""
+    from rich.console import Console
+
+    from acdc_cli.report.timeline_text import timeline_text
+    from acdc_cli.sparsity.timeline import Phase
+    from acdc_cli.training.plan import plan
+
+    planned = plan(config)
+    print(json.dumps(planned, indent=2))
+    console = Console(stderr=True, highlight=False)
+    width = console.width if console.is_terminal else WIDTH_WITHOUT_TERMINAL
+    console.print(timeline_text([Phase(*span) for span in planned["timeline"]], width), soft_wrap=True)
 
 
 def sweep_job(composed: DictConfig) -> None:

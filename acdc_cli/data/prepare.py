@@ -12,7 +12,7 @@ import numpy as np
 
 from acdc_cli.data.beton import file_hash, write_betons
 from acdc_cli.data.ffcv_availability import ffcv_problem
-from acdc_cli.data.sources import SOURCES, SPLITS, Samples
+from acdc_cli.data.sources import SOURCES, SPLITS, Samples, require_preparable
 from acdc_cli.errors import BadInput, DataMissing, not_a_choice
 from acdc_cli.records.folder import replace_json
 
@@ -91,8 +91,9 @@ def prepare(name: str, source: Path | None, out: Path) -> Dataset:
 
     Raises:
         BadInput: on an unknown name, or a source for a set that has none.
-        DataMissing: if the source is missing or unreadable.
+        DataMissing: if the source is missing or unreadable, or this version cannot read such sources yet.
     """
+    require_preparable(name)
     if name not in SOURCES:
         raise not_a_choice("DATASET", name, SOURCES)
     if SOURCES[name].embedded and source is not None:
@@ -146,6 +147,7 @@ def open_dataset(name: str, data_dir: str | Path) -> Dataset:
     Raises:
         DataMissing: if it is not there, naming the command that makes it.
     """
+    require_preparable(name)
     folder = Path(data_dir) / name
     if SOURCES[name].embedded:
         try:

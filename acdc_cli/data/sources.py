@@ -25,19 +25,28 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A data set that can be prepared.
+class ImageSet:
+    """What a model has to know about a data set, and a plan without having it.
 
     Attributes:
-        embedded: needs no folder; prepared by acdc-train itself on first use.
-        read: (folder or None) -> {"train": Samples, "val": Samples}. Raises DataMissing.
-        describe: (split) -> what dataset.json says of the split's samples: their list, or the files they fill.
         sample_shape: (channels, height, width).
     """
 
     summary: str
     sample_shape: tuple[int, int, int]
     classes: int
+
+
+@dataclass(frozen=True)
+class Source(ImageSet):
+    """A data set that can be prepared.
+
+    Attributes:
+        embedded: needs no folder; prepared by acdc-train itself on first use.
+        read: (folder or None) -> {"train": Samples, "val": Samples}. Raises DataMissing.
+        describe: (split) -> what dataset.json says of the split's samples: their list, or the files they fill.
+    """
+
     embedded: bool
     read: Callable[[Path | None], dict[str, Samples]]
     describe: Callable[[str], Any]
@@ -143,3 +152,15 @@ SOURCES = {
     ),
     "cifar100": _archive_source(100, "cifar-100-python", {"train": ["train"], "val": ["test"]}, b"fine_labels"),
 }
+# Planned for now and prepared later: there are no loaders for them yet.
+PLANNED_ONLY = {"imagenet": ImageSet("ImageNet-1K (ILSVRC 2012), at 224 pixels", (3, 224, 224), 1000)}
+IMAGE_SETS: dict[str, ImageSet] = {**SOURCES, **PLANNED_ONLY}
+
+
+def require_preparable(name: str) -> None:
+    """Raise DataMissing for a data set that this version can plan with and cannot read."""
+    if name in PLANNED_ONLY:
+        raise DataMissing(
+            f"dataset={name}: this version can plan runs on it (plan=true) and neither prepare nor read it yet; "
+            f"it can train on {', '.join(SOURCES)}"
+        )

@@ -8,17 +8,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from acdc_cli.config import ModelConfig
 from acdc_cli.errors import DataMissing, not_a_choice
-from acdc_cli.models.resnet import ResNet
+from acdc_cli.models.families import build_model
 
-FAMILIES = {"cifar_resnet": ResNet}
-
-
-def build_model(config: ModelConfig, in_channels: int, classes: int) -> nn.Module:
-    """A freshly initialised model for images of that many channels."""
-    family = FAMILIES[config.family]
-    return family(config.depth, config.width, in_channels=in_channels, classes=classes, shortcut=config.shortcut)
+__all__ = ["build_model", "load_model"]
 
 
 def load_model(run: str | Path, kind: str = "sparse") -> nn.Module:
@@ -29,6 +22,7 @@ def load_model(run: str | Path, kind: str = "sparse") -> nn.Module:
         DataMissing: if the run has no such model.
     """
     from acdc_cli.compose import from_yaml
+    from acdc_cli.data.sources import IMAGE_SETS
     from acdc_cli.records.folder import RunFolder
 
     if kind not in ("sparse", "dense"):
@@ -40,6 +34,7 @@ def load_model(run: str | Path, kind: str = "sparse") -> nn.Module:
         state = load_file(path)
     except (FileNotFoundError, SafetensorError) as error:
         raise DataMissing(f"{path}: {error}; a run that is not done, or whose method has no {kind} model") from None
-    model = build_model(config.model, state["conv1.weight"].shape[1], len(state["fc.weight"]))
+    images = IMAGE_SETS[config.dataset.name]  # what the run was built for: no family's key names are needed
+    model = build_model(config.model, images.sample_shape[0], images.classes)
     model.load_state_dict(state)
     return model.eval()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from acdc_cli.compose import allocation_of, from_yaml
 from acdc_cli.config import Config, known
-from acdc_cli.data.sources import SOURCES
+from acdc_cli.data.sources import IMAGE_SETS
 from acdc_cli.errors import BadInput
 from acdc_cli.measure.flops import LayerSize, closed_form_train_fraction, inference_flops, layer_sizes, nonzeros
 from acdc_cli.models import build_model
@@ -31,9 +32,11 @@ def plan(config: Config) -> dict[str, Any]:
     Raises:
         BadInput: if the model cannot take the sparsity.
     """
-    source = SOURCES[config.dataset.name]
-    model = build_model(config.model, source.sample_shape[0], source.classes)
-    sizes = layer_sizes(model, source.sample_shape)
+    images = IMAGE_SETS[config.dataset.name]
+    # Shapes are all that is asked of a model whose weights are not read: the meta device has nothing else, at no cost.
+    with torch.device("cpu" if config.method.name == "static" else "meta"):
+        model = build_model(config.model, images.sample_shape[0], images.classes)
+    sizes = layer_sizes(model, images.sample_shape)
     timeline = timeline_of(config)
     phases = [[phase.kind, phase.start_epoch, phase.end_epoch] for phase in timeline.phases]
     if config.first_epoch is not None:

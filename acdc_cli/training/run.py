@@ -135,7 +135,7 @@ def build_run(config: Config, dataset: Dataset) -> Run:
         device=device,
         dataset=dataset,
         loaders=open_loaders(config.loader, dataset, config.batch_size, config.workers, device, known(config.threads)),
-        augment=Augmentation(config.dataset.crop_padding, config.dataset.flip, config.seed),
+        augment=Augmentation(known(config.dataset.crop_padding), config.dataset.flip, config.seed),
         normalize=Normalization(dataset.info["mean"], dataset.info["std"], config.precision.channels_last),
         model=model,
         forward=torch.compile(model) if config.precision.compile else model,

@@ -102,6 +102,16 @@ GROUPS = {
     "sparsity=0.8,0.9": ["sparsity", "0.8,0.9", "-m"],
     "seed=0,1": ["seed=0,1", "-m"],
 }
+FAMILIES = {
+    "model=resnet50 model.width=64": ["model.width=64", "model.family=resnet50", "model.width=null"],
+    "model=mobilenet_v1 model.depth=20": ["model.depth=20", "model.family=mobilenet_v1", "model.depth=null"],
+    "model=resnet50 model.shortcut=conv": ["model.shortcut=conv", "model.shortcut=null"],
+    "model.depth=null": ["model.depth=null", "model.family=cifar_resnet", "model.depth=20"],
+    "model.shortcut=null": ["model.shortcut=null", "model.shortcut=identity"],
+    "model.family=resnet_50": ["model.family=resnet_50", "model.family=resnet50"],
+    "dataset.crop_padding=null": ["dataset.crop_padding=null", "0"],
+    "dataset=imagenet dataset.crop_padding=4": ["dataset.crop_padding=4", "dataset.crop_padding=null"],
+}
 SCHEDULES = {
     "schedule.phases=[[dense,0,4],[sparse,5,10]]": ["schedule.phases=[[dense,0,4],[sparse,5,10]]", "gap", "epoch 4"],
     "schedule.phases=[[dense,1,4],[sparse,4,10]]": ["schedule.phases=[[dense,1,4],[sparse,4,10]]", "gap", "epoch 0"],
@@ -124,7 +134,7 @@ SCHEDULES = {
         "schedule.phases",
     ],
 }
-BAD = TYPOS | OPTIONS | NUMBERS | TYPES | GROUPS | SCHEDULES
+BAD = TYPOS | OPTIONS | NUMBERS | TYPES | GROUPS | FAMILIES | SCHEDULES
 
 
 @pytest.mark.parametrize("typed", BAD)
@@ -237,3 +247,22 @@ def test_what_is_typed_is_checked_before_the_data(typed: str, named: str, acdc_t
     outcome = acdc_train("dataset=cifar10", *typed.split(" "))
     assert outcome.code == 2, outcome.err
     assert named in outcome.err
+
+
+@pytest.mark.parametrize("typed", ["model=resnet50", "model=mobilenet_v1 sparsity=0.75", "dataset=imagenet"])
+def test_imagenet_can_be_planned_and_not_yet_trained_on(typed: str, acdc_train: Callable, tmp_path: Path) -> None:
+    assert acdc_train("plan=true", *typed.split()).code == 0
+    outcome = acdc_train(*typed.split())
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (3, "", 1), outcome.err
+    assert [part for part in ("dataset=imagenet", "plan=true", "cifar10") if part not in outcome.err] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_acdc_data_offers_no_imagenet(command: Callable, tmp_path: Path) -> None:
+    listed = command("acdc-data", "list")
+    assert listed.returncode == 0
+    assert "cifar10" in listed.stdout and "imagenet" not in listed.stdout.lower()
+    refused = command("acdc-data", "prepare", "imagenet", "--source", str(tmp_path))
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (3, "", 1), refused.stderr
+    assert "dataset=imagenet" in refused.stderr
+    assert not (tmp_path / "data").exists()

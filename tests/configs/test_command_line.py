@@ -82,8 +82,10 @@ def test_cfg_job_resolve_prints_the_config_in_full(
 
 
 def plan_of(outcome: Any) -> dict[str, Any]:
-    assert (outcome.code, outcome.err) == (0, "")
-    return json.loads(outcome.out)  # nothing but JSON
+    assert outcome.code == 0, outcome.err
+    plan = json.loads(outcome.out)  # nothing but JSON; the timeline is drawn on stderr
+    assert outcome.err.splitlines()[-1].endswith(f"{plan['epochs']}|")
+    return plan
 
 
 # ResNet-8 of width 32 on 8x8 grey images, by hand: (weights, output positions) of every layer.
@@ -183,8 +185,16 @@ def test_plan_needs_no_data_and_knows_resnet20(acdc_train: Callable, tmp_path: P
 
 def test_plan_through_the_console_script(command: Callable, tmp_path: Path) -> None:
     done = command("acdc-train", "plan=true", "sparsity=0.95")
-    assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["timeline"] == EPOCHS_40
+    # 80 columns where there is no terminal, two for each epoch.
+    bar = "█" * 8 + "░░░░████" * 6 + "░░░░" + "█" * 8 + "░" * 12
+    ticks = "".join(f"|{epoch}".ljust(10) for epoch in range(0, 40, 5))[:77] + "40|"
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [
+        "█ dense 20 epochs in 8 phases   ░ sparse 20 epochs in 8 phases",
+        bar,
+        ticks,
+    ]
     assert list(tmp_path.iterdir()) == []
 
 

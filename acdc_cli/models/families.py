@@ -1,0 +1,45 @@
+"""The kinds of network that ``model.family`` chooses from, and what of ``model`` each of them reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from acdc_cli.config import ModelConfig, known
+from acdc_cli.models.mobilenet_v1 import MobileNetV1
+from acdc_cli.models.resnet import ResNet
+
+STEM_CHANNELS = 64
+
+
+def build_model(config: ModelConfig, in_channels: int, classes: int) -> nn.Module:
+    """A freshly initialised model for images of that many channels."""
+    return FAMILIES[config.family](config, in_channels, classes)
+
+
+def _cifar_resnet(config: ModelConfig, in_channels: int, classes: int) -> nn.Module:
+    shortcut = known(config.shortcut)
+    return ResNet(known(config.depth), known(config.width), in_channels=in_channels, classes=classes, shortcut=shortcut)
+
+
+def _resnet50(config: ModelConfig, in_channels: int, classes: int) -> nn.Module:
+    """torchvision's, unchanged but for a first layer of other than three input channels."""
+    from torchvision.models import resnet50  # a second to import, for this family alone
+
+    model = resnet50(weights=None, num_classes=classes)
+    if in_channels != 3:
+        model.conv1 = nn.Conv2d(in_channels, STEM_CHANNELS, 7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    return model
+
+
+def _mobilenet_v1(config: ModelConfig, in_channels: int, classes: int) -> nn.Module:
+    return MobileNetV1(in_channels, classes)
+
+
+FAMILIES: dict[str, Callable[[ModelConfig, int, int], nn.Module]] = {
+    "cifar_resnet": _cifar_resnet,
+    "resnet50": _resnet50,
+    "mobilenet_v1": _mobilenet_v1,
+}
