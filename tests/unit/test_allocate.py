@@ -19,6 +19,7 @@ from acdc_cli.sparsity import (
     parse_target,
     shares_of,
 )
+from acdc_cli.sparsity.allocate import closed_form_nonzeros
 
 TWO_OF_FOUR = Pattern(2, 4)
 LAYERS = {  # three input channels, one (depth-wise), eight, sixteen
@@ -266,11 +267,26 @@ class TestFloor:
         with pytest.raises(AllocationError, match="min_layer_density"):
             Allocation(0.9, min_layer_density=0.2)
 
+    @pytest.mark.parametrize("distribution", ["uniform", "erk"])
+    def test_a_floor_that_a_layer_alone_cannot_meet_is_refused(self, distribution: str) -> None:
+        """15 weights lose round(13.5) = 14; a tenth of them is 2 in whole weights."""
+        layers = {"w": Layer(torch.Size([1, 15]))}
+        assert shares_of(layers, Allocation(0.9, distribution, min_layer_density=0.06))
+        with pytest.raises(AllocationError, match="keeps 2 weights of w, the target leaves 1"):
+            shares_of(layers, Allocation(0.9, distribution, min_layer_density=0.1))
+
     def test_a_floor_that_whole_weights_cannot_meet_is_refused(self) -> None:
         """Three layers of 3 weights keep ceil(0.3) = 1 each, 3 of 9; the target leaves 1."""
         weights = {name: torch.ones(1, 3) for name in "abc"}
         with pytest.raises(AllocationError, match="min_layer_density"):
             magnitude_masks(weights, Allocation(0.9, min_layer_density=0.1))
+
+
+def test_the_closed_form_of_a_global_ranking_has_the_exact_total() -> None:
+    """Three layers of 5 at 0.5: 2.5 each, but 8 in all (7.5 to even), the halves to the first two."""
+    layers = {name: Layer(torch.Size([1, 5])) for name in "abc"}
+    assert closed_form_nonzeros(layers, Allocation(0.5)) == {"a": 2, "b": 2, "c": 3}
+    assert closed_form_nonzeros(layers, Allocation(0.5, "uniform")) == {"a": 3, "b": 3, "c": 3}
 
 
 @pytest.mark.parametrize(
