@@ -17,6 +17,8 @@ from acdc_cli.training.plan import plan
 CONF = Path(__file__).resolve().parents[2] / "conf"
 OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
 MODELS = [option for group, option in OPTIONS if group == "model"]
+# method=static needs weights to read its masks off: tests/runs/test_start_from.py.
+ANY_MODEL = [pair for pair in OPTIONS if pair[0] != "model" and pair != ("method", "static")]
 # contract.md, "Commands": the groups that an override can choose an option of.
 GROUPS = {
     "model",
@@ -98,7 +100,7 @@ def test_an_option_sets_keys_of_the_schema_to_values_of_their_types(group: str, 
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize(("group", "option"), [pair for pair in OPTIONS if pair[0] != "model"])
+@pytest.mark.parametrize(("group", "option"), ANY_MODEL)
 def test_an_option_composes_with_every_model_and_means_what_it_says(group: str, option: str, model: str) -> None:
     config = compose_config([f"model={model}", f"{group}={option}"])
     # The four numbers are filled in and boundaries become phases (tested in test_schedules.py and
@@ -136,6 +138,20 @@ def test_resnet20_names_its_recipe() -> None:
     assert (config.lr_schedule.shape, config.lr_schedule.milestones) == ("step", [65, 125, 185])
     assert (config.lr_schedule.gamma, config.lr_schedule.warmup_epochs) == (0.1, 0)
     assert config.sparsity.distribution == "global"
+
+
+@pytest.mark.parametrize("model", ["resnet50", "mobilenet_v1"])
+def test_imagenet_models_name_their_recipe(model: str) -> None:
+    """notes.md, section 4.1: the same for both; weight decay on every parameter, no label smoothing."""
+    config = compose_config([f"model={model}"])
+    optimizer, rate = config.optimizer, config.lr_schedule
+    assert (optimizer.name, optimizer.lr, optimizer.momentum, optimizer.nesterov) == ("sgd", 0.256, 0.875, False)
+    assert (optimizer.weight_decay, optimizer.decay_norms_and_biases) == (2**-15, True)
+    assert (rate.shape, rate.unit, rate.warmup_epochs) == ("cosine", "epoch", 5)
+    assert (config.batch_size, config.precision.dtype, config.label_smoothing) == (256, "fp16", 0)
+    assert (config.sparsity.distribution, config.sparsity.min_layer_density) == ("global", 0)
+    assert config.sparsity.rules is None
+    assert config.method.name == "acdc"
 
 
 TYPED = {
