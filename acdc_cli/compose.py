@@ -118,13 +118,15 @@ def _resolve_sparsity(config: Config) -> None:
     except AllocationError as error:
         raise BadInput(f"sparsity.target={error}") from None
     sparsity.target = target
-    if isinstance(target, Pattern):  # sets the pattern whatever distribution is chosen: one run, one id
-        sparsity.target, sparsity.distribution, sparsity.min_layer_density = str(target), "global", 0.0
-        sparsity.block = None
     try:
         rules = parse_rules(_as_mapping(sparsity.rules))
     except AllocationError as error:
         raise BadInput(f"sparsity.rules: {error}") from None
+    if isinstance(target, Pattern):
+        sparsity.target = str(target)
+        if all(isinstance(own, Pattern) or own == 0 for own in rules.values()):
+            # N:M is what it is whatever distribution is chosen: one run, one id.
+            sparsity.distribution, sparsity.min_layer_density, sparsity.block = "global", 0.0, None
     # Pairs, not a mapping: of two rules for a layer the later one wins, so their order is part of the id.
     sparsity.rules = [[rule, str(own) if isinstance(own, Pattern) else own] for rule, own in rules.items()] or None
     allocation_of(config)

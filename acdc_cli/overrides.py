@@ -15,6 +15,7 @@ from acdc_cli.errors import BadInput, nearest, not_a_choice
 
 # A group whose amount may be given in place of an option: sparsity=0.9 is short for sparsity.target=0.9.
 AMOUNT_KEY = {"sparsity": "sparsity.target"}
+NO_RULES = "sparsity.rules=null"
 # A number given to these groups was meant for this key.
 NUMBER_MEANT = {
     "optimizer": "optimizer.lr",
@@ -58,10 +59,17 @@ def is_override(argument: str) -> bool:
 def rewrite(arguments: list[str]) -> list[str]:
     """Spell out amounts: ``sparsity=0.8,2:4`` becomes ``sparsity.target=0.8,2:4``. Everything else is kept.
 
+    Rules that are typed replace those of a file, into which Hydra would merge them: an empty value goes before them.
+
     Raises:
         BadInput: on a mix of amounts and option names, which Hydra could not sweep.
     """
-    return [_rewrite(argument) for argument in arguments]
+    rewritten = []
+    for argument in arguments:
+        if argument.lstrip("+").startswith("sparsity.rules=") and NO_RULES not in rewritten:
+            rewritten.append(NO_RULES)
+        rewritten.append(_rewrite(argument))
+    return rewritten
 
 
 def _rewrite(argument: str) -> str:

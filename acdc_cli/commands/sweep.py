@@ -20,6 +20,7 @@ from acdc_cli.errors import (
     EXIT_INTERRUPTED,
     AcdcError,
 )
+from acdc_cli.overrides import NO_RULES
 
 OUTCOMES = "outcomes.jsonl"
 
@@ -42,7 +43,8 @@ def record_outcome(job: Callable[[], str | None]) -> None:
         traceback.print_exc()
     finally:
         hydra = HydraConfig.get()
-        overrides = [override.replace("\\:", ":") for override in hydra.overrides.task]  # Hydra escapes 2:4
+        typed = [override for override in hydra.overrides.task if override != NO_RULES]
+        overrides = [override.replace("\\:", ":") for override in typed]  # Hydra escapes 2:4
         outcome |= {"job": hydra.job.num, "overrides": overrides}
         with (Path(hydra.sweep.dir) / OUTCOMES).open("a") as file:
             file.write(json.dumps(outcome) + "\n")

@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from acdc_cli.report.colors import PHASE_COLOR
+
 Rows = list[dict[str, Any]]
 
-PHASE_COLOR = {"dense": "#2f6fb0", "sparse": "#c8641e"}
 INK, MUTED = "#1d2733", "#6b7785"
 WIDE, HALF = (9.2, 3.1), (4.5, 2.9)
 
@@ -140,7 +141,9 @@ def stayed_zero_figure(rows: Rows) -> str:
         if not dense:
             axes.text(0.5, 0.5, "no dense phase after a sparse one", ha="center", color=MUTED, transform=axes.transAxes)
         _shade_sparse(axes, rows)
-        axes.bar([row["epoch"] + 1 for row in dense], [row["stayed_zero"] for row in dense], color=PHASE_COLOR["dense"])
+        fractions = [row["stayed_zero"] for row in dense]
+        axes.bar([row["epoch"] + 1 for row in dense], fractions, color=PHASE_COLOR["dense"])
+        axes.set_ylim(0, max([0.01, *(1.05 * fraction for fraction in fractions)]))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.1%}")
 
     return _draw(HALF, plot)
@@ -153,7 +156,7 @@ def dead_channels_figure(rows: Rows) -> str:
         axes.set_title("Output channels without a weight")
         _shade_sparse(axes, rows)
         _by_phase(axes, rows, "dead_channels", lw=2)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, max(4.0, 1.05 * max(row["dead_channels"] for row in rows)))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
     return _draw(HALF, plot)

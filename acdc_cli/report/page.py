@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from pathlib import Path
 from string import Template
 from typing import Any
 
@@ -76,8 +77,9 @@ def write_page(folder: RunFolder) -> None:
 
 
 def _subtitle(result: dict[str, Any]) -> str:
+    begun = f", from {Path(result['started_from']).name}" if result["started_from"] else ""
     return (
-        f"{result['model']} on {result['dataset']}, method {result['method']}, {result['epochs']} epochs, "
+        f"{result['model']} on {result['dataset']}, method {result['method']}{begun}, {result['epochs']} epochs, "
         f"seed {result['seed']}, {result['seconds']:.0f} s on {result['device']}"
     )
 

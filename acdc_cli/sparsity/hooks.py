@@ -70,6 +70,9 @@ def moment_reset(optimizer: Optimizer) -> Callable[[], None]:
     the very first one, moments and step counters alike. It reads the optimizer's state alone, never ``.grad``: the
     reset of the reference code skips parameters without a gradient, which since PyTorch 2.0 are all of them.
 
+    PyTorch 2.15's fused SGD with momentum must not have its first step skipped by a gradient scaler: it then goes on
+    from a buffer that nobody wrote. After every reset there is such a first step, so use foreach SGD with fp16.
+
     Some optimizers (LAMB of timm and of Apex) count the steps of a whole group, in the group's own ``step``.
     """
     initial = {parameter: copy.deepcopy(state) for parameter, state in optimizer.state.items()}

@@ -119,7 +119,7 @@ def _name_excluded(run: Run, say: Say) -> None:
     if names := excluded(run.method.shares, "indivisible"):
         sparsity = run.config.sparsity
         asked = f"sparsity.block={sparsity.block}" if sparsity.block else f"sparsity={sparsity.target}"
-        say(f"{asked}: does not divide the input channels of these layers, which stay dense: {', '.join(names)}")
+        say(f"{asked}: does not divide the channels of these layers, which stay dense: {', '.join(names)}")
 
 
 def _record(run: Run, folder: RunFolder, identifier: str, tracker: WandbMirror, progress: Progress) -> None:

@@ -97,5 +97,7 @@ def _weights_left(config: Config, model: nn.Module) -> tuple[dict[str, int], lis
         layers = prunable_layers(model, allocation.embeddings)
         return closed_form_nonzeros(layers, allocation), excluded(shares_of(layers, allocation))
     except AllocationError as error:
-        key = "sparsity.rules" if allocation.rules else f"sparsity.target={config.sparsity.target}"
+        sparsity = config.sparsity
+        key = "sparsity.rules" if sparsity.rules else f"sparsity.target={sparsity.target}"
+        key = f"sparsity.block={sparsity.block}" if sparsity.block else key
         raise BadInput(f"{key} model={config.model.name}: {error}") from None

@@ -137,7 +137,7 @@ BAD = {
     "sparsity.block=[0,4]": ["sparsity.block=[0, 4]", "[4, 4]", "[1, 4]"],
     "sparsity.block=[4,x]": ["sparsity.block", "x", "whole number"],
     "sparsity.block=4": ["sparsity.block=4", "list"],
-    "sparsity.block=[5,7]": ["sparsity.target=0.9", "5x7"],
+    "sparsity.block=[5,7]": ["sparsity.block=[5, 7]", "5x7"],
     "sparsity=block sparsity.indivisible=flatten": ["sparsity.block=[4, 4]", "flatten", "indivisible=skip"],
     "sparsity=block sparsity.indivisible=error": ["4x4", "conv1.weight, fc.weight", "indivisible=skip"],
     "sparsity=2:4 sparsity.indivisible=error": ["sparsity.target=2:4", "conv1.weight", "indivisible=skip"],
@@ -159,6 +159,17 @@ def test_what_cannot_be_is_one_line_and_exit_code_2(typed: str, acdc_train: Call
     assert outcome.err.count("\n") == 1, outcome.err
     assert [part for part in BAD[typed] if part not in outcome.err] == [], outcome.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_typed_rules_replace_those_of_a_file() -> None:
+    config = compose_config(["sparsity=uniform_first_last_dense", "sparsity.rules={conv:0.5}"])
+    assert config.sparsity.rules == [["conv", 0.5]]
+
+
+def test_n_of_m_keeps_the_distribution_that_a_fraction_beside_it_needs() -> None:
+    typed = ["sparsity=uniform", "sparsity.target=2:4"]
+    assert compose_config([*typed, "sparsity.rules={fc:0.7}"]).sparsity.distribution == "uniform"
+    assert compose_config([*typed, "sparsity.rules={fc:0}"]).sparsity.distribution == "global"
 
 
 def test_a_rule_is_checked_before_the_data_is_looked_for(acdc_train: Callable) -> None:
