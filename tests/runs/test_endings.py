@@ -230,4 +230,5 @@ def test_a_reader_that_has_read_enough_is_no_error(unbuffered: str, tmp_path: Pa
     variables = environment(PYTHONUNBUFFERED=unbuffered)  # buffered, the pipe is found closed only at the end
     for command in (f"{BIN}/acdc-eval {run.path} --json", f"{BIN}/acdc-train plan=true"):
         piped = subprocess.run(["bash", "-c", f"{command} | true"], capture_output=True, text=True, env=variables)
-        assert piped.stderr == ""
+        said = [line for line in piped.stderr.splitlines() if not line.startswith(("█", "|0"))]  # the plan's timeline
+        assert said == []

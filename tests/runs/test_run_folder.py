@@ -183,7 +183,7 @@ def test_agreement_matches_numpy(run: RunFolder) -> None:
 
 def test_report_is_one_self_contained_page(run: RunFolder) -> None:
     page = run.report.read_text()
-    assert page.startswith("<!doctype html>") and page.count("<svg") == 6
+    assert page.startswith("<!doctype html>") and page.count("<svg") == 8
     for reference in ("src=", "<link", "<script", "@import", "url(http"):
         assert reference not in page
 
