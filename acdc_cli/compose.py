@@ -96,6 +96,8 @@ def _leaf_keys(node: Any, prefix: str = "") -> list[str]:
 
 def _resolve_start(config: Config) -> None:
     """``masks=from_weights`` is static masks, whatever the method was; both need weights to start from."""
+    if config.start_from == "":
+        raise BadInput("start_from=: is empty; start_from=RUN_OR_FILE, or leave it out")
     for key in ("start_from_hash", "first_epoch"):
         if getattr(config, key) is not None:
             raise BadInput(f"{key}={getattr(config, key)}: is derived from start_from; drop {key}")

@@ -32,9 +32,17 @@ class Interrupted(AcdcError):
     exit_code = EXIT_INTERRUPTED
 
 
+def reason(error: BaseException) -> str:
+    """The first line of what an error says, or its name if it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def nearest(word: object, choices: Iterable[str]) -> str:
     """The choice whose spelling is nearest to what was typed."""
-    return difflib.get_close_matches(str(word), list(choices), n=1, cutoff=0.0)[0]
+    choices = list(choices)
+    begun = sorted(choice for choice in choices if choice.startswith(f"{word}_"))  # imagenet: imagenet_100, not _200
+    return begun[0] if begun else difflib.get_close_matches(str(word), choices, n=1, cutoff=0.0)[0]
 
 
 def not_a_choice(key: str, value: object, choices: Iterable[str]) -> BadInput:

@@ -66,7 +66,7 @@ def rewrite(arguments: list[str]) -> list[str]:
     """
     rewritten = []
     for argument in arguments:
-        if argument.lstrip("+").startswith("sparsity.rules=") and NO_RULES not in rewritten:
+        if argument.lstrip("+").startswith("sparsity.rules="):
             rewritten.append(NO_RULES)
         rewritten.append(_rewrite(argument))
     return rewritten

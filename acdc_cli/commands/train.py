@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -60,9 +61,11 @@ def _print_plan(config: Config) -> None:
     from acdc_cli.report.timeline_text import timeline_text
     from acdc_cli.sparsity.timeline import Phase
     from acdc_cli.training.plan import plan
+    from acdc_cli.training.start import locate_start
 
-    planned = plan(config)
-    print(json.dumps(planned, indent=2))
+    planned = plan(locate_start(config))
+    phases = re.compile(r"\[\s+(\"\w+\"),\s+(\d+),\s+(\d+)\s+\]")
+    print(phases.sub(r"[\1, \2, \3]", json.dumps(planned, indent=2)))  # a phase a line
     console = Console(stderr=True, highlight=False)
     width = console.width if console.is_terminal else WIDTH_WITHOUT_TERMINAL
     console.print(timeline_text([Phase(*span) for span in planned["timeline"]], width), soft_wrap=True)

@@ -30,6 +30,7 @@ def stayed_zero(weights: Mapping[str, Tensor], masks: MaskSet) -> float:
 
     In a dense phase they all may move; those of dead channels get no gradient and cannot (AC/DC, Table 8).
     """
-    removed = sum(int((~masks[name]).count_nonzero()) for name in weights)
-    still = sum(int((~masks[name] & (weight == 0)).count_nonzero()) for name, weight in weights.items())
+    covered = {name: weight for name, weight in weights.items() if name in masks}
+    removed = sum(int((~masks[name]).count_nonzero()) for name in covered)
+    still = sum(int((~masks[name] & (weight == 0)).count_nonzero()) for name, weight in covered.items())
     return still / removed if removed else 0.0

@@ -52,5 +52,9 @@ def readable_name(config: Config) -> str:
     if config.finetune is not None:
         method = ["dense", "finetuned"]
     elif config.method.name == "acdc":
-        method.append(str(config.sparsity.target).replace(":", "of"))
+        sparsity = config.sparsity
+        method.append(str(sparsity.target).replace(":", "of"))
+        method += [sparsity.distribution] if sparsity.distribution != "global" else []
+        method += ["block" + "x".join(map(str, sparsity.block))] if sparsity.block else []
+        method += ["rules"] if sparsity.rules else []
     return "-".join([config.model.name, config.dataset.name, *method, f"seed{config.seed}"])

@@ -69,6 +69,7 @@ def _shade_sparse(axes: Axes, rows: Rows) -> None:
             axes.axvspan(row["epoch"] + 0.5, row["epoch"] + 1.5, color=PHASE_COLOR["sparse"], alpha=0.08, lw=0)
     axes.set_xlim(rows[0]["epoch"] + 0.5, rows[-1]["epoch"] + 1.5)
     axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _phase_legend(axes: Axes, rows: Rows) -> None:
@@ -84,6 +85,7 @@ def accuracy_figure(rows: Rows) -> str:
         axes.set_title("Validation top-1")
         _shade_sparse(axes, rows)
         _by_phase(axes, rows, "val_top1", lw=2)
+        axes.set_ylim(top=min(axes.get_ylim()[1], 1.01))
         _phase_legend(axes, rows)
 
     return _draw(WIDE, plot)
@@ -122,8 +124,6 @@ def mask_change_figure(rows: Rows) -> str:
 
     def plot(axes: Axes) -> None:
         axes.set_title("Mask change from the sparse phase before")
-        if not changes:
-            axes.text(0.5, 0.5, "fewer than two sparse phases", ha="center", color=MUTED, transform=axes.transAxes)
         _shade_sparse(axes, rows)
         epochs = [row["epoch"] + 1 for row in changes]
         axes.bar(epochs, [row["mask_change"] for row in changes], color=PHASE_COLOR["sparse"], width=0.9)
@@ -138,8 +138,6 @@ def stayed_zero_figure(rows: Rows) -> str:
 
     def plot(axes: Axes) -> None:
         axes.set_title("Pruned weights still zero in dense phases")
-        if not dense:
-            axes.text(0.5, 0.5, "no dense phase after a sparse one", ha="center", color=MUTED, transform=axes.transAxes)
         _shade_sparse(axes, rows)
         fractions = [row["stayed_zero"] for row in dense]
         axes.bar([row["epoch"] + 1 for row in dense], fractions, color=PHASE_COLOR["dense"])

@@ -60,8 +60,11 @@ def write_page(folder: RunFolder) -> None:
     result, rows = folder.read_result(), folder.read_metrics()
     halves, layers = [figures.loss_figure(rows), figures.flops_figure(rows, result["dense_inference_flops"])], ""
     if result["sparse"] is not None:
-        halves += [figures.sparsity_figure(rows), figures.mask_change_figure(rows)]
-        halves += [figures.stayed_zero_figure(rows), figures.dead_channels_figure(rows)]
+        halves += [figures.sparsity_figure(rows), figures.dead_channels_figure(rows)]
+        if any(row["mask_change"] is not None for row in rows):
+            halves.append(figures.mask_change_figure(rows))
+        if any(row["stayed_zero"] is not None for row in rows):
+            halves.append(figures.stayed_zero_figure(rows))
         layers = f"<figure>{figures.layer_figure(result['layer_sparsity'], result['sparsity'])}</figure>"
     page = PAGE.substitute(
         title=escape(folder.path.name),
@@ -92,7 +95,8 @@ def _cards(result: dict[str, Any]) -> str:
     cards.append(("", f"{result['sparsity']:.2%}", f"of {result['prunable_weights']:,} weights are zero"))
     kind = "sparse" if result["sparse"] is not None else "dense"
     cards.append(("", f"{result[kind]['inference_flops_fraction']:.3f}", "inference FLOPs, of dense"))
-    cards.append(("", f"{result['train_flops_fraction']:.3f}", "training FLOPs, of dense"))
+    whose = "training FLOPs, of dense" + (", the run before included" if result["finetuned"] else "")
+    cards.append(("", f"{result['train_flops_fraction']:.3f}", whose))
     if result["agreement"] is not None:
         cards.append(("", f"{result['agreement']['top1']:.4f}", "of samples: both models agree"))
     return "".join(f'<div class="card {kind}"><b>{value}</b><span>{text}</span></div>' for kind, value, text in cards)

@@ -75,11 +75,6 @@ class Allocation:
         """An allocation from what a user gives: a target and any of the other fields by name."""
         return replace(sparsity if isinstance(sparsity, Allocation) else cls(parse_target(sparsity)), **spread)
 
-    @property
-    def embeddings(self) -> bool:
-        """Whether a rule gives embeddings a target, so that they are pruned as well."""
-        return "embedding" in self.rules
-
 
 def shares_of(layers: Mapping[str, Layer], allocation: Allocation) -> list[Share]:
     """Which layers share which target; those that cannot take it, or are excluded by rule, have none.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -14,8 +14,34 @@ from torch.utils.hooks import RemovableHandle
 
 from acdc_cli.sparsity.masks import MaskSet
 
+Optimizers = Optimizer | Sequence[Optimizer]
 
-def hold_at_zero(weights: dict[str, nn.Parameter], masks: MaskSet, optimizer: Optimizer) -> list[RemovableHandle]:
+
+def optimizers_of(optimizer: Optimizers, weights: dict[str, nn.Parameter]) -> list[Optimizer]:
+    """One or several optimizers as a list, if they call hooks and between them hold all the weights.
+
+    Raises:
+        TypeError: for a wrapper around an optimizer, whose ``step`` would never call a hook.
+        ValueError: naming a weight that none of them holds, and that would move or decay unmasked.
+    """
+    optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+    held: set[int] = set()
+    for each in optimizers:
+        _check_hooks_are_called(each)
+        held.update(id(parameter) for group in each.param_groups for parameter in group["params"])
+    missing = [name for name, weight in weights.items() if id(weight) not in held]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ValueError(
+            f"{missing[0]}{more}: not among the optimizer's parameters; attach to all optimizers of the model, "
+            "attach(model, [first, second]), and freeze what none of them trains"
+        )
+    return optimizers
+
+
+def hold_at_zero(
+    weights: dict[str, nn.Parameter], masks: MaskSet, optimizers: Sequence[Optimizer]
+) -> list[RemovableHandle]:
     """While ``masks.enforced``, keep weights outside the masks at exactly 0.0 through any optimizer.
 
     Gradients are masked as they accumulate, so that whatever reads them next (clipping, an all-reduce, the
@@ -27,15 +53,11 @@ def hold_at_zero(weights: dict[str, nn.Parameter], masks: MaskSet, optimizer: Op
 
     Returns:
         Handles that remove the hooks.
-
-    Raises:
-        TypeError: for a wrapper around an optimizer, whose ``step`` would never call a hook.
     """
-    _check_hooks_are_called(optimizer)
 
     def mask_gradient(name: str) -> Callable[[torch.Tensor], None]:
         def hook(parameter: torch.Tensor) -> None:
-            if masks.enforced and parameter.grad is not None:
+            if masks.enforced and parameter.grad is not None and not parameter.grad.is_sparse:
                 masks.apply_to_(name, parameter.grad)
 
         return hook
@@ -44,23 +66,24 @@ def hold_at_zero(weights: dict[str, nn.Parameter], masks: MaskSet, optimizer: Op
         if masks.enforced:
             masks.apply_(weights)
 
-    trained = {name: weight for name, weight in weights.items() if weight.requires_grad}  # frozen: no gradient to mask
     gradient_hooks = [
-        weight.register_post_accumulate_grad_hook(mask_gradient(name)) for name, weight in trained.items()
+        weight.register_post_accumulate_grad_hook(mask_gradient(name)) for name, weight in weights.items()
     ]
-    return [*gradient_hooks, optimizer.register_step_post_hook(mask_weights)]
+    return [*gradient_hooks, *(optimizer.register_step_post_hook(mask_weights) for optimizer in optimizers)]
 
 
 def _check_hooks_are_called(optimizer: Optimizer) -> None:
     """PyTorch arms ``step`` in an optimizer's constructor; a wrapper that leaves that out keeps hooks and calls none.
 
-    Accelerate's wrapper is one, Lookahead another: attached to it, a method would mask gradients and no weight.
+    Accelerate's wrapper is one, Lookahead another: attached to it, a method would mask gradients and no weight. One
+    that does call hooks (ZeroRedundancyOptimizer) still keeps its moments elsewhere, where no reset would find them.
     """
-    if isinstance(optimizer, Optimizer) and getattr(type(optimizer).step, "hooked", False):
+    wraps = any(isinstance(value, Optimizer) for value in vars(optimizer).values())
+    if isinstance(optimizer, Optimizer) and getattr(type(optimizer).step, "hooked", False) and not wraps:
         return
     kind = f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
     inside = "; attach to its .optimizer" if hasattr(optimizer, "optimizer") else ""
-    raise TypeError(f"{kind} wraps an optimizer and does not call PyTorch's optimizer hooks{inside}")
+    raise TypeError(f"{kind} wraps an optimizer, its hooks and its moments{inside}")
 
 
 def moment_reset(optimizer: Optimizer) -> Callable[[], None]:

@@ -13,8 +13,8 @@ from torch import Tensor
 class MaskSet:
     """name -> bool mask (True = the weight exists) for a fixed set of weights.
 
-    The tensors are allocated once and change in place, through ``copy_`` alone, so whoever holds one sees every update;
-    only where the model has moved to another device they follow it.
+    The tensors change in place, through ``copy_`` alone, so whoever holds one sees every update; only where new masks
+    come from another device, because a Trainer has moved the model, they follow it there.
 
     Attributes:
         enforced: whether weights outside the masks are held at zero now (a sparse phase).
@@ -45,6 +45,9 @@ class MaskSet:
     def copy_(self, masks: Mapping[str, Tensor]) -> None:
         """Take over new masks in place. Raises KeyError if a weight has none."""
         for name, mask in self._masks.items():
+            if mask.device != masks[name].device:
+                self._masks[name] = mask = torch.empty_like(mask, device=masks[name].device)
+                self._dropped[name] = torch.empty_like(mask)
             mask.copy_(masks[name])
             torch.logical_not(mask, out=self._dropped[name])
 
@@ -56,10 +59,7 @@ class MaskSet:
 
     def apply_to_(self, name: str, tensor: Tensor) -> None:
         """Set a tensor (a weight, its gradient, its average) to exactly 0.0 outside one mask, in place."""
-        if self._dropped[name].device != tensor.device:  # a Trainer has moved the model since
-            self._masks[name] = self._masks[name].to(tensor.device)
-            self._dropped[name] = self._dropped[name].to(tensor.device)
-        tensor.masked_fill_(self._dropped[name], 0.0)
+        tensor.masked_fill_(self._dropped[name].to(tensor.device), 0.0)
 
     def density(self) -> float:
         """Fraction of weights that exist."""
@@ -91,8 +91,11 @@ class MaskSet:
         return {name: pack(mask) for name, mask in self._masks.items()}
 
     def load_state_dict(self, packed: Mapping[str, Tensor]) -> None:
-        """Restore what ``state_dict`` returned, in place."""
-        self.copy_({name: unpack(packed[name], mask.shape) for name, mask in self._masks.items()})
+        """Restore what ``state_dict`` returned, in place. Raises ValueError for another model's."""
+        if packed.keys() != self._masks.keys():
+            raise ValueError(f"masks of other weights: {', '.join(sorted(packed.keys() ^ self._masks.keys()))}")
+        unpacked = {name: unpack(packed[name], mask.shape) for name, mask in self._masks.items()}
+        self.copy_({name: mask.to(self._masks[name].device) for name, mask in unpacked.items()})
 
 
 _BIT_VALUES = [1 << bit for bit in range(8)]  # little: the first weight is the lowest bit

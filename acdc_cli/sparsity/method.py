@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
-from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from acdc_cli.sparsity.hooks import Optimizers
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.rules import Share
 
@@ -30,7 +31,7 @@ class Work:
 class Method(Protocol):
     """The verbs that the loop calls. Between them a method acts through optimizer and gradient hooks."""
 
-    def attach(self, model: nn.Module, optimizer: Optimizer) -> Self:
+    def attach(self, model: nn.Module, optimizer: Optimizers) -> Self:
         """Bind to a model and its optimizer, before the first step."""
         ...
 
@@ -94,7 +95,14 @@ def model_state(model: nn.Module, masks: MaskSet | None = None) -> dict[str, Ten
         masks: those of the method that trains it. An average remembers weights from before the sparse phase began:
             while the masks are enforced it is masked as it is read.
     """
-    state = {name: tensor.detach().clone() for name, tensor in plain_model(model).state_dict().items()}
+    model = plain_model(model)
+    state = {
+        name: value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)  # a module's extra state
+        for name, value in model.state_dict().items()
+    }
     if masks is not None and masks.enforced:
-        masks.apply_(state)
+        masked = {id(model.get_parameter(name)): name for name in masks}
+        for name, parameter in model.named_parameters(remove_duplicate=False):  # a tied weight under each of its names
+            if id(parameter) in masked:
+                masks.apply_to_(masked[id(parameter)], state[name])
     return state

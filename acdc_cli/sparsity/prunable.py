@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 PRUNABLE_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 KINDS: dict[type[nn.Module], tuple[str, ...]] = {
@@ -32,16 +33,25 @@ class Layer:
     shape: torch.Size
     words: frozenset[str] = frozenset()
 
+    @property
+    def is_table(self) -> bool:
+        """Whether it is an embedding and nothing else."""
+        return "embedding" in self.words and "linear" not in self.words
+
 
 def prunable_weights(model: nn.Module, embeddings: bool = False) -> dict[str, nn.Parameter]:
     """The ``weight`` of every linear and convolution layer, by parameter name, in model order.
 
     Depth-wise, first, last and short-cut layers are included; biases, norm parameters and bare parameters never are. A
-    weight shared by two layers appears once, under its first name.
+    weight shared by two layers appears once, under its first name; a table tied to a linear layer is that layer's
+    weight (the rule ``embedding: 0`` keeps it dense).
 
     Args:
         embeddings: take the tables of ``nn.Embedding`` too: a rule can give them a target, though they are not
             prunable weights otherwise and never count as such.
+
+    Raises:
+        ValueError: naming a layer whose weight is no ordinary parameter.
     """
     kinds = (*PRUNABLE_LAYERS, nn.Embedding) if embeddings else PRUNABLE_LAYERS
     # A table tied to a linear layer is that layer's weight and keeps its name, embeddings or not.
@@ -49,10 +59,22 @@ def prunable_weights(model: nn.Module, embeddings: bool = False) -> dict[str, nn
     weights: dict[str, nn.Parameter] = {}
     for name, module in model.named_modules():
         if isinstance(module, kinds):
-            assert isinstance(module.weight, nn.Parameter)
             weight_name = name_of.setdefault(id(module.weight), f"{name}.weight" if name else "weight")
-            weights.setdefault(weight_name, module.weight)
+            weights.setdefault(weight_name, _parameter(name, module.weight))
     return weights
+
+
+def _parameter(layer: str, weight: object) -> nn.Parameter:
+    if isinstance(weight, UninitializedParameter):
+        raise ValueError(f"{layer}: its weight has no shape yet; run one batch through the model first")
+    if not isinstance(weight, nn.Parameter):
+        raise ValueError(
+            f"{layer}: its weight is computed anew in each forward pass (weight norm, torch.nn.utils.prune or another "
+            "parametrization); remove that first"
+        )
+    if hasattr(weight, "device_mesh"):
+        raise ValueError(f"{layer}: its weight is sharded over ranks (DTensor, FSDP), which is not supported")
+    return weight
 
 
 def prunable_layers(model: nn.Module, embeddings: bool = False) -> dict[str, Layer]:

@@ -18,7 +18,7 @@ class Share:
     Attributes:
         names: of weights, in model order.
         target: what is removed; None where nothing is.
-        why_dense: ``"rule"`` or ``"indivisible"`` where the target is None.
+        why_dense: ``"rule"``, ``"indivisible"`` or ``"frozen"`` where the target is None.
     """
 
     names: tuple[str, ...]
@@ -40,8 +40,10 @@ def parse_rules(rules: Mapping[str, object] | None) -> dict[str, Target]:
 def share_out(layers: Mapping[str, Layer], target: Target, rules: Mapping[str, Target]) -> list[Share]:
     """Split the layers by the rule that speaks of them; of several, the last one wins.
 
+    An embedding that no rule speaks of is in no share: it is not a prunable weight.
+
     A rule is one of ``WORDS``, or a pattern in which ``*`` and ``?`` stand for any characters, matched against the name
-    of the layer or of its weight.
+    of the layer or of its weight. An embedding is reached by that word or by its own name.
 
     Raises:
         AllocationError: if there is no layer, a rule speaks of none, or all are excluded.
@@ -56,7 +58,11 @@ def share_out(layers: Mapping[str, Layer], target: Target, rules: Mapping[str, T
         rule_of |= dict.fromkeys(matched, rule)
     shares = []
     for rule_or_none in (None, *rules):
-        names = tuple(name for name in layers if rule_of[name] == rule_or_none)
+        names = tuple(
+            name
+            for name, layer in layers.items()
+            if rule_of[name] == rule_or_none and (rule_or_none is not None or not layer.is_table)
+        )
         its_target = target if rule_or_none is None else rules[rule_or_none]
         excluded = rule_or_none is not None and its_target == 0
         if names:
@@ -69,6 +75,8 @@ def share_out(layers: Mapping[str, Layer], target: Target, rules: Mapping[str, T
 def _speaks_of(rule: str, name: str, layer: Layer) -> bool:
     if rule in WORDS:
         return rule in layer.words
+    if layer.is_table and not {"*", "?", "["}.isdisjoint(rule):
+        return False  # embeddings are pruned when somebody says so, not when a pattern happens to cover them
     return fnmatchcase(name, rule) or fnmatchcase(name.removesuffix(".weight"), rule)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from acdc_cli.errors import AcdcError
+from acdc_cli.errors import AcdcError, reason
 from acdc_cli.records.folder import replace_file
 
 
@@ -21,7 +21,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 def cannot_write(path: Path, error: Exception) -> AcdcError:
     """The one line for a tensor file that its library could not write."""
-    return AcdcError(f"{path}: cannot be written ({str(error).splitlines()[0]}); is the disk full?")
+    return AcdcError(f"{path}: cannot be written ({reason(error)}); is the disk full?")
 
 
 def load_checkpoint(path: Path, run_id: str) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def load_checkpoint(path: Path, run_id: str) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         owner = state["run_id"]
     except Exception as error:  # zipfile, pickle and torch each raise their own
-        raise AcdcError(f"{path}: unreadable ({str(error).splitlines()[0]}); run.overwrite=true starts over") from None
+        raise AcdcError(f"{path}: unreadable ({reason(error)}); run.overwrite=true starts over") from None
     if owner != run_id:
         raise AcdcError(f"{path}: belongs to run {owner}, not {run_id}; run.overwrite=true starts over")
     return state

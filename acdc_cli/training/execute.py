@@ -117,9 +117,9 @@ def _build(config: Config, dataset: Dataset) -> Run:
 
 def _name_excluded(run: Run, say: Say) -> None:
     if names := excluded(run.method.shares, "indivisible"):
-        sparsity = run.config.sparsity
-        asked = f"sparsity.block={sparsity.block}" if sparsity.block else f"sparsity={sparsity.target}"
-        say(f"{asked}: does not divide the channels of these layers, which stay dense: {', '.join(names)}")
+        say(
+            f"the N:M group or block does not divide the channels of these layers, which stay dense: {', '.join(names)}"
+        )
 
 
 def _record(run: Run, folder: RunFolder, identifier: str, tracker: WandbMirror, progress: Progress) -> None:
@@ -137,7 +137,7 @@ def _record(run: Run, folder: RunFolder, identifier: str, tracker: WandbMirror, 
 def _ended(folder: RunFolder, epoch: int, error: BaseException) -> BaseException:
     """Write down how a run ended, and turn what a user can cause into one line."""
     state, reason = "failed", error
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, (KeyboardInterrupt, SystemExit, BrokenPipeError)):  # the latter two: nobody reads us any more
         state = "interrupted"
         reason = Interrupted(f"interrupted after epoch {epoch}; the same command goes on: {folder.path}")
     with suppress(OSError):  # a full disk may be why we are here

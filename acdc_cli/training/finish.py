@@ -109,6 +109,8 @@ def _result(
     pruned = {name: size.weights for name, size in run.sizes.items() if name not in excluded(run.method.shares)}
     samples_seen = run.loaders["train"].count * len(rows)
     dense_run_samples = run.loaders["train"].count * run.epoch  # fine-tuning: of the whole schedule
+    is_spread = config.method.name == "acdc"
+    spread = {key: getattr(config.sparsity, key) if is_spread else None for key in ("distribution", "block", "rules")}
     dense_flops, seconds = inference_flops(run.sizes), sum(row["seconds"] for row in rows)
     train_seconds = sum(run.loaders["train"].count / row["samples_per_second"] for row in rows)
     return {
@@ -119,6 +121,7 @@ def _result(
         "seed": config.seed,
         "epochs": config.epochs,
         "sparsity_target": config.sparsity.target if config.method.name == "acdc" else None,
+        **spread,
         "sparsity": (prunable - sum(left.values())) / prunable,
         "sparsity_of_pruned_layers": 1 - sum(left[name] for name in pruned) / sum(pruned.values()),
         "prunable_weights": prunable,
@@ -135,6 +138,7 @@ def _result(
         "versions": _versions(),
         "git_commit": _git_commit(),
         "started_from": config.start_from,
+        "finetuned": config.finetune is not None,
         "dataset_hash": run.dataset.info["content_hash"],
         "device": torch.cuda.get_device_name(run.device) if run.device.type == "cuda" else "cpu",
     }

@@ -12,15 +12,15 @@ from acdc_cli.compose import allocation_of, from_yaml
 from acdc_cli.config import Config, known
 from acdc_cli.data.sources import IMAGE_SETS
 from acdc_cli.errors import BadInput
-from acdc_cli.measure.flops import LayerSize, closed_form_train_fraction, inference_flops, layer_sizes, nonzeros
+from acdc_cli.measure.flops import LayerSize, closed_form_train_fraction, inference_flops, layer_sizes
 from acdc_cli.models import build_model
 from acdc_cli.records.folder import RunFolder
-from acdc_cli.schedule import WITHOUT_PHASES, timeline_of
+from acdc_cli.schedule import timeline_of
 from acdc_cli.sparsity.allocate import closed_form_nonzeros, shares_of
 from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
 from acdc_cli.sparsity.rules import excluded
 from acdc_cli.sparsity.target import AllocationError
-from acdc_cli.training.start import load_start
+from acdc_cli.training.start import start_state
 
 
 def plan(config: Config) -> dict[str, Any]:
@@ -81,20 +81,24 @@ def _sparsity(sizes: dict[str, LayerSize], left: dict[str, int], names: list[str
     return 1 - sum(left[name] for name in names) / weights if weights else 0.0
 
 
-def _sizes(model: nn.Module) -> dict[str, int]:
-    return {name: weight.numel() for name, weight in prunable_weights(model).items()}
-
-
 def _weights_left(config: Config, model: nn.Module) -> tuple[dict[str, int], list[str]]:
     """Weights that each layer has left in a sparse phase, and the names of those that stay dense."""
+    all_weights = {name: weight.numel() for name, weight in prunable_weights(model).items()}
+    # Read here, where nothing has been made yet, so that its faults leave no folder behind.
+    start = start_state(model, config) if config.start_from is not None else {}
+    if config.method.name == "dense":
+        return all_weights, list(all_weights)
     if config.method.name == "static":
-        load_start(model, config)
-    if config.method.name in WITHOUT_PHASES:
-        left = nonzeros(model) if config.method.name == "static" else _sizes(model)
-        return left, [name for name, count in left.items() if count == _sizes(model)[name]]
+        left = {name: int(start[name].count_nonzero()) for name in all_weights}
+        if left == all_weights:
+            raise BadInput(
+                f"masks=from_weights: no linear or convolution weight of start_from={config.start_from} is zero; "
+                "start from a sparse model, or drop masks"
+            )
+        return left, [name for name, count in left.items() if count == all_weights[name]]
     allocation = allocation_of(config)
     try:
-        layers = prunable_layers(model, allocation.embeddings)
+        layers = prunable_layers(model, embeddings=True)
         return closed_form_nonzeros(layers, allocation), excluded(shares_of(layers, allocation))
     except AllocationError as error:
         sparsity = config.sparsity

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -13,30 +14,38 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from acdc_cli.config import Config
-from acdc_cli.errors import BadInput, DataMissing
+from acdc_cli.errors import BadInput, DataMissing, reason
 from acdc_cli.records.folder import RunFolder
 
 # Where checkpoints keep a state dict among other things: PyTorch's and timm's habits, and our own last.pt.
 NESTED_UNDER = ("state_dict", "model_state_dict", "model", "module", "run")
-WRAPPER_PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 NAMED_AT_MOST = 3
 HASH_LENGTH = 16
 
 
 def locate_start(config: Config) -> Config:
-    """A copy of the config in which ``start_from`` is an absolute path and its content's hash is known.
+    """A copy of the config in which ``start_from`` is an absolute path and its tensors' hash is known.
+
+    Of the tensors and not of the file: the same weights can be written in more than one way.
 
     Raises:
-        BadInput: if it is a folder that is no run.
+        BadInput: if it is a folder that is no run, or a file without a state dict.
         DataMissing: if there is no such file, or the run has no such model (yet).
     """
     if config.start_from is None:
         return config
     config = copy.deepcopy(config)
     config.start_from = str(Path(str(config.start_from)).expanduser().absolute())
-    with model_file(config).open("rb") as file:
-        config.start_from_hash = hashlib.file_digest(file, "sha256").hexdigest()[:HASH_LENGTH]
+    config.start_from_hash = _hash_of(_read_state(model_file(config)))
     return config
+
+
+def _hash_of(state: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:HASH_LENGTH]
 
 
 def model_file(config: Config) -> Path:
@@ -55,15 +64,20 @@ def model_file(config: Config) -> Path:
 
 
 def load_start(model: nn.Module, config: Config) -> None:
-    """Give the model the weights of ``start_from``, whatever wrapper wrote them.
+    """Give the model the weights of ``start_from``. Raises what ``start_state`` does."""
+    model.load_state_dict(start_state(model, config), strict=False)
+
+
+def start_state(model: nn.Module, config: Config) -> dict[str, Tensor]:
+    """The weights of ``start_from`` under the model's names, whatever wrapper wrote them.
 
     Raises:
         BadInput: if they are another model's; the line says how they differ.
         DataMissing: if the file cannot be read.
     """
     path = model_file(config)
-    state = _without_prefixes(_read_state(path))
     own = model.state_dict()
+    state = _without_wrappers(_read_state(path), list(own))
     # A counter that no output depends on; checkpoints older than it lack it.
     missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
     unknown = [name for name in state if name not in own]
@@ -76,7 +90,7 @@ def load_start(model: nn.Module, config: Config) -> None:
         kinds = (("it lacks ", missing), ("it has ", unknown), ("", shapes))
         said = "; ".join(prefix + _first_few(names) for prefix, names in kinds if names)
         raise BadInput(f"start_from={path}: not weights of model={config.model.name} for these data: {said}")
-    model.load_state_dict(state, strict=False)
+    return state
 
 
 def _first_few(names: list[str]) -> str:
@@ -87,9 +101,14 @@ def _first_few(names: list[str]) -> str:
 def _read_state(path: Path) -> dict[str, Tensor]:
     try:
         content: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except UnpicklingError:
+        raise DataMissing(
+            f"start_from={path}: not a checkpoint of tensors; one that holds Python objects has to be saved again with "
+            "torch.save(model.state_dict(), FILE)"
+        ) from None
     except (SafetensorError, Exception) as error:  # zipfile, pickle and torch each raise their own
-        raise DataMissing(f"start_from={path}: cannot be read ({str(error).splitlines()[0]})") from None
-    while isinstance(content, dict) and not _is_state_dict(content):
+        raise DataMissing(f"start_from={path}: cannot be read ({type(error).__name__}: {reason(error)})") from None
+    while isinstance(content, dict) and not any(isinstance(value, Tensor) for value in content.values()):
         nested = [key for key in NESTED_UNDER if isinstance(content.get(key), dict)]
         if not nested:
             raise BadInput(
@@ -98,15 +117,18 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         content = content[nested[0]]
     if not isinstance(content, dict):
         raise BadInput(f"start_from={path}: holds a {type(content).__name__}, not a state dict")
-    return content
+    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
 
 
-def _is_state_dict(content: dict[Any, Any]) -> bool:
-    return bool(content) and all(isinstance(value, Tensor) for value in content.values())
+def _without_wrappers(state: dict[str, Tensor], own: list[str]) -> dict[str, Tensor]:
+    """Names as the model has them: without torch.compile's marks, and without a prefix that all of them share.
 
-
-def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in WRAPPER_PREFIXES * 2:  # either may be around the other
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    That is DistributedDataParallel's ``module.`` or the attribute under which a LightningModule keeps its network.
+    """
+    state = {name.replace("_orig_mod.", ""): tensor for name, tensor in state.items()}
+    while state and own[0] not in state:
+        first = next(iter(state)).partition(".")[0] + "."
+        if not all(name.startswith(first) for name in state):
+            break
+        state = {name.removeprefix(first): tensor for name, tensor in state.items()}
     return state

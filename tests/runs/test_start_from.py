@@ -133,8 +133,9 @@ class TestMasksFromWeights:
         state = load_file(file)
         dense = {name: torch.where(tensor == 0, 0.5, tensor).to(tensor.dtype) for name, tensor in state.items()}
         torch.save(dense, tmp_path / "dense.pt")
-        with pytest.raises(BadInput, match="no linear or convolution weight is zero"):
+        with pytest.raises(BadInput, match="masks=from_weights: no linear or convolution weight"):
             train(tmp_path, data_dir, "epochs=2", f"start_from={tmp_path / 'dense.pt'}", "masks=from_weights")
+        assert [path.name for path in tmp_path.iterdir()] == ["dense.pt"]
 
     @pytest.mark.parametrize("typed", [["masks=from_weights"], ["method=static"]], ids=str)
     def test_they_need_weights(self, typed: list[str]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from acdc_cli import ACDC, Timeline
-from acdc_cli.sparsity import Dense, Work, excluded
+from acdc_cli.sparsity import Dense, Work, excluded, model_state
 
 PHASES = [("dense", 0, 2), ("sparse", 2, 4), ("dense", 4, 6), ("sparse", 6, 8)]
 SHORT = [("dense", 0, 1), ("sparse", 1, 2), ("dense", 2, 3), ("sparse", 3, 4)]
@@ -152,7 +152,7 @@ class Wrapper(Optimizer):
 
 def test_a_wrapper_that_calls_no_hooks_is_refused() -> None:
     model = small_net()
-    with pytest.raises(TypeError, match=r"Wrapper wraps an optimizer .*; attach to its \.optimizer"):
+    with pytest.raises(TypeError, match=r"Wrapper wraps an optimizer.*; attach to its \.optimizer"):
         ACDC(Timeline.of(SHORT), sparsity=0.5).attach(model, Wrapper(sgd(model)))
 
 
@@ -490,14 +490,104 @@ def test_beginning_an_epoch_twice_changes_nothing(epoch: int) -> None:
     assert method.mask_change == change
 
 
-def test_frozen_layers_are_held_at_zero_too() -> None:
+def test_frozen_layers_are_left_alone() -> None:
+    """What is pruned has to be able to come back; the count is over what is trained, 8 of 16."""
     model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
     model[0].weight.requires_grad_(False)
     optimizer = torch.optim.SGD([model[1].weight], lr=0.1, momentum=0.9)
     method = ACDC(Timeline.acdc(epochs=2), sparsity=0.5).attach(model, optimizer)
+    before = model[0].weight.clone()
+    assert excluded(method.shares, "frozen") == ["0.weight"]
     for epoch in range(2):
         method.begin_epoch(epoch)
         model(torch.randn(8, 4)).pow(2).mean().backward()
         optimizer.step()
         optimizer.zero_grad()
-    assert sum(int((layer.weight == 0).sum()) for layer in model) == 16
+    assert int((model[1].weight == 0).sum()) == 8
+    assert torch.equal(model[0].weight, before)
+
+
+# ------------------------------------------------------------------------------------------------- attached to what?
+
+
+def test_attached_again_it_begins_anew() -> None:
+    """As Lightning's on_fit_start does with a second fit: the first run's masks must not go on."""
+    model = small_net()
+    optimizer = sgd(model)
+    method = ACDC(Timeline.of(SHORT), sparsity=0.5).attach(model, optimizer)
+    train(model, optimizer, method, range(4))
+    method.attach(model, optimizer)
+    assert method.masks is None
+    train(model, optimizer, method, [0])
+    assert int((model[5].weight == 0).sum()) == 0
+    train(model, optimizer, method, [1])
+    assert sum(int((model[layer].weight == 0).sum()) for layer in (0, 5)) == 52
+
+
+def test_detached_and_attached_within_a_phase_it_needs_its_state() -> None:
+    model = small_net()
+    optimizer = sgd(model)
+    method = ACDC(Timeline.of(PHASES), sparsity=0.5).attach(model, optimizer)
+    train(model, optimizer, method, range(3))
+    method.detach()
+    with pytest.raises(RuntimeError, match="attach"):
+        method.begin_epoch(3)
+    method.attach(model, optimizer)
+    with pytest.raises(RuntimeError, match=r"epoch 3 lies inside S\[2,4\): .*load_state_dict"):
+        method.begin_epoch(3)
+
+
+def test_an_optimizer_that_does_not_hold_the_weights_is_refused() -> None:
+    model, other = small_net(), small_net(1)
+    with pytest.raises(ValueError, match=r"0\.weight and 1 more: not among the optimizer's parameters"):
+        ACDC(Timeline.of(SHORT), sparsity=0.5).attach(model, sgd(other))
+
+
+def test_two_optimizers_are_both_held_and_reset() -> None:
+    model = small_net()
+    optimizers = [torch.optim.Adam(model[0].parameters(), lr=0.1), torch.optim.SGD(model[5].parameters(), 0.1, 0.9)]
+    method = ACDC(Timeline.of(PHASES), sparsity=0.5).attach(model, optimizers)
+    for epoch in range(5):
+        method.begin_epoch(epoch)
+        if epoch == 4:
+            assert not any(optimizer.state for optimizer in optimizers)
+        for index in range(STEPS):
+            backward(model, epoch, index)
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+            if epoch in (2, 3):
+                assert sum(int((model[layer].weight == 0).sum()) for layer in (0, 5)) == 52
+
+
+@pytest.mark.parametrize("make", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm])
+def test_a_weight_that_is_computed_is_refused_by_name(make: Callable) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), make(nn.Linear(4, 4)))
+    with pytest.raises(ValueError, match="1: its weight is computed"):
+        ACDC(Timeline.of(SHORT), sparsity=0.5).attach(model, sgd(model))
+
+
+def test_a_weight_without_a_shape_is_refused_by_name() -> None:
+    model = nn.Sequential(nn.LazyLinear(4))
+    with pytest.raises(ValueError, match="0: its weight has no shape yet"):
+        ACDC(Timeline.of(SHORT), sparsity=0.5).attach(model, torch.optim.SGD(model.parameters(), lr=0.1))
+
+
+def test_an_average_of_tied_weights_is_masked_under_both_names() -> None:
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+    model[1].weight = model[0].weight
+    optimizer = sgd(model)
+    method = ACDC(Timeline.of(SHORT), sparsity=0.5).attach(model, optimizer)
+    average = torch.optim.swa_utils.AveragedModel(model)
+    method.begin_epoch(1)
+    state = model_state(average, method.masks)
+    assert [int((state[name] == 0).sum()) for name in ("0.weight", "1.weight")] == [8, 8]
+
+
+def test_masks_of_another_model_are_refused() -> None:
+    layer = row(1.0, 2.0)
+    method, _ = row_method(layer)
+    model = small_net()
+    other = ACDC(Timeline.of(SHORT), sparsity=0.5).attach(model, sgd(model))
+    with pytest.raises(ValueError, match="masks of other weights"):
+        other.load_state_dict(method.state_dict())

@@ -145,7 +145,7 @@ class TestEmbedding:
         """96 weights of the table lose half, the other 64 (and an untied head's 96) a quarter."""
         model = Language(tied)
         allocation = Allocation(0.25, "uniform", rules={"embedding": 0.5})
-        left = closed_form_nonzeros(prunable_layers(model, allocation.embeddings), allocation)
+        left = closed_form_nonzeros(prunable_layers(model, embeddings=True), allocation)
         assert set(layer_sizes(model, (3,))) <= set(left)
         assert left == (
             {"inner.weight": 48, "head.weight": 48} | ({} if tied else {"table.weight": 48, "head.weight": 72})

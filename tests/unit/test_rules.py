@@ -242,7 +242,7 @@ def test_a_table_is_pruned_on_request_and_never_counted(tied: bool) -> None:
 def test_without_the_word_a_table_is_not_touched() -> None:
     model = nn.ModuleDict({"table": nn.Embedding(12, 8), "head": nn.Linear(8, 12)})
     allocation = Allocation(0.5, rules={"*": 0.25})
-    assert not allocation.embeddings
-    assert [share.names for share in shares_of(prunable_layers(model), allocation)] == [("head.weight",)]
-    with pytest.raises(AllocationError, match="table: matches no layer"):
-        shares_of(prunable_layers(model), Allocation(0.5, rules={"table": 0.5}))
+    layers = prunable_layers(model, embeddings=True)
+    assert [share.names for share in shares_of(layers, allocation)] == [("head.weight",)]
+    by_name = shares_of(layers, Allocation(0.5, rules={"table": 0.25}))
+    assert [(share.names, share.target) for share in by_name] == [(("head.weight",), 0.5), (("table.weight",), 0.25)]

@@ -44,6 +44,9 @@ FORMS: dict[str, Callable[[dict[str, Tensor]], Any]] = {
     "compiled, then parallel": lambda state: prefixed(state, "module._orig_mod."),
     "parallel, then compiled": lambda state: prefixed(state, "_orig_mod.module."),
     "our own checkpoint": lambda state: {"run_id": "0", "run": {"model": state, "optimizer": {}, "rows": []}},
+    "a LightningModule": lambda state: {"state_dict": prefixed(state, "network."), "epoch": 1},
+    "one layer compiled": lambda state: {n.replace("layer1.0.", "layer1.0._orig_mod."): t for n, t in state.items()},
+    "with other things in it": lambda state: state | {"epoch": 3},
     "before batch counters": lambda state: {n: t for n, t in state.items() if not n.endswith("num_batches_tracked")},
 }
 
@@ -88,11 +91,20 @@ def test_a_file_without_a_state_dict_is_refused(content: Any, tmp_path: Path) ->
         load_start(model_of(1), config_from(tmp_path / "odd.pt"))
 
 
+@pytest.mark.parametrize("content", [b"", b"not a model"], ids=["empty", "text"])
 @pytest.mark.parametrize("name", ["broken.pt", "broken.safetensors"])
-def test_an_unreadable_file_is_missing_data(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(b"not a model")
+def test_an_unreadable_file_is_missing_data(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(DataMissing, match=name):
-        load_start(model_of(1), config_from(tmp_path / name))
+        config_from(tmp_path / name)
+
+
+def test_the_hash_is_of_the_tensors_and_not_of_the_file(tmp_path: Path) -> None:
+    state = model_of(1).state_dict()
+    save_file(state, tmp_path / "a.safetensors", {"format": "pt"})
+    save_file(state, tmp_path / "b.safetensors", {"format": "pt", "input": "other"})
+    hashes = {config_from(tmp_path / name).start_from_hash for name in ("a.safetensors", "b.safetensors")}
+    assert len(hashes) == 1
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:

@@ -9,10 +9,16 @@ from __future__ import annotations
 from typing import Any, Self
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from acdc_cli.sparsity.allocate import Allocation, shares_of
-from acdc_cli.sparsity.hooks import check_same_on_every_rank, hold_at_zero, moment_reset
+from acdc_cli.sparsity.hooks import (
+    Optimizers,
+    check_same_on_every_rank,
+    hold_at_zero,
+    moment_reset,
+    optimizers_of,
+)
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import Work, model_state, plain_model
 from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
@@ -57,32 +63,52 @@ class ACDC:
         self.timeline = timeline
         self.allocation = Allocation.of(sparsity, **spread)
         self.reset_moments = reset_moments
-        self.mask_change: float | None = None
         self.shares: list[Share] = []
+        self._hooks: list[RemovableHandle] = []
+        self._forget()
+
+    def _forget(self) -> None:
+        self.mask_change: float | None = None
         self._phase_start = -1
         self._has_masks = False
         self._dense_state: dict[str, Tensor] | None = None
 
-    def attach(self, model: nn.Module, optimizer: Optimizer) -> Self:
-        """Bind to a model (wrapped or not) and its optimizer, before the first step. Returns itself.
+    def attach(self, model: nn.Module, optimizer: Optimizers) -> Self:
+        """Bind to a model (wrapped or not) and the optimizer or optimizers that train it, before the first step.
+
+        Frozen weights are left alone: what is pruned has to be able to come back. Attached again, it begins anew.
+
+        Returns:
+            Itself.
 
         Raises:
-            ValueError: if the model has nothing to prune or cannot take the sparsity.
+            ValueError: if the model has nothing to prune, cannot take the sparsity, or has weights no optimizer holds.
+            TypeError: for a wrapper around an optimizer that calls no hooks.
         """
+        self.detach()
+        self._forget()
         self._model = plain_model(model)
-        self._weights = prunable_weights(self._model, self.allocation.embeddings)
-        if not self._weights:
-            raise ValueError("the model has no linear or convolution layer to prune")
-        self.shares = shares_of(prunable_layers(self._model, self.allocation.embeddings), self.allocation)
+        weights = prunable_weights(self._model, embeddings=True)
+        frozen = tuple(name for name, weight in weights.items() if not weight.requires_grad)
+        layers = prunable_layers(self._model, embeddings=True)
+        trained = {name: layer for name, layer in layers.items() if name not in frozen}
+        if all(layer.is_table for layer in trained.values()):
+            raise ValueError("the model has no linear or convolution layer to prune that is trained")
+        self.shares = shares_of(trained, self.allocation)
+        covered = {name for share in self.shares for name in share.names}
+        self._weights = {name: weight for name, weight in weights.items() if name in covered}
+        self.shares += [Share(frozen, None, "frozen")] if frozen else []
+        optimizers = optimizers_of(optimizer, self._weights)
         self._masks = MaskSet(self._weights)
-        self._reset = moment_reset(optimizer)
-        self._hooks = hold_at_zero(self._weights, self._masks, optimizer)
+        self._resets = [moment_reset(each) for each in optimizers]
+        self._hooks = hold_at_zero(self._weights, self._masks, optimizers)
         return self
 
     def detach(self) -> None:
         """Take the hooks off again: the weights stay as they are, and nothing holds them there any more."""
         for hook in self._hooks:
             hook.remove()
+        self._hooks = []
 
     @property
     def masks(self) -> MaskSet | None:
@@ -90,8 +116,16 @@ class ACDC:
         return self._masks if self._has_masks else None
 
     def begin_epoch(self, epoch: int) -> None:
-        """Enter the phase that the epoch (0-based) belongs to, if it is a new one. Call before the epoch's steps."""
+        """Enter the phase that the epoch (0-based) belongs to, if it is a new one. Call before the epoch's steps.
+
+        Raises:
+            RuntimeError: before ``attach``, or in the middle of a phase whose masks this object has never seen.
+        """
+        if not self._hooks:
+            raise RuntimeError("attach(model, optimizer) comes before the first epoch")
         phase = self.timeline.phase(epoch)
+        if self._phase_start < 0 and epoch != phase.start_epoch:
+            raise RuntimeError(f"epoch {epoch} lies inside {phase}: a resumed loop needs load_state_dict(...) first")
         if epoch != phase.start_epoch:
             self.mask_change = None
         if phase.start_epoch == self._phase_start:
@@ -104,12 +138,14 @@ class ACDC:
                 self._dense_state = model_state(self._model)
             self._compress()
         elif self.reset_moments and phase.start_epoch > 0:
-            self._reset()
+            for reset in self._resets:
+                reset()
 
     def _compress(self) -> None:
         """Prune to the largest magnitudes, and note how far the masks moved since the last sparse phase."""
         previous = self._masks.snapshot() if self._has_masks else None
-        self._masks.copy_(magnitude_masks(self._weights, self.allocation, self.shares))
+        shares = [share for share in self.shares if share.why_dense != "frozen"]
+        self._masks.copy_(magnitude_masks(self._weights, self.allocation, shares))
         check_same_on_every_rank(self._masks)
         self._masks.apply_(self._weights)
         self._has_masks = True
@@ -132,7 +168,7 @@ class ACDC:
         return {"sparse": model_state(self._model), "dense": dense}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a run needs to go on, in tensors and plain values."""
+        """What a loop needs to go on, beside the model's and the optimizer's state: tensors and plain values."""
         return {
             "phase_start": self._phase_start,
             "is_sparse": self._masks.enforced,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Self
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
+from acdc_cli.sparsity.hooks import Optimizers
 from acdc_cli.sparsity.method import Work, model_state, plain_model
 from acdc_cli.sparsity.rules import Share
 
@@ -20,7 +20,7 @@ class Dense:
     def __init__(self) -> None:
         self.shares: list[Share] = []
 
-    def attach(self, model: nn.Module, optimizer: Optimizer) -> Self:
+    def attach(self, model: nn.Module, optimizer: Optimizers) -> Self:
         """Bind to a model. Returns itself."""
         self._model = plain_model(model)
         return self

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, Self
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
-from acdc_cli.sparsity.hooks import check_same_on_every_rank, hold_at_zero
+from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, hold_at_zero, optimizers_of
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import Work, model_state, plain_model
-from acdc_cli.sparsity.prunable import prunable_weights
+from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
 from acdc_cli.sparsity.rules import Share
 
 
@@ -24,15 +24,26 @@ class Static:
 
     def __init__(self) -> None:
         self.shares: list[Share] = []
+        self._hooks: list[RemovableHandle] = []
 
-    def attach(self, model: nn.Module, optimizer: Optimizer) -> Self:
-        """Read the masks off the model's linear and convolution weights. Returns itself.
+    def attach(self, model: nn.Module, optimizer: Optimizers) -> Self:
+        """Read the masks off the model's linear and convolution weights, and off embeddings that have zeros.
+
+        Returns:
+            Itself.
 
         Raises:
-            ValueError: if no weight is zero.
+            ValueError: if no weight is zero, or no optimizer holds one that is trained.
+            TypeError: for a wrapper around an optimizer that calls no hooks.
         """
+        self.detach()
         self._model = plain_model(model)
-        weights = prunable_weights(self._model)
+        layers = prunable_layers(self._model, embeddings=True)
+        weights = {
+            name: weight
+            for name, weight in prunable_weights(self._model, embeddings=True).items()
+            if weight.requires_grad and (not layers[name].is_table or not weight.all())
+        }
         self._masks = MaskSet(weights)
         self._masks.copy_({name: weight != 0 for name, weight in weights.items()})
         kept = self._masks.kept_per_layer()
@@ -44,14 +55,16 @@ class Static:
         self.shares = [Share(pruned, removed)]
         if dense := tuple(name for name in weights if name not in pruned):
             self.shares.append(Share(dense, None, "rule"))
+        optimizers = optimizers_of(optimizer, weights)
         self._masks.enforced = True
-        self._hooks = hold_at_zero(weights, self._masks, optimizer)
+        self._hooks = hold_at_zero(weights, self._masks, optimizers)
         return self
 
     def detach(self) -> None:
         """Take the hooks off again: the weights stay as they are, and nothing holds them there any more."""
         for hook in self._hooks:
             hook.remove()
+        self._hooks = []
 
     @property
     def masks(self) -> MaskSet:
