@@ -60,11 +60,14 @@ def write_page(folder: RunFolder) -> None:
     result, rows = folder.read_result(), folder.read_metrics()
     halves, layers = [figures.loss_figure(rows), figures.flops_figure(rows, result["dense_inference_flops"])], ""
     if result["sparse"] is not None:
-        halves += [figures.sparsity_figure(rows), figures.dead_channels_figure(rows)]
-        if any(row["mask_change"] is not None for row in rows):
-            halves.append(figures.mask_change_figure(rows))
-        if any(row["stayed_zero"] is not None for row in rows):
-            halves.append(figures.stayed_zero_figure(rows))
+        halves.append(figures.sparsity_figure(rows))
+        drawn = {
+            "mask_change": figures.mask_change_figure,
+            "stayed_zero": figures.stayed_zero_figure,
+            "dead_channels": figures.dead_channels_figure,
+        }
+        # Without a panel for what a run does not have, or, being older, did not record.
+        halves += [draw(rows) for key, draw in drawn.items() if any(row.get(key) is not None for row in rows)]
         layers = f"<figure>{figures.layer_figure(result['layer_sparsity'], result['sparsity'])}</figure>"
     page = PAGE.substitute(
         title=escape(folder.path.name),
@@ -80,7 +83,7 @@ def write_page(folder: RunFolder) -> None:
 
 
 def _subtitle(result: dict[str, Any]) -> str:
-    begun = f", from {Path(result['started_from']).name}" if result["started_from"] else ""
+    begun = f", from {Path(result['started_from']).name}" if result.get("started_from") else ""
     return (
         f"{result['model']} on {result['dataset']}, method {result['method']}{begun}, {result['epochs']} epochs, "
         f"seed {result['seed']}, {result['seconds']:.0f} s on {result['device']}"
@@ -95,7 +98,7 @@ def _cards(result: dict[str, Any]) -> str:
     cards.append(("", f"{result['sparsity']:.2%}", f"of {result['prunable_weights']:,} weights are zero"))
     kind = "sparse" if result["sparse"] is not None else "dense"
     cards.append(("", f"{result[kind]['inference_flops_fraction']:.3f}", "inference FLOPs, of dense"))
-    whose = "training FLOPs, of dense" + (", the run before included" if result["finetuned"] else "")
+    whose = "training FLOPs, of dense" + (", the run before included" if result.get("finetuned") else "")
     cards.append(("", f"{result['train_flops_fraction']:.3f}", whose))
     if result["agreement"] is not None:
         cards.append(("", f"{result['agreement']['top1']:.4f}", "of samples: both models agree"))
