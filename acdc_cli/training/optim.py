@@ -65,8 +65,8 @@ def learning_rate(config: Config, step: int, steps_per_epoch: int) -> float:
 
     Warm-up rises linearly and reaches the peak (``peak_rate``) at its end: (t + 1) / warm-up; cosine and linear then
     fall from the peak to zero; step multiplies by gamma at each milestone. t counts steps or epochs,
-    ``lr_schedule.unit``, so that AC/DC's ImageNet runs, which set the rate once an epoch, come out as published. Warm-up
-    and milestones shrink with the run below the schedule's own length and stay as they are above it.
+    ``lr_schedule.unit``, so that AC/DC's ImageNet runs, which set the rate once an epoch, come out as published.
+    Warm-up and milestones shrink with the run below the schedule's own length and stay as they are above it.
     """
     schedule, epochs = config.lr_schedule, known(config.epochs)
     per_epoch = 1 if schedule.unit == "epoch" else steps_per_epoch
