@@ -1,4 +1,4 @@
-"""Every recipe of the papers, as its one-line command resolves it, beside what was written down by hand from its sources.
+"""Every recipe of the papers: what its one line resolves to, beside what was written by hand from its sources.
 
 ``recipes/*.yaml``: ``config`` holds all that decides a run's numbers but its data; ``dataset`` those of its keys that a
 recipe decides; ``phases`` D10 (S5 D5)x6 ... in epochs; ``rates`` the learning rate that an epoch begins with.

@@ -1,4 +1,4 @@
-"""WideResNet: the reference configs' key names and shapes, the published counts, an independent forward pass, dropout."""
+"""WideResNet: the reference configs' names and shapes, published counts, a forward pass by hand, dropout."""
 
 from __future__ import annotations
 
@@ -97,7 +97,9 @@ def test_agrees_with_a_plain_loop(depth: int, width: int, channels: int, size: i
 
 
 def test_the_last_norm_has_the_reference_codes_momentum() -> None:
-    norms = {name: module.momentum for name, module in wide_28_10().named_modules() if isinstance(module, nn.BatchNorm2d)}
+    norms = {
+        name: module.momentum for name, module in wide_28_10().named_modules() if isinstance(module, nn.BatchNorm2d)
+    }
     assert norms.pop("bn1") == 0.9
     assert set(norms.values()) == {0.1}
 
