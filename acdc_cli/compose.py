@@ -14,8 +14,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from acdc_cli.config import READ_BY_FAMILY, Config, ModelConfig, check_ranges, register_schema, schema_keys
+from acdc_cli.config import Config, check_ranges, register_schema, schema_keys
 from acdc_cli.errors import BadInput, nearest
+from acdc_cli.models.libraries import require_timm
+from acdc_cli.models.options import check_model
 from acdc_cli.overrides import check_overrides, conf_dir, rewrite
 from acdc_cli.schedule import resolve_schedule
 from acdc_cli.sparsity.allocate import Allocation
@@ -66,6 +68,7 @@ def complete(composed: DictConfig, experiment: str | None, overrides: list[str])
     resolve_schedule(config)
     _resolve_sparsity(config)
     _check_combinations(config)
+    check_model(config.model, overrides)
     config.run.experiment = config.run.experiment or experiment or "default"
     config.runs_dir, config.data_dir = os.path.expanduser(config.runs_dir), os.path.expanduser(config.data_dir)
     if config.finetune is not None:
@@ -161,7 +164,6 @@ def allocation_of(config: Config) -> Allocation:
 
 def _check_combinations(config: Config) -> None:
     optimizer, lr_schedule = config.optimizer, config.lr_schedule
-    _check_model(config.model)
     if config.dataset.crop_padding is None and config.dataset.name != "imagenet":
         raise BadInput(f"dataset.crop_padding=null: dataset={config.dataset.name} needs a number; 0 for no crops")
     if config.dataset.crop_padding is not None and config.dataset.name == "imagenet":
@@ -175,6 +177,8 @@ def _check_combinations(config: Config) -> None:
         raise BadInput(f"optimizer.nesterov=true: needs momentum, not optimizer.momentum={optimizer.momentum}; use 0.9")
     if optimizer.name != "sgd" and None in (optimizer.beta1, optimizer.beta2):
         raise BadInput(f"optimizer.name={optimizer.name}: needs optimizer.beta1 and beta2; choose optimizer=adamw")
+    if optimizer.name == "lamb":
+        require_timm("optimizer.name=lamb")
     if lr_schedule.shape == "step" and not (lr_schedule.milestones and lr_schedule.gamma):
         raise BadInput(
             "lr_schedule.shape=step: needs lr_schedule.milestones and lr_schedule.gamma, such as [20,30] and 0.1"
@@ -190,19 +194,6 @@ def _check_combinations(config: Config) -> None:
             )
     if config.tracker.name == "wandb" and config.tracker.mode is None:
         raise BadInput("tracker.mode=null: tracker.name=wandb needs auto, online or offline")
-
-
-def _check_model(model: ModelConfig) -> None:
-    read = READ_BY_FAMILY[model.family]
-    for key, example in (("depth", 20), ("width", 16), ("shortcut", "identity")):
-        value = getattr(model, key)
-        if value is None and key in read:
-            raise BadInput(f"model.{key}=null: model.family={model.family} needs it, such as model.{key}={example}")
-        if value is not None and key not in read:
-            raise BadInput(f"model.{key}={value}: model.family={model.family} does not read it; use model.{key}=null")
-    if model.depth is not None and (model.depth - 2) % 6:
-        fitting = max(8, 6 * round((model.depth - 2) / 6) + 2)
-        raise BadInput(f"model.depth={model.depth}: not 6n + 2; nearest: model.depth={fitting}")
 
 
 def _as_name(text: str) -> str:

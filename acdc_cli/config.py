@@ -26,9 +26,14 @@ def number(low: float = -math.inf, high: float = math.inf, *, above: bool = Fals
 # model.family -> the keys of `model` that it reads; the others are null.
 READ_BY_FAMILY: dict[str, tuple[str, ...]] = {
     "cifar_resnet": ("depth", "width", "shortcut"),
+    "wide_resnet": ("depth", "width", "dropout"),
     "resnet50": (),
     "mobilenet_v1": (),
+    "torchvision": (),
+    "timm": (),
 }
+# Families that are whole libraries: ``model.name`` is one of their models, and not just what the run is called.
+LIBRARIES = ("torchvision", "timm")
 
 
 @dataclass(kw_only=True)
@@ -38,8 +43,9 @@ class ModelConfig:
     name: str
     family: str = one_of(*READ_BY_FAMILY)
     depth: int | None = number(8)
-    width: int | None = number(1)
+    width: int | None = number(1)  # channels of the first stage; of a wide ResNet, in units of 16
     shortcut: str | None = one_of("identity", "conv")
+    dropout: float | None = number(0, 1, below=True)  # share of activations dropped inside a block
 
 
 @dataclass(kw_only=True)
@@ -49,6 +55,14 @@ class DatasetConfig:
     name: str = one_of("digits", "cifar10", "cifar100", "imagenet")
     crop_padding: int | None = number(0)  # pixels of zeros on each side before a random crop back to size
     flip: bool = field()  # random left-right flip
+    resolution: int | None = number(1)  # of evaluation, pixels
+    resize_ratio: float | None = number(0, 1, above=True)  # of the short side, what the centre crop of evaluation takes
+    train_resolution_start: int | None = number(1)
+    train_resolution_end: int | None = number(1)
+    ramp_start: float | None = number(0, 1)  # fractions of the run between which the training resolution changes
+    ramp_end: float | None = number(0, 1)
+    resolution_multiple: int | None = number(1)
+    crop_scale_min: float | None = number(0, 1, above=True)  # least share of the area that a random resized crop takes
 
 
 @dataclass(kw_only=True)
@@ -89,8 +103,9 @@ class MethodConfig:
 class OptimizerConfig:
     """Which optimizer; null where it does not read a value."""
 
-    name: str = one_of("sgd", "adam", "adamw")
+    name: str = one_of("sgd", "adam", "adamw", "nadam", "lamb")
     lr: float = number(0, above=True)  # peak learning rate
+    lr_batch_size: int | None = number(1)  # batch size that lr is for: scaled linearly to batch_size; null: as written
     weight_decay: float = number(0)
     decay_norms_and_biases: bool = field()
     momentum: float | None = number(0, 1, below=True)
@@ -116,7 +131,7 @@ class PrecisionConfig:
 
     dtype: str = one_of("fp32", "bf16", "fp16")
     channels_last: bool = field()
-    compile: bool = field()
+    compile: bool | None = field()  # torch.compile; null: on CUDA, not on a CPU
 
 
 @dataclass(kw_only=True)

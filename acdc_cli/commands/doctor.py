@@ -63,6 +63,7 @@ def findings() -> Iterator[Finding]:
     yield from map(_package, REQUIRED)
     yield from _devices()
     yield _ffcv()
+    yield _timm()
     yield _wandb()
     yield _disk()
 
@@ -104,6 +105,13 @@ def _ffcv() -> Finding:
     checkout = Path(__file__).resolve().parent.parent.parent
     fix = "make setup" if (checkout / "Makefile").is_file() else INSTALL_FFCV.format(pip=_pip())
     return Finding("FFCV", "without", f"loader=torch is used ({problem})", fix)
+
+
+def _timm() -> Finding:
+    try:
+        return Finding("timm", "ok", f"{version('timm')}: model=timm, optimizer=lamb")
+    except PackageNotFoundError:
+        return Finding("timm", "without", "no model=timm and no optimizer=lamb", f"{_pip()} install timm")
 
 
 def _wandb() -> Finding:

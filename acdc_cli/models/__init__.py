@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from acdc_cli.errors import DataMissing, not_a_choice
-from acdc_cli.models.families import build_model
+from acdc_cli.models.families import build_model, build_skeleton
 
-__all__ = ["build_model", "load_model"]
+__all__ = ["build_model", "build_skeleton", "load_model"]
 
 
 def load_model(run: str | Path, kind: str = "sparse") -> nn.Module:

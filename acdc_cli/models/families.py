@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import nn
 
 from acdc_cli.config import ModelConfig, known
+from acdc_cli.models.libraries import timm_model, torchvision_model
 from acdc_cli.models.mobilenet_v1 import MobileNetV1
 from acdc_cli.models.resnet import ResNet
+from acdc_cli.models.wide_resnet import WideResNet
 
 STEM_CHANNELS = 64
 
@@ -18,9 +21,22 @@ def build_model(config: ModelConfig, in_channels: int, classes: int) -> nn.Modul
     return FAMILIES[config.family](config, in_channels, classes)
 
 
+def build_skeleton(config: ModelConfig, in_channels: int, classes: int) -> nn.Module:
+    """The model on the meta device: shapes without values, and forward passes at no cost."""
+    try:
+        with torch.device("meta"):
+            return build_model(config, in_channels, classes)
+    except NotImplementedError:  # torchvision's RegNets compute with a tensor's values as they are built
+        return build_model(config, in_channels, classes).to("meta")
+
+
 def _cifar_resnet(config: ModelConfig, in_channels: int, classes: int) -> nn.Module:
     shortcut = known(config.shortcut)
     return ResNet(known(config.depth), known(config.width), in_channels=in_channels, classes=classes, shortcut=shortcut)
+
+
+def _wide_resnet(config: ModelConfig, in_channels: int, classes: int) -> nn.Module:
+    return WideResNet(known(config.depth), known(config.width), known(config.dropout), in_channels, classes)
 
 
 def _resnet50(config: ModelConfig, in_channels: int, classes: int) -> nn.Module:
@@ -38,8 +54,19 @@ def _mobilenet_v1(config: ModelConfig, in_channels: int, classes: int) -> nn.Mod
     return MobileNetV1(in_channels, classes)
 
 
+def _torchvision(config: ModelConfig, in_channels: int, classes: int) -> nn.Module:
+    return torchvision_model(config.name, in_channels, classes)
+
+
+def _timm(config: ModelConfig, in_channels: int, classes: int) -> nn.Module:
+    return timm_model(config.name, in_channels, classes)
+
+
 FAMILIES: dict[str, Callable[[ModelConfig, int, int], nn.Module]] = {
     "cifar_resnet": _cifar_resnet,
+    "wide_resnet": _wide_resnet,
     "resnet50": _resnet50,
     "mobilenet_v1": _mobilenet_v1,
+    "torchvision": _torchvision,
+    "timm": _timm,
 }

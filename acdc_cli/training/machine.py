@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import shutil
 from collections.abc import Callable
 
 import torch
@@ -35,6 +36,8 @@ def settle(config: Config, warn: Callable[[str], None]) -> Config:
     if config.precision.dtype == "fp16" and config.device == "cpu":
         warn("precision=fp16 needs a GPU; running as bf16, and recorded as such")
         config.precision.dtype = "bf16"
+    if config.precision.compile is None:
+        config.precision.compile = config.device == "cuda" and _can_compile(warn)
     if config.loader != "device" and config.loader != "torch" and (problem := ffcv_problem()):
         if config.loader == "ffcv":
             raise BadInput(f"loader=ffcv: FFCV cannot be imported ({problem}); use loader=torch, or see acdc-doctor")
@@ -48,9 +51,22 @@ def settle(config: Config, warn: Callable[[str], None]) -> Config:
     return config
 
 
+def _can_compile(warn: Callable[[str], None]) -> bool:
+    """Whether torch.compile can make code for this GPU: Triton needs a C compiler to build what starts its kernels."""
+    if any(shutil.which(compiler) for compiler in (os.environ.get("CC", "cc"), "gcc", "clang")):
+        return True
+    warn("no C compiler, which torch.compile needs; going on without (precision.compile=false). apt-get install gcc")
+    return False
+
+
 def seed_everything(config: Config) -> None:
-    """Weights and dropout from the seed; also the CPU threads and TF32, on which results depend as well."""
+    """Weights and dropout from the seed; also the CPU threads and cuDNN's choices, on which results depend as well.
+
+    cuDNN times its algorithms for every new shape and keeps the fastest: a run has few shapes (one or two batch sizes
+    times its resolutions). The price is that two runs on a GPU may pick differently, and differ in their last bits.
+    """
     torch.manual_seed(config.seed)
+    torch.backends.cudnn.benchmark = config.device == "cuda"
     torch.backends.cudnn.allow_tf32 = config.precision.dtype != "fp32"
     torch.set_num_threads(known(config.threads))
 

@@ -11,10 +11,13 @@ from torch import nn
 from acdc_cli.config import Config, OptimizerConfig, known
 
 
-def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """SGD, Adam or AdamW over all parameters.
+def build_optimizer(config: OptimizerConfig, model: nn.Module, dtype: str) -> torch.optim.Optimizer:
+    """SGD, Adam, AdamW, NAdam or LAMB (timm's) over all parameters, by the fastest code there is for where they lie.
 
     ``decay_norms_and_biases=false`` takes weight decay off every tensor of fewer than two dimensions.
+
+    Args:
+        dtype: of ``precision``; fp16 means that a gradient scaler may skip steps.
     """
     parameters = list(model.parameters())
     groups: list[dict[str, Any]] = [{"params": parameters}]
@@ -24,19 +27,46 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Op
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
     common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    common |= implementation(config.name, parameters[0].device.type, dtype)
     if config.name == "sgd":
         return torch.optim.SGD(groups, momentum=known(config.momentum), nesterov=bool(config.nesterov), **common)
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
-    return kind(groups, betas=(config.beta1, config.beta2), **common)
+    common["betas"] = (known(config.beta1), known(config.beta2))
+    if config.name == "lamb":
+        from timm.optim import Lamb  # optional; that it is there was checked with the rest of the config
+
+        return Lamb(groups, **common)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "nadam": torch.optim.NAdam}[config.name]
+    return kind(groups, **common)
+
+
+def implementation(name: str, device: str, dtype: str) -> dict[str, bool]:
+    """Which of PyTorch's implementations of an optimizer to ask for: fused (one kernel), foreach (a few), or its own.
+
+    On a CPU the choice is PyTorch's, one tensor at a time, whose bits are those that records were made with. NAdam has
+    no fused implementation. SGD's is not used under a gradient scaler: PyTorch 2.15's goes on from a momentum buffer
+    that nobody wrote if its first step is skipped, and after every reset of the moments there is such a first step.
+    """
+    if device != "cuda" or name == "lamb":
+        return {}
+    return {"foreach": True} if name == "nadam" or (name == "sgd" and dtype == "fp16") else {"fused": True}
+
+
+def peak_rate(config: Config) -> float:
+    """``optimizer.lr``, or with ``optimizer.lr_batch_size`` that rate times batch_size / lr_batch_size.
+
+    The linear scaling rule of Goyal et al. 2017 (arXiv 1706.02677): k times the batch size, k times the rate.
+    """
+    optimizer = config.optimizer
+    return optimizer.lr * (1 if optimizer.lr_batch_size is None else config.batch_size / optimizer.lr_batch_size)
 
 
 def learning_rate(config: Config, step: int, steps_per_epoch: int) -> float:
     """The rate of a step (0-based, counted over the whole run).
 
-    Warm-up rises linearly and reaches the peak at its end: (t + 1) / warm-up; cosine and linear then fall from the
-    peak to zero; step multiplies by gamma at each milestone. t counts steps or epochs, ``lr_schedule.unit``, so that
-    AC/DC's ImageNet runs, which set the rate once an epoch, come out as published. Warm-up and milestones shrink
-    with the run below the schedule's own length and stay as they are above it.
+    Warm-up rises linearly and reaches the peak (``peak_rate``) at its end: (t + 1) / warm-up; cosine and linear then
+    fall from the peak to zero; step multiplies by gamma at each milestone. t counts steps or epochs,
+    ``lr_schedule.unit``, so that AC/DC's ImageNet runs, which set the rate once an epoch, come out as published.
+    Warm-up and milestones shrink with the run below the schedule's own length and stay as they are above it.
     """
     schedule, epochs = config.lr_schedule, known(config.epochs)
     per_epoch = 1 if schedule.unit == "epoch" else steps_per_epoch
@@ -46,9 +76,10 @@ def learning_rate(config: Config, step: int, steps_per_epoch: int) -> float:
     def scaled(length_epochs: float) -> float:
         return length_epochs * shorter * per_epoch / own  # divided last: whole epochs come out whole
 
+    peak = peak_rate(config)
     warmup, total = scaled(schedule.warmup_epochs), epochs * per_epoch
     if t < warmup:
-        return config.optimizer.lr * min(1.0, (t + 1) / warmup)
+        return peak * min(1.0, (t + 1) / warmup)
     progress = (t - warmup) / (total - warmup)
     if schedule.shape == "cosine":
         factor = 0.5 * (1 + math.cos(math.pi * progress))
@@ -58,7 +89,7 @@ def learning_rate(config: Config, step: int, steps_per_epoch: int) -> float:
         factor = known(schedule.gamma) ** sum(t >= scaled(milestone) for milestone in known(schedule.milestones))
     else:
         factor = 1.0
-    return config.optimizer.lr * factor
+    return peak * factor
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from acdc_cli.compose import allocation_of, from_yaml
@@ -13,7 +12,8 @@ from acdc_cli.config import Config, known
 from acdc_cli.data.sources import IMAGE_SETS
 from acdc_cli.errors import BadInput
 from acdc_cli.measure.flops import LayerSize, closed_form_train_fraction, inference_flops, layer_sizes
-from acdc_cli.models import build_model
+from acdc_cli.models import build_skeleton
+from acdc_cli.models.fit import require_fit
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.schedule import timeline_of
 from acdc_cli.sparsity.allocate import closed_form_nonzeros, shares_of
@@ -33,9 +33,8 @@ def plan(config: Config) -> dict[str, Any]:
         BadInput: if the model cannot take the sparsity.
     """
     images = IMAGE_SETS[config.dataset.name]
-    # Shapes are all that is asked of a model whose weights are not read: the meta device has nothing else, at no cost.
-    with torch.device("cpu" if config.method.name == "static" else "meta"):
-        model = build_model(config.model, images.sample_shape[0], images.classes)
+    model = build_skeleton(config.model, images.sample_shape[0], images.classes)
+    require_fit(config.model.name, model, images.sample_shape, images.classes)
     sizes = layer_sizes(model, images.sample_shape)
     timeline = timeline_of(config)
     phases = [[phase.kind, phase.start_epoch, phase.end_epoch] for phase in timeline.phases]

@@ -25,8 +25,8 @@ from acdc_cli.training.run import build_run
 def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_dir: Path | None) -> dict[str, Any]:
     """Validation loss, top-1, top-5, sparsity and FLOPs of a run's model.
 
-    The run's own precision and threads are used, on this machine's device, and the ``torch`` loader's samples, which
-    are the same as every other loader's.
+    The run's own precision and threads are used, on this machine's device and without torch.compile, and the ``torch``
+    loader's samples, which are the same as every other loader's.
 
     Raises:
         BadInput: on a folder that is no finished run, or a data set that the model does not fit.
@@ -38,6 +38,7 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
     config = from_yaml(folder.config.read_text())
     trained_on = SOURCES[config.dataset.name]
     config.device, config.loader = "auto", "torch"
+    config.precision.compile = False  # one pass over the data is over before a compilation is
     config.method.name, config.start_from, config.finetune = "dense", None, None  # the weights are all that is needed
     if dataset_name is not None:
         if dataset_name not in SOURCES:

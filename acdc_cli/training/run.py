@@ -128,7 +128,7 @@ def build_run(config: Config, dataset: Dataset) -> Run:
     if config.start_from is not None:
         load_start(model, config)
     model = model.to(device).to(memory_format=memory_format)
-    optimizer = build_optimizer(config.optimizer, model)
+    optimizer = build_optimizer(config.optimizer, model, config.precision.dtype)
     timeline = timeline_of(config)
     return Run(
         config=config,

@@ -12,7 +12,9 @@ from acdc_cli.compose import compose_config
 from acdc_cli.data.loaders import to_device
 from acdc_cli.data.sources import SOURCES
 from acdc_cli.data.torch_loader import TorchLoader
+from acdc_cli.models.wide_resnet import WideResNet
 from acdc_cli.sparsity import ACDC, Timeline
+from acdc_cli.training.checkpoint import restore_rng_state, rng_state
 from acdc_cli.training.execute import execute
 
 pytestmark = [
@@ -23,6 +25,7 @@ pytestmark = [
 
 def train(tmp_path: Path, data_dir: Path, *overrides: str) -> dict:
     base = ["device=cuda", "tracker=none", f"data_dir={data_dir}", f"runs_dir={tmp_path}", "loader=device"]
+    base += ["precision.compile=false"]  # it takes longer than the digits do
     return execute(compose_config([*base, *overrides]), print).read_result()
 
 
@@ -56,9 +59,28 @@ def test_compiled_model_trains_and_masks_change_without_recompiling(tmp_path: Pa
     from torch._dynamo.utils import counters
 
     counters.clear()
-    result = train(tmp_path, data_dir, "precision.compile=true", "epochs=8", "batch_size=479")  # 3 equal batches
+    result = train(tmp_path, data_dir, "precision.compile=null", "epochs=8", "batch_size=479")  # 3 equal batches
     assert result["sparse"]["val_top1"] > 0.5
     assert counters["stats"]["unique_graphs"] <= 2  # one for training, one for evaluation
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "nadam", "lamb"])
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_every_optimizer_trains_on_the_gpu(name: str, precision: str, tmp_path: Path, data_dir: Path) -> None:
+    result = train(tmp_path, data_dir, f"optimizer={name}", f"precision={precision}", "epochs=10")
+    assert result["sparsity"] == round(0.9 * result["prunable_weights"]) / result["prunable_weights"]
+    assert result["dense"]["val_top1"] > 0.5
+
+
+def test_dropout_on_the_gpu_goes_on_where_a_checkpoint_left_it() -> None:
+    device = torch.device("cuda")
+    model = WideResNet(10, 1, 0.3, 1, 10).to(device)
+    images = torch.randn(16, 1, 8, 8, device=device)
+    state = rng_state(device)
+    first, second = model(images), model(images)
+    restore_rng_state(state, device)
+    assert not torch.equal(first, second)
+    torch.testing.assert_close(model(images), first)
 
 
 def test_weights_stay_zero_when_the_scaler_skips_a_step() -> None:

@@ -62,12 +62,16 @@ def epochs_done(folder: Path) -> int:
     return 0
 
 
+# Dropout draws from PyTorch's generator at every step: its state must survive the crash.
+WITH_DROPOUT = "model=wide_resnet_28_10 model.depth=10 model.width=1 dataset=digits optimizer.lr=0.02"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("loader", ["torch", "device"])
+@pytest.mark.parametrize("typed", ["loader=torch", "loader=device", f"loader=device {WITH_DROPOUT}"])
 def test_killed_at_any_moment_and_repeated_it_ends_with_the_same_bits(
-    loader: str, tmp_path: Path, data_dir: Path
+    typed: str, tmp_path: Path, data_dir: Path
 ) -> None:
-    overrides = ["epochs=8", f"loader={loader}"]
+    overrides = ["epochs=8", *typed.split()]
     undisturbed = train(tmp_path / "undisturbed", data_dir, *overrides)
     broken = tmp_path / "broken"
     broken.mkdir()

@@ -121,7 +121,8 @@ def test_everything_else_enters() -> None:
         "sparsity=uniform", "sparsity.min_layer_density=0.01", "schedule.sparse_epochs=1", "method=dense",
         "method.reset_moments=false", "optimizer=adamw", "optimizer.lr=0.2", "optimizer.weight_decay=0",
         "optimizer.nesterov=false", "lr_schedule=linear", "lr_schedule.warmup_epochs=1", "precision=fp32",
-        "precision.channels_last=false", "model.width=16", "model.shortcut=conv", "dataset.crop_padding=0",
+        "precision.channels_last=false", "precision.compile=true", "optimizer.lr_batch_size=64",
+        "model.width=16", "model.shortcut=conv", "dataset.crop_padding=0",
         "dataset.flip=true", f"threads={cores() + 1}", "loader=device",
     ]  # fmt: skip
     ids = {id_of(*words.split()) for words in typed}
@@ -134,6 +135,12 @@ def test_what_dense_does_not_read_does_not_enter() -> None:
     assert {id_of("method=dense", words) for words in unread} == {id_of("method=dense")}
     assert id_of("method=dense", "epochs=41") != id_of("method=dense")
     assert id_of("method=dense", "seed=1") != id_of("method=dense")
+
+
+def test_ids_of_the_first_version_are_what_they_were() -> None:
+    """Ids are public: a key that is added, or a default that is derived, must not rename anyone's runs."""
+    assert id_of("device=cpu", "threads=1", "loader=torch") == "7cafc718"
+    assert id_of("device=cpu", "threads=1", "loader=torch", "precision.compile=false") == "7cafc718"
 
 
 def test_a_key_that_comes_later_with_null_keeps_old_ids() -> None:

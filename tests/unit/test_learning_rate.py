@@ -113,7 +113,7 @@ def test_rates_are_positive_and_never_above_the_peak(shape: str, epochs: int) ->
 
 
 def test_every_group_gets_the_rate() -> None:
-    optimizer = build_optimizer(config_of("optimizer=sgd").optimizer, ResNet(depth=8))
+    optimizer = build_optimizer(config_of("optimizer=sgd").optimizer, ResNet(depth=8), "fp32")
     assert len(optimizer.param_groups) == 2
     set_learning_rate(optimizer, 0.0625)
     assert [group["lr"] for group in optimizer.param_groups] == [0.0625, 0.0625]
@@ -121,7 +121,7 @@ def test_every_group_gets_the_rate() -> None:
 
 def test_decay_can_leave_out_norms_and_biases() -> None:
     model = ResNet(depth=8)
-    decayed, free = build_optimizer(config_of("optimizer=sgd").optimizer, model).param_groups
+    decayed, free = build_optimizer(config_of("optimizer=sgd").optimizer, model, "fp32").param_groups
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     convolutions_and_linear = {n for n in names.values() if "conv" in n or n == "fc.weight"}
     assert {names[id(p)] for p in decayed["params"]} == convolutions_and_linear
@@ -130,7 +130,7 @@ def test_decay_can_leave_out_norms_and_biases() -> None:
 
 
 def test_the_papers_sgd_decays_everything() -> None:
-    optimizer = build_optimizer(config_of(PAPER1).optimizer, ResNet(depth=8))
+    optimizer = build_optimizer(config_of(PAPER1).optimizer, ResNet(depth=8), "fp32")
     (group,) = optimizer.param_groups
     assert isinstance(optimizer, torch.optim.SGD)
     assert (group["lr"], group["momentum"], group["nesterov"], group["weight_decay"]) == (0.256, 0.875, False, 2**-15)
@@ -139,6 +139,6 @@ def test_the_papers_sgd_decays_everything() -> None:
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
 def test_adam_and_adamw(name: str, kind: type[torch.optim.Optimizer]) -> None:
     arguments = f"optimizer={name} optimizer.beta1=0.8 optimizer.beta2=0.95"
-    optimizer = build_optimizer(config_of(arguments).optimizer, ResNet(depth=8))
+    optimizer = build_optimizer(config_of(arguments).optimizer, ResNet(depth=8), "fp32")
     assert type(optimizer) is kind
     assert all(group["betas"] == (0.8, 0.95) for group in optimizer.param_groups)

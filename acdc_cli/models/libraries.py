@@ -1,0 +1,70 @@
+"""Classifiers of torchvision and timm by name, freshly initialised: ``model=timm model.name=NAME``."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from typing import Any
+
+from torch import nn
+
+from acdc_cli.errors import BadInput, nearest
+
+# Networks with auxiliary classifiers give more than logits while they train, unless they are built without.
+TORCHVISION_OPTIONS: dict[str, dict[str, Any]] = {
+    "googlenet": {"aux_logits": False, "init_weights": True},
+    "inception_v3": {"aux_logits": False, "init_weights": True},
+}
+
+
+def torchvision_model(name: str, in_channels: int, classes: int) -> nn.Module:
+    """One of torchvision's classifiers.
+
+    Raises:
+        BadInput: if there is none of that name, or if the images do not have three channels.
+    """
+    from torchvision import models  # a second to import, for these alone
+
+    names = models.list_models(module=models)
+    if name not in names:
+        raise _unknown(name, names, "torchvision")
+    if in_channels != 3:
+        raise BadInput(
+            f"model.name={name}: torchvision's models take images of 3 channels, and these have {in_channels}; "
+            "use model=timm, whose models take any"
+        )
+    return models.get_model(name, weights=None, num_classes=classes, **TORCHVISION_OPTIONS.get(name, {}))
+
+
+def timm_model(name: str, in_channels: int, classes: int) -> nn.Module:
+    """One of timm's classifiers.
+
+    Raises:
+        BadInput: if timm is not installed, or has none of that name.
+    """
+    require_timm(f"model.name={name}")
+    import timm
+
+    names = timm.list_models()
+    if name not in names:
+        raise _unknown(name.partition(".")[0], names, "timm", typed=name)
+    return timm.create_model(name, num_classes=classes, in_chans=in_channels)
+
+
+def require_timm(asked_by: str) -> None:
+    """Raise BadInput where timm is not installed, with the line that installs it.
+
+    Args:
+        asked_by: key=value of what needs it.
+    """
+    if find_spec("timm") is None:
+        raise BadInput(f"{asked_by}: timm is not installed; {sys.executable} -m pip install timm")
+
+
+def _unknown(name: str, names: list[str], library: str, typed: str | None = None) -> BadInput:
+    """timm's tags (resnet50.a1_in1k) name weights, and none are loaded: the model is meant by what is before them."""
+    meant = name if name in names else nearest(name, names)
+    return BadInput(
+        f"model.name={typed or name}: {library} has no such model; did you mean model.name={meant}? "
+        f"It has {len(names)} classifiers"
+    )
