@@ -22,7 +22,7 @@ def load_model(run: str | Path, kind: str = "sparse") -> nn.Module:
         DataMissing: if the run has no such model.
     """
     from acdc_cli.compose import from_yaml
-    from acdc_cli.data.sources import IMAGE_SETS
+    from acdc_cli.data.sources import SOURCES
     from acdc_cli.records.folder import RunFolder
 
     if kind not in ("sparse", "dense"):
@@ -34,7 +34,7 @@ def load_model(run: str | Path, kind: str = "sparse") -> nn.Module:
         state = load_file(path)
     except (FileNotFoundError, SafetensorError) as error:
         raise DataMissing(f"{path}: {error}; a run that is not done, or whose method has no {kind} model") from None
-    images = IMAGE_SETS[config.dataset.name]  # what the run was built for: no family's key names are needed
+    images = SOURCES[config.dataset.name]  # what the run was built for: no family's key names are needed
     model = build_model(config.model, images.sample_shape[0], images.classes)
     model.load_state_dict(state)
     return model.eval()

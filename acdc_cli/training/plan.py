@@ -10,7 +10,7 @@ from torch import nn
 
 from acdc_cli.compose import allocation_of, from_yaml
 from acdc_cli.config import Config, known
-from acdc_cli.data.sources import IMAGE_SETS
+from acdc_cli.data.sources import SOURCES
 from acdc_cli.errors import BadInput
 from acdc_cli.measure.flops import LayerSize, closed_form_train_fraction, inference_flops, layer_sizes, nonzeros
 from acdc_cli.models import build_model
@@ -32,7 +32,7 @@ def plan(config: Config) -> dict[str, Any]:
     Raises:
         BadInput: if the model cannot take the sparsity.
     """
-    images = IMAGE_SETS[config.dataset.name]
+    images = SOURCES[config.dataset.name]
     # Shapes are all that is asked of a model whose weights are not read: the meta device has nothing else, at no cost.
     with torch.device("cpu" if config.method.name == "static" else "meta"):
         model = build_model(config.model, images.sample_shape[0], images.classes)
