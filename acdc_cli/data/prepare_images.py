@@ -17,7 +17,7 @@ from acdc_cli.data.dataset import FORMAT, OWN_IMAGES, Dataset
 from acdc_cli.data.ffcv_availability import ffcv_problem
 from acdc_cli.data.image_beton import write_image_beton
 from acdc_cli.data.image_check import FileFacts, check_images, content_hash, readable
-from acdc_cli.data.image_files import SPLITS, ImageFiles, read_rgb, read_tree, sample_lines
+from acdc_cli.data.image_files import SPLITS, ImageFiles, read_tree, sample_lines
 from acdc_cli.data.preparation_progress import stage
 from acdc_cli.data.sources import Tree
 from acdc_cli.data.write_options import WriteOptions
@@ -46,6 +46,8 @@ def prepare_images(name: str, tree: Tree, source: Path | None, out: Path, write:
         read_tree(root, command)  # before anything is written
     try:
         staging.mkdir(exist_ok=True)
+        for stale in staging.glob(".*.tmp"):
+            stale.unlink()  # of a process that was killed while it wrote
         if tree.make is not None and not root.is_dir():
             _make(tree, root)
         info = _fill(name, tree, source is None, read_tree(root, command), staging, write, workers)
@@ -149,12 +151,16 @@ def _write_split(
 
 def mean_and_deviation(files: ImageFiles) -> tuple[list[float], list[float]]:
     """Per channel over all pixels of all images, in [0, 1]."""
-    total, squares, pixels = np.zeros(3), np.zeros(3), 0
+    from PIL import Image
+
+    counts = np.zeros((3, 256), np.int64)  # of every level, by channel
     for path in files.paths:
-        image = read_rgb(files.root / path).reshape(-1, 3).astype(np.float64) / 255
-        total, squares, pixels = total + image.sum(axis=0), squares + (image**2).sum(axis=0), pixels + len(image)
-    mean = total / pixels
-    return mean.tolist(), np.sqrt(squares / pixels - mean**2).tolist()
+        with Image.open(files.root / path) as image:
+            counts += np.array(image.convert("RGB").histogram()).reshape(3, 256)
+    levels = np.arange(256) / 255
+    mean = counts @ levels / counts.sum(axis=1)
+    square = counts @ levels**2 / counts.sum(axis=1)
+    return mean.tolist(), np.sqrt(square - mean**2).tolist()
 
 
 def _put_in_place(staging: Path, out: Path) -> None:
