@@ -15,13 +15,14 @@ import numpy as np
 from acdc_cli.data.beton import file_hash
 from acdc_cli.data.dataset import FORMAT, OWN_IMAGES, Dataset
 from acdc_cli.data.ffcv_availability import ffcv_problem
+from acdc_cli.data.held_signals import signals_held_back
 from acdc_cli.data.image_beton import write_image_beton
 from acdc_cli.data.image_check import FileFacts, check_images, content_hash, readable
 from acdc_cli.data.image_files import SPLITS, ImageFiles, read_tree, sample_lines
 from acdc_cli.data.preparation_progress import stage
 from acdc_cli.data.sources import Tree
 from acdc_cli.data.write_options import WriteOptions
-from acdc_cli.errors import DataMissing
+from acdc_cli.errors import DataMissing, naming
 from acdc_cli.records.folder import replace_json, replace_text
 
 STAGING = ".preparing"  # in the data set's folder: what is done so far
@@ -45,9 +46,7 @@ def prepare_images(name: str, tree: Tree, source: Path | None, out: Path, write:
     if source is not None:
         read_tree(root, command)  # before anything is written
     try:
-        staging.mkdir(exist_ok=True)
-        for stale in staging.glob(".*.tmp"):
-            stale.unlink()  # of a process that was killed while it wrote
+        _begin(staging, f"{name} {root}")
         if tree.make is not None and not root.is_dir():
             _make(tree, root)
         info = _fill(name, tree, source is None, read_tree(root, command), staging, write, workers)
@@ -55,15 +54,28 @@ def prepare_images(name: str, tree: Tree, source: Path | None, out: Path, write:
     except Exception:
         shutil.rmtree(staging, ignore_errors=True)
         raise
-    _put_in_place(staging, out)
+    with signals_held_back():
+        _put_in_place(staging, out)
     return Dataset(out, info)
+
+
+def _begin(staging: Path, what: str) -> None:
+    """Go on with what is there, if it is of the same images."""
+    note = staging / "source"
+    if not note.is_file() or note.read_text() != what:
+        shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(exist_ok=True)
+    for stale in staging.glob(".*.tmp"):
+        stale.unlink()  # of a process that was killed while it wrote
+    replace_text(note, what)
 
 
 def _make(tree: Tree, root: Path) -> None:
     assert tree.make is not None
     unfinished = root.with_name(f"{root.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    tree.make(unfinished)
+    with naming(unfinished):
+        tree.make(unfinished)
     os.replace(unfinished, root)
 
 
