@@ -19,10 +19,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from acdc_cli.data.held_signals import signals_held_back
+from acdc_cli.data.preparation_progress import stage
 from acdc_cli.errors import AcdcError, naming
 
 PAGE_BYTES = 2**21  # the smallest page FFCV writes; a small set fits in a few
 CHUNK = 16  # samples that a process takes at a time
+MEBIBYTE = 2**20
 HEADER_VERSION = 2  # of FFCV's format
 
 
@@ -167,9 +169,13 @@ def _take(next_sample: Any) -> int:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file's bytes; a bar shows how far it is, for files that take a while."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file, stage(f"reading {path.name} (MiB)", path.stat().st_size // MEBIBYTE) as advance:
+        while block := file.read(MEBIBYTE):
+            digest.update(block)
+            advance(1)
+    return digest.hexdigest()
 
 
 def header_problem(path: Path, count: int) -> str | None:
