@@ -52,7 +52,7 @@ class ModelConfig:
 class DatasetConfig:
     """Which images, and how training batches are augmented."""
 
-    name: str = one_of("digits", "cifar10", "cifar100", "imagenet")
+    name: str = one_of("digits", "patches", "cifar10", "cifar100", "imagenet")
     crop_padding: int | None = number(0)  # pixels of zeros on each side before a random crop back to size
     flip: bool = field()  # random left-right flip
     resolution: int | None = number(1)  # of evaluation, pixels

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from acdc_cli.commands.console import Parser, run_command
-from acdc_cli.errors import EXIT_DATA_MISSING, EXIT_DONE
+from acdc_cli.errors import EXIT_DATA_MISSING, EXIT_DONE, BadInput, Interrupted
+
+if TYPE_CHECKING:
+    from acdc_cli.data.write_options import WriteOptions
+
+NAMED_AT_MOST = 20  # unreadable images that are printed; dataset.json has them all
 
 
 def _parser() -> Parser:
@@ -14,11 +21,17 @@ def _parser() -> Parser:
     actions = parser.add_subparsers(dest="action", required=True, parser_class=Parser)
     prepare = actions.add_parser("prepare", help="write train.beton, val.beton and dataset.json")
     prepare.add_argument("dataset", metavar="DATASET", help="one of acdc-data list")
-    prepare.add_argument("--source", type=Path, metavar="DIR", help="folder of the published files; none for digits")
+    prepare.add_argument("--source", type=Path, metavar="DIR", help="folder of the published files; none if embedded")
     prepare.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: ./data/DATASET)")
+    prepare.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
+    images = prepare.add_argument_group("image files", "how they are written; the default depends on the data set")
+    images.add_argument("--max-resolution", metavar="PIXELS|none", help="reduce longer sides to this")
+    images.add_argument("--jpeg-quality", type=int, metavar="1..100")
+    images.add_argument("--raw-share", type=float, metavar="0..1", help="share kept as pixels: larger, quicker to read")
     actions.add_parser("list", help="the data sets that can be prepared")
     check = actions.add_parser("check", help="re-read a prepared data set and compare it with its dataset.json")
     check.add_argument("folder", type=Path, metavar="DIR")
+    check.add_argument("--source", action="store_true", help="read every image file of the source too")
     return parser
 
 
@@ -31,13 +44,46 @@ def _run(options: argparse.Namespace) -> int:
     return {"prepare": _prepare, "list": _list, "check": _check}[options.action](options)
 
 
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _write_options(options: argparse.Namespace) -> WriteOptions | None:
+    """What was typed, over the data set's own; None where nothing was."""
+    from acdc_cli.data.sources import SOURCES, Tree
+    from acdc_cli.data.write_options import changed
+
+    typed = (options.max_resolution, options.jpeg_quality, options.raw_share)
+    source = SOURCES.get(options.dataset)
+    if typed == (None, None, None) or source is None:
+        return None
+    if not isinstance(source.data, Tree):
+        raise BadInput(
+            f"--max-resolution, --jpeg-quality, --raw-share: {options.dataset} is stored as it is; drop them"
+        )
+    return changed(source.data.write, *typed)
+
+
 def _prepare(options: argparse.Namespace) -> int:
     from acdc_cli.data.ffcv_availability import ffcv_problem
     from acdc_cli.data.prepare import prepare
 
-    dataset = prepare(options.dataset, options.source, options.out or Path("data") / options.dataset)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)  # they end it as Ctrl-C does
+    if options.workers is not None and options.workers < 1:
+        raise BadInput(f"--workers {options.workers}: nearest: --workers 1")
+    out = options.out or Path("data") / options.dataset
+    try:
+        dataset = prepare(options.dataset, options.source, out, _write_options(options), options.workers)
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; the same command goes on: {out}") from None
     counts = f"{dataset.count('train')} training and {dataset.count('val')} validation images"
     print(f"{dataset.folder}: {dataset.name}, {counts}, {dataset.classes} classes")
+    skipped = [item for split in ("train", "val") for item in dataset.info[split].get("skipped", {}).items()]
+    for path, problem in skipped[:NAMED_AT_MOST]:
+        print(f"skipped, unreadable: {path}: {problem}")
+    if skipped:
+        print(f"{len(skipped)} unreadable images were skipped; {dataset.folder / 'dataset.json'} names them all")
     if problem := ffcv_problem():
         print(f"no .beton files: FFCV cannot be imported ({problem}). loader=torch reads the source; see acdc-doctor")
     return EXIT_DONE
@@ -58,10 +104,11 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from acdc_cli.data.prepare import check, read_dataset
+    from acdc_cli.data.check import check
+    from acdc_cli.data.dataset import read_dataset
 
     dataset = read_dataset(options.folder)
-    faults = check(dataset)
+    faults = check(dataset, options.source)
     for fault in faults:
         print(fault)
     if faults:

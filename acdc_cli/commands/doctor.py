@@ -64,6 +64,7 @@ def findings() -> Iterator[Finding]:
     yield from _devices()
     yield _ffcv()
     yield _timm()
+    yield _photographs()
     yield _wandb()
     yield _disk()
 
@@ -112,6 +113,13 @@ def _timm() -> Finding:
         return Finding("timm", "ok", f"{version('timm')}: model=timm, optimizer=lamb")
     except PackageNotFoundError:
         return Finding("timm", "without", "no model=timm and no optimizer=lamb", f"{_pip()} install timm")
+
+
+def _photographs() -> Finding:
+    try:
+        return Finding("scikit-image", "ok", f"{version('scikit-image')}: dataset=patches")
+    except PackageNotFoundError:
+        return Finding("scikit-image", "without", "no dataset=patches", f"{_pip()} install scikit-image")
 
 
 def _wandb() -> Finding:

@@ -1,96 +1,200 @@
-"""Writing FFCV's .beton files, whole or not at all."""
+"""Writing FFCV's .beton files with FFCV's own pieces, and processes that can be watched and stopped.
+
+``DatasetWriter.from_indexed_dataset`` waits forever for a writing process that has died, shows its own bar and leaves
+its processes behind when it is interrupted; so the pieces it is made of are put together here.
+"""
 
 from __future__ import annotations
 
-import errno
 import hashlib
+import multiprocessing
 import os
 import signal
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, suppress
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
-from acdc_cli.data.sources import Samples
+from acdc_cli.data.held_signals import signals_held_back
+from acdc_cli.data.preparation_progress import stage
+from acdc_cli.errors import AcdcError, naming
 
 PAGE_BYTES = 2**21  # the smallest page FFCV writes; a small set fits in a few
+CHUNK = 16  # samples that a process takes at a time
+MEBIBYTE = 2**20
+HEADER_VERSION = 2  # of FFCV's format
 
 
-class _Indexed:
-    """What FFCV's writer reads from: sample i is (image, label)."""
+class Indexed(Protocol):
+    """What is written: sample i is a tuple with a value for each field."""
 
-    def __init__(self, samples: Samples) -> None:
-        self.samples = samples
+    def __len__(self) -> int: ...
 
-    def __len__(self) -> int:
-        return len(self.samples.labels)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        return self.samples.images[index], int(self.samples.labels[index])
+    def __getitem__(self, index: int) -> tuple[Any, ...]: ...
 
 
-def write_betons(samples: dict[str, Samples], paths: dict[str, Path]) -> None:
-    """Write every split's file aside, then put all in place: none is replaced if one cannot be written.
+@dataclass(frozen=True)
+class _Job:
+    """What every writing process is handed."""
+
+    samples: Indexed
+    fields: dict[str, Any]
+    metadata: Any  # shared memory: FFCV's table of samples
+    metadata_type: np.dtype
+    allocator: Any
+    next_sample: Any  # shared counter
+
+
+def write_beton(
+    path: Path,
+    fields: dict[str, Any],
+    samples: Indexed,
+    workers: int,
+    page_bytes: int,
+    advance: Callable[[int], None],
+) -> None:
+    """Write a .beton; sample i of it is samples[i], whatever the number of workers.
+
+    Args:
+        path: file to write, not yet there; removed again if it cannot be finished.
+        fields: FFCV's fields by name, in the order of a sample's values.
+        workers: processes.
+        page_bytes: a power of two that the largest sample fits in.
+        advance: takes the number of samples that are written since the last call.
 
     Raises:
-        OSError: if FFCV cannot write.
+        OSError: if it cannot be written, a full disk included.
+        AcdcError: if a writing process was killed.
     """
-    aside = {split: path.with_name(f".{path.name}.{os.getpid()}.tmp") for split, path in paths.items()}
-    try:
-        for split, path in aside.items():
-            _write_beton(samples[split], path)
-        for split, path in aside.items():
-            os.replace(path, paths[split])
-    finally:
-        for path in aside.values():
-            path.unlink(missing_ok=True)
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_beton(samples: Samples, path: Path) -> None:
-    from ffcv.fields import IntField, NDArrayField, RGBImageField
     from ffcv.writer import DatasetWriter
 
-    shape = samples.images.shape[1:]
-    image = RGBImageField(write_mode="raw") if shape[-1] == 3 else NDArrayField(np.dtype("uint8"), shape)
-    fields = {"image": image, "label": IntField()}
-    writer = DatasetWriter(str(path), fields, page_size=PAGE_BYTES, num_workers=1)
-    # Its own bar is for large sets; one that takes a second would only leave a stray line.
-    quiet = len(samples.labels) < 10_000
-    with (
-        _dead_worker_raises(path),
-        open(os.devnull, "w") as devnull,
-        redirect_stderr(devnull if quiet else sys.stderr),
-    ):
-        writer.from_indexed_dataset(_Indexed(samples))
+    writer = DatasetWriter(str(path), fields, page_size=page_bytes, num_workers=max(1, workers))
+    writer.num_samples = len(samples)
+    try:
+        with naming(path):
+            _write(writer, path, samples, advance)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _write(writer: Any, path: Path, samples: Indexed, advance: Callable[[int], None]) -> None:
+    from ffcv.memory_allocator import MemoryAllocator
+
+    writer.prepare()
+    memory = writer.metadata_sm
+    try:
+        allocator = MemoryAllocator(str(path), writer.data_region_start, writer.page_size)
+        counter = multiprocessing.Value("Q", 0)
+        job = _Job(samples, writer.fields, memory, writer.metadata_type, allocator, counter)
+        writer.finalize(_run_workers(job, writer.num_workers, path, advance))
+    finally:
+        memory.close()
+        memory.unlink()
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
-@contextmanager
-def _dead_worker_raises(path: Path) -> Iterator[None]:
-    """FFCV waits forever for its writing process when that has died (of a full disk, say): listen for its death."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals reach the main thread only
-        return
-
-    def on_child(number: int, frame: object) -> None:
-        child = None
-        with suppress(ChildProcessError):
-            child = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if child is not None and child.si_status != 0:
-            raise OSError(errno.EIO, "FFCV's writing process has died; is the disk full?", str(path))
-
-    before = signal.signal(signal.SIGCHLD, on_child)
+def _run_workers(job: _Job, workers: int, path: Path, advance: Callable[[int], None]) -> list[list[Any]]:
+    """Start the processes and listen to them until all have answered; none is left behind, however this ends."""
+    running: dict[Connection, Any] = {}
+    processes: list[Any] = []
+    allocations = []
     try:
-        yield
+        with signals_held_back():
+            for _ in range(workers):
+                ours, theirs = multiprocessing.Pipe(duplex=False)
+                process = multiprocessing.Process(target=_write_pages, args=(job, theirs))
+                process.start()
+                theirs.close()  # else the end of the process would not end the pipe
+                running[ours] = process
+                processes.append(process)
+        while running:
+            for pipe in wait(list(running)):
+                assert isinstance(pipe, Connection)
+                try:
+                    answer = pipe.recv()
+                except EOFError:
+                    process = running[pipe]
+                    process.join()
+                    raise AcdcError(
+                        f"{path}: a writing process died (exit code {process.exitcode}, a negative one is the signal "
+                        f"that killed it); is there enough memory? Run the command again, with fewer --workers"
+                    ) from None
+                if isinstance(answer, int):
+                    advance(answer)
+                elif isinstance(answer, Exception):
+                    raise answer
+                else:
+                    allocations.append(answer)
+                    del running[pipe]
     finally:
-        signal.signal(signal.SIGCHLD, before)
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.join()
+    return [entry for answer in allocations for entry in answer]
+
+
+def _write_pages(job: _Job, answers: Connection) -> None:
+    """A writing process: takes samples until there are none left, then says where it has put them."""
+    import cv2
+    from ffcv.writer import handle_sample
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one ends the others
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    cv2.setNumThreads(0)  # the processes share the cores already
+    table = np.frombuffer(job.metadata.buf, dtype=job.metadata_type)
+    try:
+        with job.allocator:
+            while (start := _take(job.next_sample)) < len(job.samples):
+                indices = range(start, min(start + CHUNK, len(job.samples)))
+                for index in indices:
+                    names = job.metadata_type.names
+                    handle_sample(job.samples[index], index, names, table, job.allocator, job.fields)
+                answers.send(len(indices))
+        answers.send(job.allocator.allocations)
+    except Exception as error:
+        answers.send(error)
+
+
+def _take(next_sample: Any) -> int:
+    with next_sample.get_lock():
+        start = next_sample.value
+        next_sample.value = start + CHUNK
+    return start
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes; a bar shows how far it is, for files that take a while."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file, stage(f"reading {path.name} (MiB)", path.stat().st_size // MEBIBYTE) as advance:
+        while block := file.read(MEBIBYTE):
+            digest.update(block)
+            advance(1)
+    return digest.hexdigest()
+
+
+def header_problem(path: Path, count: int) -> str | None:
+    """Why a file cannot be the .beton of so many samples, by its first and last bytes, or None.
+
+    FFCV itself crashes on files that are not its own.
+    """
+    from ffcv.types import ALLOC_TABLE_TYPE, HeaderType
+
+    with path.open("rb") as file:
+        start = file.read(HeaderType.itemsize)
+    if len(start) < HeaderType.itemsize:
+        return "too short for a .beton"
+    header = np.frombuffer(start, HeaderType)[0]
+    if header["version"] != HEADER_VERSION or header["num_fields"] != 2:
+        return "not a .beton of images and labels"
+    if header["num_samples"] != count:
+        return f"a .beton of {header['num_samples']} samples, not of {count}"
+    table = path.stat().st_size - int(header["alloc_table_ptr"])
+    if table != count * ALLOC_TABLE_TYPE.itemsize:
+        return "a .beton that was cut short"
+    return None

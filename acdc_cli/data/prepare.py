@@ -1,109 +1,86 @@
-"""A data set on disk: train.beton and val.beton for FFCV, and dataset.json, which says what they hold."""
+"""Making a data set's folder from what its publishers ship, and finding one that is there."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
-import json
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from acdc_cli.data.beton import file_hash, write_betons
+from acdc_cli.data.array_beton import write_array_betons
+from acdc_cli.data.beton import file_hash, header_problem
+from acdc_cli.data.dataset import FORMAT, Dataset, array_hash, read_dataset
 from acdc_cli.data.ffcv_availability import ffcv_problem
-from acdc_cli.data.sources import SOURCES, SPLITS, Samples, require_preparable
+from acdc_cli.data.image_files import SPLITS
+from acdc_cli.data.prepare_images import prepare_images
+from acdc_cli.data.sources import SOURCES, Arrays, Samples
+from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import BadInput, DataMissing, not_a_choice
 from acdc_cli.records.folder import replace_json
 
-FORMAT = 1
-KEYS = {"name", "source", "classes", "channels", "size", "mean", "std", *SPLITS, "beton_bytes", "beton_sha256"}
+__all__ = ["Dataset", "open_dataset", "prepare", "read_dataset", "require_beton"]
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """A prepared data set: its folder and the content of dataset.json."""
-
-    folder: Path
-    info: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        """Its name in SOURCES."""
-        return self.info["name"]
-
-    @property
-    def classes(self) -> int:
-        """Number of labels."""
-        return self.info["classes"]
-
-    @property
-    def sample_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width), as the model sees a sample."""
-        return (self.info["channels"], *self.info["size"])
-
-    def count(self, split: str) -> int:
-        """Samples in a split."""
-        return self.info[split]["count"]
-
-    def beton(self, split: str) -> Path:
-        """FFCV's file of a split, whether or not it is there."""
-        return self.folder / f"{split}.beton"
-
-    @property
-    def prepare_command(self) -> str:
-        """The command that makes this folder again."""
-        source = self.info["source"]
-        option = "" if source is None else f" --source {source}"
-        return f"acdc-data prepare {self.name}{option} --out {self.folder}"
-
-    def read_source(self) -> dict[str, Samples]:
-        """The same samples from where they came from.
-
-        Raises:
-            DataMissing: if the source is gone, or is no longer what was prepared.
-        """
-        source = self.info["source"]
-        samples = SOURCES[self.name].read(Path(source) if source else None)
-        for split in SPLITS:
-            if content_hash(samples[split]) != self.info[split]["content_sha256"]:
-                raise DataMissing(
-                    f"{source or self.name}: not what {self.folder} was made from; run {self.prepare_command}"
-                )
-        return samples
-
-
-def content_hash(samples: Samples) -> str:
-    """SHA-256 over shape, pixels and labels: what the set holds, however it is stored."""
-    digest = hashlib.sha256(str(samples.images.shape).encode())
-    digest.update(np.ascontiguousarray(samples.images).data)
-    digest.update(np.ascontiguousarray(samples.labels).data)
-    return digest.hexdigest()
-
-
-def prepare(name: str, source: Path | None, out: Path) -> Dataset:
+def prepare(
+    name: str, source: Path | None, out: Path, write: WriteOptions | None = None, workers: int | None = None
+) -> Dataset:
     """Write a data set's folder. Either all of it is there afterwards, or what was there before.
 
     Args:
         name: one of SOURCES.
         source: folder of the published files; None for an embedded set.
         out: folder to write.
+        write: how image files go into the .beton; None: as the set says. Arrays are stored as they are.
+        workers: processes that read and write image files; None: all cores.
 
     Raises:
         BadInput: on an unknown name, or a source for a set that has none.
-        DataMissing: if the source is missing or unreadable, or this version cannot read such sources yet.
+        DataMissing: if the source is missing or unreadable.
+        OSError: if the folder cannot be written.
     """
-    require_preparable(name)
     if name not in SOURCES:
         raise not_a_choice("DATASET", name, SOURCES)
     if SOURCES[name].embedded and source is not None:
         raise BadInput(f"--source {source}: {name} is embedded and needs none; drop --source")
-    samples = SOURCES[name].read(source)
-    out.mkdir(parents=True, exist_ok=True)
-    dataset = Dataset(out, _describe(name, source, samples))
+    with _owned(out):
+        return _prepare(name, source, out, write, workers)
+
+
+@contextmanager
+def _owned(folder: Path) -> Iterator[None]:
+    """Keep other processes that prepare the same folder waiting; a folder that stays empty is removed."""
+    there = folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks, as some network ones are
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        if not there:
+            with suppress(OSError):
+                folder.rmdir()
+        os.close(descriptor)
+
+
+def _prepare(name: str, source: Path | None, out: Path, write: WriteOptions | None, workers: int | None) -> Dataset:
+    data = SOURCES[name].data
+    if isinstance(data, Arrays):
+        return _prepare_arrays(name, data, source, out)
+    return prepare_images(name, data, source, out, write or data.write, workers or len(os.sched_getaffinity(0)))
+
+
+def _prepare_arrays(name: str, arrays: Arrays, source: Path | None, out: Path) -> Dataset:
+    samples = arrays.read(source)
+    dataset = Dataset(out, _describe(name, arrays, source, samples))
     if ffcv_problem() is None:
         paths = {split: dataset.beton(split) for split in SPLITS}
-        write_betons(samples, paths)
+        write_array_betons(samples, paths)
         dataset.info["beton_bytes"] = {split: path.stat().st_size for split, path in paths.items()}
         dataset.info["beton_sha256"] = {split: file_hash(path) for split, path in paths.items()}
     else:
@@ -113,14 +90,14 @@ def prepare(name: str, source: Path | None, out: Path) -> Dataset:
     return dataset
 
 
-def _describe(name: str, source: Path | None, samples: dict[str, Samples]) -> dict[str, Any]:
+def _describe(name: str, arrays: Arrays, source: Path | None, samples: dict[str, Samples]) -> dict[str, Any]:
     train = samples["train"]
     scaled = train.images.reshape(-1, train.images.shape[-1]).astype(np.float64) / 255
     splits = {
         split: {
             "count": len(samples[split].labels),
-            "content_sha256": content_hash(samples[split]),
-            "samples": SOURCES[name].describe(split),
+            "content_sha256": array_hash(samples[split]),
+            "samples": arrays.describe(split),
         }
         for split in SPLITS
     }
@@ -147,13 +124,14 @@ def open_dataset(name: str, data_dir: str | Path) -> Dataset:
     Raises:
         DataMissing: if it is not there, naming the command that makes it.
     """
-    require_preparable(name)
     folder = Path(data_dir) / name
     if SOURCES[name].embedded:
-        try:
-            return read_dataset(folder)
-        except DataMissing:  # never made, or damaged: making it takes a second
-            return prepare(name, None, folder)
+        with suppress(DataMissing):
+            return _whole(folder)
+        with _owned(folder):
+            with suppress(DataMissing):  # another process has made it meanwhile
+                return _whole(folder)
+            return _prepare(name, None, folder, None, None)  # never made, or damaged
     if not (folder / "dataset.json").is_file():
         raise DataMissing(
             f"{folder}: no data set {name}; make it with: acdc-data prepare {name} --source DIR --out {folder}"
@@ -161,22 +139,11 @@ def open_dataset(name: str, data_dir: str | Path) -> Dataset:
     return read_dataset(folder)
 
 
-def read_dataset(folder: Path) -> Dataset:
-    """A prepared folder. Raises DataMissing if its dataset.json is missing or unreadable."""
-    path = folder / "dataset.json"
-    try:
-        info = json.loads(path.read_text())
-        if info["format"] != FORMAT or info["name"] not in SOURCES:
-            raise ValueError(f"format {info['format']}, name {info['name']}")
-        if missing := KEYS - info.keys():
-            raise ValueError(f"no {', '.join(sorted(missing))}")
-    except FileNotFoundError:
-        raise DataMissing(
-            f"{path}: missing; make it with: acdc-data prepare DATASET --source DIR --out {folder}"
-        ) from None
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise DataMissing(f"{path}: unreadable ({error}); make it again with acdc-data prepare") from None
-    return Dataset(folder, info)
+def _whole(folder: Path) -> Dataset:
+    dataset = read_dataset(folder)
+    if dataset.kind == "files":
+        dataset.read_files()
+    return dataset
 
 
 def require_beton(dataset: Dataset) -> Dataset:
@@ -185,41 +152,19 @@ def require_beton(dataset: Dataset) -> Dataset:
     Raises:
         DataMissing: naming the file and the command that makes it.
     """
-    expected = dataset.info["beton_bytes"]
     for split in SPLITS:
-        path = dataset.beton(split)
-        size = path.stat().st_size if path.is_file() else None
-        if expected and size == expected[split]:
-            continue
-        if SOURCES[dataset.name].embedded:
-            return prepare(dataset.name, None, dataset.folder)
-        what = "missing" if size is None else f"{size} bytes, dataset.json says {expected and expected[split]}"
-        raise DataMissing(f"{path}: {what}; make it with: {dataset.prepare_command}")
+        if problem := _beton_problem(dataset, split):
+            if SOURCES[dataset.name].embedded:
+                return prepare(dataset.name, None, dataset.folder)
+            raise DataMissing(f"{dataset.beton(split)}: {problem}; make it with: {dataset.prepare_command}")
     return dataset
 
 
-def check(dataset: Dataset) -> list[str]:
-    """Re-read everything and compare with dataset.json.
-
-    Returns:
-        One line per fault; empty if all is as it was written.
-    """
-    faults = []
-    if dataset.info["beton_bytes"] is None:
-        try:
-            dataset.read_source()
-        except DataMissing as error:
-            faults.append(str(error))
-        return faults
-    from acdc_cli.data.ffcv_loader import read_beton
-
-    for split in SPLITS:
-        path = dataset.beton(split)
-        size = path.stat().st_size if path.is_file() else None
-        if size != dataset.info["beton_bytes"][split]:
-            faults.append(f"{path}: {size} bytes, dataset.json says {dataset.info['beton_bytes'][split]}")
-        elif file_hash(path) != dataset.info["beton_sha256"][split]:
-            faults.append(f"{path}: not the bytes that were written")
-        elif content_hash(read_beton(path)) != dataset.info[split]["content_sha256"]:
-            faults.append(f"{path}: its samples are not those that were written")
-    return faults
+def _beton_problem(dataset: Dataset, split: str) -> str | None:
+    path, expected = dataset.beton(split), dataset.info["beton_bytes"]
+    if not path.is_file():
+        return "missing"
+    size = path.stat().st_size
+    if not expected or size != expected[split]:
+        return f"{size} bytes, dataset.json says {expected and expected[split]}"
+    return header_problem(path, dataset.count(split))

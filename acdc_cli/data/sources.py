@@ -11,9 +11,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from acdc_cli.data.image_files import SPLITS
+from acdc_cli.data.patches import CROPS, PHOTOGRAPHS, make_patches
+from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import DataMissing
 
-SPLITS = ("train", "val")
+__all__ = ["SOURCES", "SPLITS", "Arrays", "Samples", "Source", "Tree"]
 
 
 @dataclass(frozen=True)
@@ -25,31 +28,49 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class ImageSet:
-    """What a model has to know about a data set, and a plan without having it.
+class Arrays:
+    """Images of one size, read into memory.
 
     Attributes:
-        sample_shape: (channels, height, width).
+        read: (folder or None) -> {"train": Samples, "val": Samples}. Raises DataMissing.
+        describe: (split) -> what dataset.json says of the split's samples: their list, or the files they fill.
+    """
+
+    read: Callable[[Path | None], dict[str, Samples]]
+    describe: Callable[[str], Any]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Image files of any size in a folder tree, {train,val}/CLASS/.
+
+    Attributes:
+        make: for an embedded set, (folder) -> writes the tree there. Raises DataMissing.
+        write: unless the command line says otherwise.
+        mean, std: per channel, of pixels in [0, 1]; None: measured.
+    """
+
+    make: Callable[[Path], None] | None
+    write: WriteOptions
+    mean: list[float] | None
+    std: list[float] | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that can be prepared, and what a plan has to know about it without having it.
+
+    Attributes:
+        sample_shape: (channels, height, width); of a tree, at the usual resolution of evaluation.
+        classes: as published; a tree that was prepared has as many as it has folders.
+        embedded: needs no folder; prepared by acdc-train itself on first use.
     """
 
     summary: str
     sample_shape: tuple[int, int, int]
     classes: int
-
-
-@dataclass(frozen=True)
-class Source(ImageSet):
-    """A data set that can be prepared.
-
-    Attributes:
-        embedded: needs no folder; prepared by acdc-train itself on first use.
-        read: (folder or None) -> {"train": Samples, "val": Samples}. Raises DataMissing.
-        describe: (split) -> what dataset.json says of the split's samples: their list, or the files they fill.
-    """
-
     embedded: bool
-    read: Callable[[Path | None], dict[str, Samples]]
-    describe: Callable[[str], Any]
+    data: Arrays | Tree
 
 
 def _digits_split() -> tuple[Any, dict[str, np.ndarray]]:
@@ -131,7 +152,11 @@ def _archive_source(classes: int, archive: str, files: dict[str, list[str]], lab
         }
 
     return Source(
-        f"CIFAR-{classes}, python archive {archive}", (3, 32, 32), classes, False, read, lambda split: files[split]
+        f"CIFAR-{classes}, python archive {archive}",
+        (3, 32, 32),
+        classes,
+        False,
+        Arrays(read, lambda split: files[split]),
     )
 
 
@@ -141,8 +166,14 @@ SOURCES = {
         (1, 8, 8),
         10,
         True,
-        _read_digits,
-        _describe_digits,
+        Arrays(_read_digits, _describe_digits),
+    ),
+    "patches": Source(
+        f"crops of {len(PHOTOGRAPHS)} photographs inside scikit-learn and scikit-image: which one is it from?",
+        (3, 64, 64),
+        len(PHOTOGRAPHS),
+        True,
+        Tree(lambda folder: make_patches(folder, CROPS), WriteOptions(None, 95, 0.0), None, None),
     ),
     "cifar10": _archive_source(
         10,
@@ -151,16 +182,12 @@ SOURCES = {
         b"labels",
     ),
     "cifar100": _archive_source(100, "cifar-100-python", {"train": ["train"], "val": ["test"]}, b"fine_labels"),
+    "imagenet": Source(
+        "ImageNet-1K (ILSVRC 2012), or any tree DIR/train/CLASS/ and DIR/val/CLASS/ of images",
+        (3, 224, 224),
+        1000,
+        False,
+        # ffcv-imagenet's write_imagenet.sh 500 0.50 90, and the mean and deviation that everyone normalises with.
+        Tree(None, WriteOptions(500, 90, 0.5), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+    ),
 }
-# Planned for now and prepared later: there are no loaders for them yet.
-PLANNED_ONLY = {"imagenet": ImageSet("ImageNet-1K (ILSVRC 2012), at 224 pixels", (3, 224, 224), 1000)}
-IMAGE_SETS: dict[str, ImageSet] = {**SOURCES, **PLANNED_ONLY}
-
-
-def require_preparable(name: str) -> None:
-    """Raise DataMissing for a data set that this version can plan with and cannot read."""
-    if name in PLANNED_ONLY:
-        raise DataMissing(
-            f"dataset={name}: this version can plan runs on it (plan=true) and neither prepare nor read it yet; "
-            f"it can train on {', '.join(SOURCES)}"
-        )

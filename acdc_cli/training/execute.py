@@ -9,7 +9,6 @@ from pathlib import Path
 from acdc_cli.compose import to_yaml
 from acdc_cli.config import Config, known
 from acdc_cli.data.prepare import Dataset, open_dataset, require_beton
-from acdc_cli.data.sources import require_preparable
 from acdc_cli.errors import AcdcError, BadInput, Interrupted
 from acdc_cli.records.folder import RunFolder, replace_json, replace_text
 from acdc_cli.records.identity import readable_name, run_id
@@ -49,7 +48,6 @@ def execute(config: Config, say: Say) -> RunFolder:
 def _execute(config: Config, say: Say) -> RunFolder:
     config = locate_start(config)
     plan(config)  # what the model cannot take is said before data is looked for
-    require_preparable(config.dataset.name)
     folder, settled, machine_error = _find(config, say)
     if folder is not None and folder.is_done and not config.run.overwrite:
         return folder

@@ -9,7 +9,7 @@ from torch import nn
 
 from acdc_cli.compose import allocation_of, from_yaml
 from acdc_cli.config import Config, known
-from acdc_cli.data.sources import IMAGE_SETS
+from acdc_cli.data.sources import SOURCES
 from acdc_cli.errors import BadInput
 from acdc_cli.measure.flops import LayerSize, closed_form_train_fraction, inference_flops, layer_sizes
 from acdc_cli.models import build_skeleton
@@ -32,7 +32,7 @@ def plan(config: Config) -> dict[str, Any]:
     Raises:
         BadInput: if the model cannot take the sparsity.
     """
-    images = IMAGE_SETS[config.dataset.name]
+    images = SOURCES[config.dataset.name]
     model = build_skeleton(config.model, images.sample_shape[0], images.classes)
     require_fit(config.model.name, model, images.sample_shape, images.classes)
     sizes = layer_sizes(model, images.sample_shape)

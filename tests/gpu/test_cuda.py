@@ -45,7 +45,7 @@ def test_host_loaders_feed_the_gpu(loader: str, tmp_path: Path, data_dir: Path, 
 
 
 def test_prefetched_batches_are_the_loaders_own(data_dir: Path) -> None:
-    samples = SOURCES["digits"].read(None)["train"]
+    samples = SOURCES["digits"].data.read(None)["train"]
     order = np.random.default_rng(0).permutation(len(samples.labels))
     device = torch.device("cuda")
     batches = to_device(TorchLoader(samples, 64, workers=0).batches(order), device)

@@ -1,0 +1,155 @@
+"""A prepared data set on disk: train.beton and val.beton for FFCV, and dataset.json, which says what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from acdc_cli.data.image_files import SPLITS, ImageFiles, parse_samples
+from acdc_cli.data.sources import SOURCES, Arrays, Samples
+from acdc_cli.errors import DataMissing
+
+FORMAT = 1
+KEYS = {"name", "source", "classes", "channels", "size", "mean", "std", *SPLITS, "beton_bytes", "beton_sha256"}
+KEYS_OF_FILES = {"class_names", "write"}
+OWN_IMAGES = "images"  # folder of an embedded set's image files, beside dataset.json
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared data set: its folder and the content of dataset.json."""
+
+    folder: Path
+    info: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Its name in SOURCES."""
+        return self.info["name"]
+
+    @property
+    def kind(self) -> str:
+        """ "arrays": images of one size, which fit in memory; "files": image files of any size."""
+        return self.info.get("kind", "arrays")
+
+    @property
+    def classes(self) -> int:
+        """Number of labels."""
+        return self.info["classes"]
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        return self.info["channels"]
+
+    @property
+    def sample_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of a sample; of image files, at the set's usual resolution."""
+        size = self.info["size"] or SOURCES[self.name].sample_shape[1:]
+        return (self.channels, *size)
+
+    def count(self, split: str) -> int:
+        """Samples in a split."""
+        return self.info[split]["count"]
+
+    def beton(self, split: str) -> Path:
+        """FFCV's file of a split, whether or not it is there."""
+        return self.folder / f"{split}.beton"
+
+    @property
+    def images_root(self) -> Path:
+        """Folder that the image files' paths are relative to."""
+        return Path(self.info["source"] or self.folder / OWN_IMAGES)
+
+    @property
+    def prepare_command(self) -> str:
+        """The command that makes this folder again."""
+        source = self.info["source"]
+        words = ["acdc-data prepare", self.name, *([] if source is None else [f"--source {source}"])]
+        usual = SOURCES[self.name].data
+        if self.kind == "files" and not isinstance(usual, Arrays):
+            for key, value in self.info["write"].items():
+                if value != getattr(usual.write, key):
+                    words.append(f"--{key.replace('_', '-')} {'none' if value is None else value}")
+        return " ".join([*words, f"--out {self.folder}"])
+
+    def read_source(self) -> dict[str, Samples]:
+        """The same samples from where they came from, for a set of arrays.
+
+        Raises:
+            DataMissing: if the source is gone, or is no longer what was prepared.
+        """
+        source = self.info["source"]
+        arrays = SOURCES[self.name].data
+        assert isinstance(arrays, Arrays), "of image files, read_files()"
+        samples = arrays.read(Path(source) if source else None)
+        for split in SPLITS:
+            if array_hash(samples[split]) != self.info[split]["content_sha256"]:
+                raise DataMissing(
+                    f"{source or self.name}: not what {self.folder} was made from; run {self.prepare_command}"
+                )
+        return samples
+
+    def read_files(self) -> dict[str, ImageFiles]:
+        """The image files that the samples were made from; file i is sample i of the .beton.
+
+        Every file's presence is checked, and their size in all; ``acdc-data check --source`` reads them too.
+
+        Raises:
+            DataMissing: if the list or the source is gone, or is no longer what was prepared.
+        """
+        return {split: self._read_files(split) for split in SPLITS}
+
+    def _read_files(self, split: str) -> ImageFiles:
+        path = self.folder / self.info[split]["samples"]
+        again = f"run {self.prepare_command}"
+        try:
+            content = path.read_bytes()
+            if hashlib.sha256(content).hexdigest() != self.info[split]["samples_sha256"]:
+                raise ValueError("not the list that was written")
+            files = parse_samples(content.decode(), self.images_root, self.info["class_names"])
+        except (OSError, ValueError) as error:
+            raise DataMissing(f"{path}: unreadable ({error}); {again}") from None
+        try:
+            size = sum((files.root / name).stat().st_size for name in files.paths)
+        except OSError as error:
+            raise DataMissing(f"{error.filename}: {error.strerror}; put the images back, or {again}") from None
+        if size != self.info[split]["source_bytes"]:
+            raise DataMissing(f"{files.root / split}: not the images that {self.folder} was made from; {again}")
+        return files
+
+
+def array_hash(samples: Samples) -> str:
+    """SHA-256 over shape, pixels and labels: what the set holds, however it is stored."""
+    digest = hashlib.sha256(str(samples.images.shape).encode())
+    digest.update(np.ascontiguousarray(samples.images).data)
+    digest.update(np.ascontiguousarray(samples.labels).data)
+    return digest.hexdigest()
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """A prepared folder. Raises DataMissing if its dataset.json is missing or unreadable."""
+    path = folder / "dataset.json"
+    try:
+        info = json.loads(path.read_text())
+        if info["format"] != FORMAT or info["name"] not in SOURCES:
+            raise ValueError(f"format {info['format']}, name {info['name']}")
+        kind = "arrays" if isinstance(SOURCES[info["name"]].data, Arrays) else "files"
+        if info.get("kind", "arrays") != kind:
+            raise ValueError(f"kind {info.get('kind')} of {info['name']}")
+        if missing := (KEYS | KEYS_OF_FILES if kind == "files" else KEYS) - info.keys():
+            raise ValueError(f"no {', '.join(sorted(missing))}")
+        if kind == "files" and len(info["class_names"]) != info["classes"]:
+            raise ValueError(f"{info['classes']} classes, but names of {len(info['class_names'])}")
+    except FileNotFoundError:
+        raise DataMissing(
+            f"{path}: missing; make it with: acdc-data prepare DATASET --source DIR --out {folder}"
+        ) from None
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise DataMissing(f"{path}: unreadable ({error}); make it again with acdc-data prepare") from None
+    return Dataset(folder, info)
