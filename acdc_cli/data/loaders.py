@@ -9,10 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from acdc_cli.data.crops import Crops
 from acdc_cli.data.device_loader import DeviceLoader
 from acdc_cli.data.prepare import Dataset
 from acdc_cli.data.sources import SPLITS
+from acdc_cli.data.torch_files import TorchFilesLoader
 from acdc_cli.data.torch_loader import TorchLoader
+from acdc_cli.data.view import View
+from acdc_cli.errors import BadInput
 
 Batch = tuple[Tensor, Tensor, np.ndarray]
 
@@ -22,19 +26,48 @@ class BatchLoader(Protocol):
 
     count: int
 
-    def batches(self, order: np.ndarray) -> Generator[Batch, None, None]:
-        """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) in the given order."""
+    def batches(self, order: np.ndarray, view: View | None = None) -> Generator[Batch, None, None]:
+        """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) in the given order.
+
+        Args:
+            view: resolution and epoch of image files; sets of arrays ignore it.
+
+        The tensors are valid until the next batch is asked for.
+        """
         ...
 
 
 def open_loaders(
-    kind: str, dataset: Dataset, batch_size: int, workers: int, device: torch.device, threads: int
+    kind: str, dataset: Dataset, batch_size: int, workers: int, device: torch.device, crops: Crops | None = None
 ) -> dict[str, BatchLoader]:
-    """``{"train": ..., "val": ...}`` for loader=ffcv, torch or device."""
-    if kind == "ffcv":
-        from acdc_cli.data.ffcv_loader import FfcvLoader  # imports numba and OpenCV
+    """``{"train": ..., "val": ...}`` for loader=ffcv, torch or device.
 
-        return {split: FfcvLoader(dataset.beton(split), batch_size, workers, threads) for split in SPLITS}
+    Args:
+        workers: reading threads (ffcv) or processes (torch).
+        crops: how image files are cropped; None for a set of arrays.
+
+    Raises:
+        BadInput: if this loader cannot read such a set.
+        DataMissing: if the samples are not there.
+    """
+    if kind == "ffcv":
+        from acdc_cli.data.ffcv_loader import FfcvLoader  # compiles
+
+        pinned = device.type == "cuda"
+        return {
+            split: FfcvLoader(
+                dataset.beton(split), batch_size, workers, crops, pinned, dataset.classes, dataset.count(split)
+            )
+            for split in SPLITS
+        }
+    if crops is not None:
+        if kind == "device":
+            raise BadInput(
+                f"loader=device: keeps samples of one size, and dataset={dataset.name} is image files of any size; "
+                "use loader=ffcv or loader=torch"
+            )
+        files, longest = dataset.read_files(), dataset.info["write"]["max_resolution"]
+        return {split: TorchFilesLoader(files[split], batch_size, workers, crops, longest) for split in SPLITS}
     samples = dataset.read_source()
     if kind == "torch":
         return {split: TorchLoader(samples[split], batch_size, workers) for split in SPLITS}
