@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from acdc_cli.config import READ_BY_FAMILY, Config, ModelConfig, check_ranges, register_schema, schema_keys
+from acdc_cli.data.sources import SOURCES, Tree
 from acdc_cli.errors import BadInput, nearest
 from acdc_cli.overrides import check_overrides, conf_dir, rewrite
 from acdc_cli.schedule import resolve_schedule
@@ -160,11 +161,12 @@ def allocation_of(config: Config) -> Allocation:
 def _check_combinations(config: Config) -> None:
     optimizer, lr_schedule = config.optimizer, config.lr_schedule
     _check_model(config.model)
-    if config.dataset.crop_padding is None and config.dataset.name != "imagenet":
+    is_tree = isinstance(SOURCES[config.dataset.name].data, Tree)
+    if config.dataset.crop_padding is None and not is_tree:
         raise BadInput(f"dataset.crop_padding=null: dataset={config.dataset.name} needs a number; 0 for no crops")
-    if config.dataset.crop_padding is not None and config.dataset.name == "imagenet":
+    if config.dataset.crop_padding is not None and is_tree:
         raise BadInput(
-            f"dataset.crop_padding={config.dataset.crop_padding}: dataset=imagenet does not read it; "
+            f"dataset.crop_padding={config.dataset.crop_padding}: dataset={config.dataset.name} does not read it; "
             "use dataset.crop_padding=null"
         )
     if optimizer.name == "sgd" and optimizer.momentum is None:

@@ -46,9 +46,17 @@ class ModelConfig:
 class DatasetConfig:
     """Which images, and how training batches are augmented."""
 
-    name: str = one_of("digits", "cifar10", "cifar100", "imagenet")
+    name: str = one_of("digits", "patches", "cifar10", "cifar100", "imagenet")
     crop_padding: int | None = number(0)  # pixels of zeros on each side before a random crop back to size
     flip: bool = field()  # random left-right flip
+    resolution: int | None = number(1)  # pixels, of evaluation; null: the arrays' own size
+    resize_ratio: float | None = number(0, 1, above=True)  # side of the centre crop over the image's shorter side
+    train_resolution_start: int | None = number(1)  # pixels; null, both: as evaluation
+    train_resolution_end: int | None = number(1)
+    ramp_start: float | None = number(0, 1)  # fractions of the run between which the training resolution moves
+    ramp_end: float | None = number(0, 1)
+    resolution_multiple: int | None = number(1)
+    crop_scale_min: float | None = number(0, 1, above=True)  # smallest area of a random resized crop
 
 
 @dataclass(kw_only=True)

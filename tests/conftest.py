@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from image_tree import write_image_tree
 from support import BIN, Command, environment
 
 from acdc_cli.commands.train import run_command_line as acdc_train
@@ -77,3 +78,9 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     prepare("digits", None, folder / "digits")
     return folder
+
+
+@pytest.fixture(scope="session")
+def image_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A miniature ImageNet, 10 classes of 12 training and 4 validation images; copy it before damaging it."""
+    return write_image_tree(tmp_path_factory.mktemp("ilsvrc") / "tree", train=12, val=4)

@@ -63,6 +63,7 @@ def findings() -> Iterator[Finding]:
     yield from map(_package, REQUIRED)
     yield from _devices()
     yield _ffcv()
+    yield _photographs()
     yield _wandb()
     yield _disk()
 
@@ -104,6 +105,13 @@ def _ffcv() -> Finding:
     checkout = Path(__file__).resolve().parent.parent.parent
     fix = "make setup" if (checkout / "Makefile").is_file() else INSTALL_FFCV.format(pip=_pip())
     return Finding("FFCV", "without", f"loader=torch is used ({problem})", fix)
+
+
+def _photographs() -> Finding:
+    try:
+        return Finding("scikit-image", "ok", f"{version('scikit-image')}: dataset=patches")
+    except PackageNotFoundError:
+        return Finding("scikit-image", "without", "no dataset=patches", f"{_pip()} install scikit-image")
 
 
 def _wandb() -> Finding:

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from acdc_cli.data.beton import header_problem, write_beton
+from acdc_cli.data.beton import PAGE_BYTES, header_problem, write_beton
 from acdc_cli.data.image_check import FileFacts
 from acdc_cli.data.image_files import ImageFiles, read_rgb
 from acdc_cli.data.order import uniform
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import AcdcError, DataMissing
 
-PAGE_BYTES = 2**23  # FFCV's own choice
+LARGE_SET_PIXELS, LARGE_PAGE_BYTES = 2**30, 2**23  # FFCV's own page; in a small set it would be mostly empty
 JPEG_HEADER_BYTES = 2**12
 COMPARED = 128  # samples of a split that are read back
 RAW_DRAW = 0  # of ``uniform``: which samples keep their pixels
@@ -84,9 +84,9 @@ def stored_size(facts: FileFacts, options: WriteOptions) -> tuple[int, int]:
 
 def page_bytes(facts: list[FileFacts], options: WriteOptions) -> int:
     """The page size, a power of two, that the largest image fits in, be it as pixels."""
-    largest = max(3 * width * height for width, height in (stored_size(one, options) for one in facts))
-    size = PAGE_BYTES
-    while size < largest + JPEG_HEADER_BYTES:
+    pixels = [width * height for width, height in (stored_size(one, options) for one in facts)]
+    size = PAGE_BYTES if sum(pixels) < LARGE_SET_PIXELS else LARGE_PAGE_BYTES
+    while size < 3 * max(pixels) + JPEG_HEADER_BYTES:
         size *= 2
     return size
 

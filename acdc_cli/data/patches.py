@@ -6,6 +6,7 @@ photograph looks like and cannot remember a place in it. No draw depends on a li
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ CROPS = {"train": 320, "val": 100}  # of each photograph
 TRAIN_SHARE = 0.65  # of the longer side
 SHORTEST, LONGEST = 48, 128  # sides of a crop, pixels
 JPEG_QUALITY = 92
-SEED = 0
+SPLIT_SEEDS = {"train": 0, "val": 1}
 ROW, COLUMN, HEIGHT, WIDTH = range(4)  # draws of a crop
 
 
@@ -34,14 +35,15 @@ def _from_scikit_image(name: str) -> np.ndarray:
     except ImportError:
         raise DataMissing(
             "patches: eight of its ten photographs are inside scikit-image, which is not installed; "
-            "run: pip install scikit-image"
+            f"run: {sys.executable} -m pip install scikit-image"
         ) from None
     try:
         image = getattr(data, name)()
     except Exception as error:  # it would look for a photograph it no longer ships on the net
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataMissing(
-            f"patches: scikit-image has no photograph {name} in it ({reason}); run: pip install 'scikit-image==0.26.*'"
+            f"patches: scikit-image has no photograph {name} in it ({reason}); "
+            f"run: {sys.executable} -m pip install 'scikit-image==0.26.*'"
         ) from None
     return image[0] if isinstance(image, tuple) else image  # of a stereo pair the left one
 
@@ -69,10 +71,9 @@ def side(photograph: np.ndarray, split: str) -> np.ndarray:
     return photograph[part] if axis == 0 else photograph[:, part]
 
 
-def crop_boxes(label: int, split: str, height: int, width: int) -> np.ndarray:
-    """(N, 4) of (top, left, height, width) inside an area of that size, for all crops of a class."""
-    count, offset = CROPS[split], 0 if split == "train" else CROPS["train"]
-    draws = [uniform(SEED, label, offset + np.arange(count), draw) for draw in (ROW, COLUMN, HEIGHT, WIDTH)]
+def crop_boxes(label: int, split: str, count: int, height: int, width: int) -> np.ndarray:
+    """(count, 4) of (top, left, height, width) inside an area of that size, for the crops of a class."""
+    draws = [uniform(SPLIT_SEEDS[split], label, np.arange(count), draw) for draw in (ROW, COLUMN, HEIGHT, WIDTH)]
     crop_height, crop_width = (
         (SHORTEST + draws[draw] * (min(LONGEST, limit) - SHORTEST + 1)).astype(int)
         for draw, limit in ((HEIGHT, height), (WIDTH, width))
@@ -82,8 +83,11 @@ def crop_boxes(label: int, split: str, height: int, width: int) -> np.ndarray:
     return np.stack([top, left, crop_height, crop_width], axis=1)
 
 
-def make_patches(folder: Path) -> None:
+def make_patches(folder: Path, crops: dict[str, int]) -> None:
     """Write FOLDER/{train,val}/CLASS/NNNN.jpg.
+
+    Args:
+        crops: of each photograph, by split.
 
     Raises:
         DataMissing: if a photograph is not there, naming what to install.
@@ -92,11 +96,11 @@ def make_patches(folder: Path) -> None:
     from PIL import Image
 
     photographs = {name: read(key) for name, (read, key) in sorted(PHOTOGRAPHS.items())}
-    for split in CROPS:
+    for split, count in crops.items():
         for label, (name, photograph) in enumerate(photographs.items()):
             area = side(photograph, split)
             target = folder / split / name
             target.mkdir(parents=True, exist_ok=True)
-            for number, (top, left, height, width) in enumerate(crop_boxes(label, split, *area.shape[:2])):
+            for number, (top, left, height, width) in enumerate(crop_boxes(label, split, count, *area.shape[:2])):
                 crop = np.ascontiguousarray(area[top : top + height, left : left + width])
                 Image.fromarray(crop).save(target / f"{number:04d}.jpg", quality=JPEG_QUALITY)

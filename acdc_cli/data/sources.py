@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from acdc_cli.data.image_files import SPLITS
-from acdc_cli.data.patches import PHOTOGRAPHS, make_patches
+from acdc_cli.data.patches import CROPS, PHOTOGRAPHS, make_patches
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import DataMissing
 
@@ -173,7 +173,7 @@ SOURCES = {
         (3, 64, 64),
         len(PHOTOGRAPHS),
         True,
-        Tree(make_patches, WriteOptions(None, 95, 0.0), None, None),
+        Tree(lambda folder: make_patches(folder, CROPS), WriteOptions(None, 95, 0.0), None, None),
     ),
     "cifar10": _archive_source(
         10,

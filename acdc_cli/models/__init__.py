@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
@@ -32,9 +32,12 @@ def load_model(run: str | Path, kind: str = "sparse") -> nn.Module:
     config = from_yaml(folder.config.read_text())
     try:
         state = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            built_for = file.metadata() or {}
     except (FileNotFoundError, SafetensorError) as error:
         raise DataMissing(f"{path}: {error}; a run that is not done, or whose method has no {kind} model") from None
-    images = SOURCES[config.dataset.name]  # what the run was built for: no family's key names are needed
-    model = build_model(config.model, images.sample_shape[0], images.classes)
+    usual = SOURCES[config.dataset.name]  # of a run that is older than these two words
+    channels = int(built_for.get("channels", usual.sample_shape[0]))
+    model = build_model(config.model, channels, int(built_for.get("classes", usual.classes)))
     model.load_state_dict(state)
     return model.eval()

@@ -82,7 +82,9 @@ def _recalibrated(run: Run, state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _input_metadata(run: Run) -> dict[str, str]:
     """How the model wants its input, for whoever loads it without this program."""
     info = run.dataset.info
-    return {"format": "pt", "input": "(pixel / 255 - mean) / std", "mean": str(info["mean"]), "std": str(info["std"])}
+    shape = {"channels": str(info["channels"]), "classes": str(info["classes"])}
+    normalization = {"input": "(pixel / 255 - mean) / std", "mean": str(info["mean"]), "std": str(info["std"])}
+    return {"format": "pt", **shape, **normalization}
 
 
 def _model_size(run: Run) -> dict[str, Any]:

@@ -36,7 +36,6 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
     result = folder.read_result()
     kind = kind or ("sparse" if result["sparse"] is not None else "dense")
     config = from_yaml(folder.config.read_text())
-    trained_on = SOURCES[config.dataset.name]
     config.device, config.loader = "auto", "torch"
     config.method.name, config.start_from, config.finetune = "dense", None, None  # the weights are all that is needed
     if dataset_name is not None:
@@ -45,7 +44,13 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
         config.dataset.name = dataset_name
     model = load_model(run_path, kind)
     dataset = open_dataset(config.dataset.name, data_dir or config.data_dir)
-    expected = (trained_on.sample_shape[0], trained_on.classes)
+    with safe_open(folder.models / f"{kind}.safetensors", framework="pt") as file:
+        trained_with = file.metadata()
+    trained_on = SOURCES[result["dataset"]]  # of a run that is older than its model's two words
+    expected = (
+        int(trained_with.get("channels", trained_on.sample_shape[0])),
+        int(trained_with.get("classes", trained_on.classes)),
+    )
     found = (dataset.sample_shape[0], dataset.classes)
     if expected != found:
         raise BadInput(
@@ -54,8 +59,7 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
         )
     run = build_run(settle(config, lambda line: None), dataset)
     run.model.load_state_dict(model.state_dict())
-    with safe_open(folder.models / f"{kind}.safetensors", framework="pt") as file:
-        trained_with = file.metadata()  # another set's images are normalised as the training set's were
+    # Another set's images are normalised as the training set's were.
     mean, std = json.loads(trained_with["mean"]), json.loads(trained_with["std"])
     run.normalize = Normalization(mean, std, config.precision.channels_last)
     measured, _ = evaluate(run)
