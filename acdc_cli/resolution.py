@@ -66,11 +66,6 @@ def check_resolutions(dataset: DatasetConfig, is_files: bool) -> None:
                     "or dataset=patches"
                 )
         return
-    if dataset.crop_padding:
-        raise BadInput(
-            f"dataset.crop_padding={dataset.crop_padding}: dataset={dataset.name} is cropped at random by "
-            "dataset.crop_scale_min; use dataset.crop_padding=null"
-        )
     for key in ("resolution", "resize_ratio", "crop_scale_min"):
         if given[key] is None:
             example = {"resolution": 224, "resize_ratio": 0.875, "crop_scale_min": 0.08}[key]

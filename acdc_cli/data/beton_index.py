@@ -97,10 +97,10 @@ def _parse(content: np.ndarray) -> BetonIndex:
     if header["version"] != VERSION or fields != 2 or not count:
         raise ValueError(f"version {header['version']}, {fields} fields, {count} samples")
     described = _table(content, FIELD, HEADER.itemsize, fields)
-    kinds = dict(zip((bytes(name).rstrip(b"\0").decode() for name in described["name"]), described["type_id"]))
+    kinds = {bytes(field["name"]).rstrip(b"\0").decode(): int(field["type_id"]) for field in described}
     if list(kinds) != ["image", "label"] or kinds["image"] not in (RGB_IMAGE, ARRAY) or kinds["label"] != INT:
         raise ValueError(f"fields {kinds}")
-    row = np.dtype([("image", METADATA[int(kinds["image"])]), ("label", METADATA[INT])], align=True)
+    row = np.dtype([("image", METADATA[kinds["image"]]), ("label", METADATA[INT])], align=True)
     samples = _table(content, row, HEADER.itemsize + described.nbytes, count)
     if kinds["image"] == RGB_IMAGE:
         image = samples["image"]
@@ -135,9 +135,7 @@ def _sizes(content: np.ndarray, table_start: int, starts: np.ndarray) -> np.ndar
     return table["size"][found].astype(np.int64)
 
 
-def _check_places(
-    file_bytes: int, starts: np.ndarray, sizes: np.ndarray, pixels: np.ndarray, channels: int
-) -> None:
+def _check_places(file_bytes: int, starts: np.ndarray, sizes: np.ndarray, pixels: np.ndarray, channels: int) -> None:
     mode, height, width = pixels.T
     ends = starts.astype(np.float64) + sizes  # no overflow, whatever the numbers
     raw_is_wrong = (mode == RAW) & (sizes != channels * height * width)

@@ -59,7 +59,7 @@ def random_resized_crops(
         low, high = np.log(ASPECT_RATIO_MIN), np.log(ASPECT_RATIO_MAX)
         ratio = np.exp(low + (high - low) * draws[SHAPE])
         height, width = (np.rint(np.sqrt(side)).astype(np.int64) for side in (area / ratio, area * ratio))
-        fits = (0 < height) & (height <= heights[left]) & (0 < width) & (width <= widths[left])
+        fits = (height > 0) & (height <= heights[left]) & (width > 0) & (width <= widths[left])
         top = (draws[ROW] * (heights[left] - height + 1)).astype(np.int64)
         start = (draws[COLUMN] * (widths[left] - width + 1)).astype(np.int64)
         crops[left[fits]] = np.stack([top, start, height, width], axis=1)[fits]

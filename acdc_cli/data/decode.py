@@ -3,8 +3,8 @@
 All compiled code is in this file: numba compiles again when the file changes that a function is in, not the files of
 the functions that it calls. It holds no Python lock (``nogil``), so plain threads run it side by side.
 
-Resizing is Pillow's antialiased bilinear filter (the one of torchvision's transforms) to the last bit, so that the torch
-loader, which uses Pillow, gives the same images.
+Resizing is Pillow's antialiased bilinear filter (the one of torchvision's transforms) to the last bit, so that the
+torch loader, which uses Pillow, gives the same images.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from acdc_cli.data.ffcv_availability import ffcv_library
 _LIBRARY = ctypes.CDLL(str(ffcv_library()))
 llvmlite.binding.add_symbol("ffcv_imdecode", ctypes.cast(_LIBRARY.imdecode, ctypes.c_void_p).value)
 _SIZES = (types.uint32,) * 2
-_imdecode = types.ExternalFunction(
+_imdecode: Any = types.ExternalFunction(
     "ffcv_imdecode",
     types.int32(
         types.uintp, types.uint64, *_SIZES, types.uintp, *_SIZES, *_SIZES, *_SIZES, types.boolean, types.boolean
@@ -68,7 +68,7 @@ def _taps(size: int, outputs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @compiled
 def _by_value(size: int, outputs: int) -> tuple[np.ndarray, np.ndarray]:
-    """The taps of a row of RGB pixels, value by value: (taps, 3 * outputs) places and weights, to be used as vectors."""
+    """The taps of a row of RGB pixels, value by value, for vector code: places and weights (taps, 3 * outputs)."""
     first, count, weights = _taps(size, outputs)
     most = max(count.max(), 2)
     places, spread = np.empty((most, 3 * outputs), np.uint32), np.zeros((most, 3 * outputs), np.int32)
@@ -83,7 +83,7 @@ def _by_value(size: int, outputs: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @compiled
-def _pixel(total: int) -> int:
+def _pixel(total: np.int32) -> np.int32:
     return min(max(total >> BITS, np.int32(0)), np.int32(255))
 
 

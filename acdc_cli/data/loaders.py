@@ -16,7 +16,6 @@ from acdc_cli.data.sources import SPLITS
 from acdc_cli.data.torch_files import TorchFilesLoader
 from acdc_cli.data.torch_loader import TorchLoader
 from acdc_cli.data.view import View
-from acdc_cli.errors import BadInput
 
 Batch = tuple[Tensor, Tensor, np.ndarray]
 
@@ -47,7 +46,6 @@ def open_loaders(
         crops: how image files are cropped; None for a set of arrays.
 
     Raises:
-        BadInput: if this loader cannot read such a set.
         DataMissing: if the samples are not there.
     """
     if kind == "ffcv":
@@ -61,11 +59,7 @@ def open_loaders(
             for split in SPLITS
         }
     if crops is not None:
-        if kind == "device":
-            raise BadInput(
-                f"loader=device: keeps samples of one size, and dataset={dataset.name} is image files of any size; "
-                "use loader=ffcv or loader=torch"
-            )
+        assert kind == "torch", "refused when the config was composed"
         files, longest = dataset.read_files(), dataset.info["write"]["max_resolution"]
         return {split: TorchFilesLoader(files[split], batch_size, workers, crops, longest) for split in SPLITS}
     samples = dataset.read_source()
@@ -80,7 +74,7 @@ def to_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]
         for images, labels, samples in batches:
             yield images.to(device), labels.to(device), samples
         return
-    copy_stream = torch.cuda.Stream(device)
+    copy_stream, copied = torch.cuda.Stream(device), torch.cuda.Event()
 
     def start_copy() -> Batch | None:
         batch = next(batches, None)
@@ -88,7 +82,9 @@ def to_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]
             return None
         images, labels, samples = batch
         with torch.cuda.stream(copy_stream):
-            return _pinned(images).to(device, non_blocking=True), _pinned(labels).to(device, non_blocking=True), samples
+            there = [_pinned(tensor).to(device, non_blocking=True) for tensor in (images, labels)]
+            copied.record(copy_stream)
+        return there[0], there[1], samples
 
     coming = start_copy()
     while coming is not None:
@@ -96,6 +92,7 @@ def to_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]
         images, labels, samples = coming
         for tensor in (images, labels):
             tensor.record_stream(torch.cuda.current_stream(device))
+        copied.synchronize()  # the loader may use its buffers again: a copy begun a step ago, not the step itself
         coming = start_copy()
         yield images, labels, samples
 

@@ -67,7 +67,9 @@ class _View(Dataset):
 def resized_crop(
     image: Image.Image, size: tuple[int, int], crop: tuple[int, int, int, int], resolution: int
 ) -> np.ndarray:
-    """A crop resized to (resolution, resolution, 3) by Pillow's antialiased bilinear filter, the axes as data/decode.py.
+    """A crop resized to (resolution, resolution, 3) by Pillow's antialiased bilinear filter.
+
+    The axis that leaves less to do goes first, as in data/decode.py.
 
     Args:
         size: (height, width) that the crop refers to; the image may be larger.
