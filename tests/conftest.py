@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,17 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def image_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A miniature ImageNet, 10 classes of 12 training and 4 validation images; copy it before damaging it."""
     return write_image_tree(tmp_path_factory.mktemp("ilsvrc") / "tree", train=12, val=4)
+
+
+@pytest.fixture
+def acdc_data(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """acdc-data in this process: its exit code."""
+    from acdc_cli.commands.data import main
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["acdc-data", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0)
+
+    return run

@@ -255,6 +255,7 @@ def test_imagenet_that_is_not_there_names_the_command_that_makes_it(
 ) -> None:
     assert acdc_train("plan=true", *typed.split()).code == 0
     outcome = acdc_train(*typed.split())
-    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (3, "", 1), outcome.err
-    assert "acdc-data prepare imagenet --source DIR --out" in outcome.err
+    assert (outcome.code, outcome.out) == (3, ""), outcome.err
+    last = outcome.err.splitlines()[-1]  # without a GPU, a line on fp16 comes before it
+    assert "acdc-data prepare imagenet --source DIR --out" in last and "Traceback" not in outcome.err
     assert list(tmp_path.iterdir()) == []
