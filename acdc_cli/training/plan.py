@@ -82,9 +82,8 @@ def _train_fraction(config: Config, resolutions: list[int], dense: dict[int, int
     whole = sum(dense[pixels] for pixels in resolutions)
     if config.finetune is not None:
         before = plan(from_yaml(RunFolder(Path(str(config.start_from))).config.read_text()))
-        return (
-            before["train_flops_fraction"] + sum(dense[pixels] for pixels in resolutions[config.first_epoch :]) / whole
-        )
+        tail = sum(dense[pixels] for pixels in resolutions[known(config.first_epoch) :])
+        return before["train_flops_fraction"] + tail / whole
     timeline, spent = timeline_of(config), 0.0
     for pixels in sorted(set(resolutions)):
         kinds = [timeline.phase(epoch).kind for epoch, other in enumerate(resolutions) if other == pixels]
