@@ -140,6 +140,13 @@ def resize(crop: np.ndarray, image: np.ndarray) -> None:
 
 
 @compiled
+def _cropped(values: np.ndarray, width: int, crop: np.ndarray) -> np.ndarray:
+    """Of an image's values, ``width`` RGB pixels a row, the crop's (height, 3 * width)."""
+    top, left, height, crop_width = crop
+    return values.reshape(-1, 3 * width)[top : top + height, 3 * left : 3 * (left + crop_width)]
+
+
+@compiled
 def decode_crops(
     content: np.ndarray, starts: np.ndarray, sizes: np.ndarray, pixels: np.ndarray, crops: np.ndarray, out: np.ndarray
 ) -> int:
@@ -160,16 +167,14 @@ def decode_crops(
     decoded = np.empty(most, np.uint8)
     for image in range(len(starts)):
         mode, height, width = pixels[image]
-        start, size, used = starts[image], sizes[image], 3 * height * width
+        start, used = starts[image], 3 * height * width
         if mode == JPEG:
             source, target = content.ctypes.data + np.uintp(start), decoded.ctypes.data
-            if _imdecode(source, size, height, width, target, height, width, 0, 0, 1, 1, False, False) != 0:
+            if _imdecode(source, sizes[image], height, width, target, height, width, 0, 0, 1, 1, False, False) != 0:
                 return image
+            resize(_cropped(decoded[:used], width, crops[image]), out[image])
         else:
-            decoded[:used] = content[start : start + used]
-        top, left, crop_height, crop_width = crops[image]
-        rows = decoded[:used].reshape(height, 3 * width)
-        resize(rows[top : top + crop_height, 3 * left : 3 * (left + crop_width)], out[image])
+            resize(_cropped(content[start : start + used], width, crops[image]), out[image])
     return -1
 
 

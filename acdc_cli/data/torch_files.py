@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,10 +43,10 @@ class _View(Dataset):
         batch = np.empty((len(samples), resolution, resolution, 3), np.uint8)
         for position, (image, size, crop) in enumerate(zip(opened, sizes, crops, strict=True)):
             try:
-                rgb = image.convert("RGB")
+                rgb = _as_written(image.convert("RGB"), *size)
             except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
                 raise self._unreadable(samples[position], error) from None
-            batch[position] = resized_crop(rgb, tuple(size), tuple(crop), resolution)
+            batch[position] = resized_crop(rgb, crop, resolution)
         return batch
 
     def _open(self, index: int) -> Image.Image:
@@ -64,29 +63,21 @@ class _View(Dataset):
         )
 
 
-def resized_crop(
-    image: Image.Image, size: tuple[int, int], crop: tuple[int, int, int, int], resolution: int
-) -> np.ndarray:
-    """A crop resized to (resolution, resolution, 3) by Pillow's antialiased bilinear filter.
+def _as_written(image: Image.Image, height: int, width: int) -> Image.Image:
+    """Reduced as FFCV's writer has it, by the filter of Pillow's that is nearest to its INTER_AREA."""
+    same = (image.width, image.height) == (width, height)
+    return image if same else image.resize((int(width), int(height)), Image.Resampling.HAMMING)
+
+
+def resized_crop(image: Image.Image, crop: Sequence[int], resolution: int) -> np.ndarray:
+    """A crop (top, left, height, width) resized to (resolution, resolution, 3) by Pillow's antialiased bilinear filter.
 
     The axis that leaves less to do goes first, as in data/decode.py.
-
-    Args:
-        size: (height, width) that the crop refers to; the image may be larger.
-        crop: (top, left, height, width).
     """
-    top, left, height, width = crop
-    down, across = image.height / size[0], image.width / size[1]  # 1 unless FFCV's writer shrinks such images
-    box = (left * across, top * down, (left + width) * across, (top + height) * down)
-    corner = (math.floor(box[0]), math.floor(box[1]))
-    whole = image.crop((*corner, math.ceil(box[2] - 1e-6), math.ceil(box[3] - 1e-6)))
-    columns = (box[0] - corner[0], min(box[2] - corner[0], whole.width))
-    rows = (box[1] - corner[1], min(box[3] - corner[1], whole.height))
-    if height < resolution:
-        narrow = whole.resize((resolution, whole.height), BILINEAR, (columns[0], 0, columns[1], whole.height))
-        return np.asarray(narrow.resize((resolution, resolution), BILINEAR, (0, rows[0], resolution, rows[1])))
-    low = whole.resize((whole.width, resolution), BILINEAR, (0, rows[0], whole.width, rows[1]))
-    return np.asarray(low.resize((resolution, resolution), BILINEAR, (columns[0], 0, columns[1], resolution)))
+    top, left, height, width = (int(number) for number in crop)
+    whole = image.crop((left, top, left + width, top + height))
+    between = (resolution, height) if height < resolution else (width, resolution)
+    return np.asarray(whole.resize(between, BILINEAR).resize((resolution, resolution), BILINEAR))
 
 
 def _as_fetched(batch: Any) -> Any:
@@ -98,7 +89,7 @@ class TorchFilesLoader:
     """Batches of image files, decoded by ``workers`` processes (0: in this one).
 
     Args:
-        max_resolution: longer side to which FFCV's writer has reduced larger images; crops are those of its file.
+        max_resolution: longer side to which FFCV's writer has reduced larger images; so they are here.
     """
 
     def __init__(
