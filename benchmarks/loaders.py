@@ -3,10 +3,10 @@
     python benchmarks/loaders.py [--resolution 224] [--workers 2] [--images 1000] [--rounds 5]
 
 The same photographs for all: crops of those inside scikit-learn and scikit-image, as large as ImageNet's are (500 x
-375, either way up), as JPEG files of quality 92 and as one .beton that is written as ffcv-imagenet writes it (500 pixels,
-quality 90, half of the images kept as pixels) or all JPEG. All do the same: decode, random resized crop, random flip,
-batches of uint8 in a random order. They take turns within each round, an epoch each, so that a machine that slows down
-slows all of them. A ratio is the median over the rounds of the ratio within a round.
+375, either way up), as JPEG files of quality 92 and as one .beton that is written as ffcv-imagenet writes it (500
+pixels, quality 90, half of the images kept as pixels) or all JPEG. All do the same: decode, random resized crop, random
+flip, batches of uint8 in a random order. They take turns within each round, an epoch each, so that a machine that slows
+down slows all of them. A ratio is the median over the rounds of the ratio within a round.
 """
 
 from __future__ import annotations

@@ -42,13 +42,14 @@ class BetonIndex:
     """What a .beton says of its samples.
 
     Attributes:
-        content: the whole file, mapped into memory: uint8.
+        mapped: the whole file, mapped into memory; ``content`` is the same as uint8.
         starts, sizes: of each sample's bytes in it (N,) int64.
         labels: (N,) int64.
         pixels: (mode, height, width) of each image, int64 (N, 3); of arrays too.
         channels: of every sample.
     """
 
+    mapped: mmap.mmap
     content: np.ndarray
     starts: np.ndarray
     sizes: np.ndarray
@@ -69,8 +70,7 @@ def read_index(path: Path, classes: int | None = None, count: int | None = None)
     """
     try:
         with path.open("rb") as file:
-            content = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-        index = _parse(content)
+            index = _parse(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         if count is not None and len(index.labels) != count:
             raise ValueError(f"{len(index.labels)} samples instead of {count}")
         if classes is not None and not 0 <= index.labels.min() <= index.labels.max() < classes:
@@ -91,7 +91,8 @@ def _table(content: np.ndarray, kind: np.dtype, start: int, count: int) -> np.nd
     return content[start:end].view(kind)
 
 
-def _parse(content: np.ndarray) -> BetonIndex:
+def _parse(mapped: mmap.mmap) -> BetonIndex:
+    content = np.frombuffer(mapped, np.uint8)
     header = _table(content, HEADER, 0, 1)[0]
     count, fields = int(header["num_samples"]), int(header["num_fields"])
     if header["version"] != VERSION or fields != 2 or not count:
@@ -111,7 +112,8 @@ def _parse(content: np.ndarray) -> BetonIndex:
         pixels = np.tile(np.array([RAW, height, width], np.int64), (count, 1))
     sizes = _sizes(content, int(header["alloc_table_ptr"]), starts)
     _check_places(len(content), starts, sizes, pixels, channels)
-    return BetonIndex(content, starts.astype(np.int64), sizes, samples["label"].astype(np.int64), pixels, channels)
+    labels = samples["label"].astype(np.int64)
+    return BetonIndex(mapped, content, starts.astype(np.int64), sizes, labels, pixels, channels)
 
 
 def _array_shape(arguments: np.ndarray) -> tuple[int, int, int]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from acdc_cli.data.beton_index import RAW, read_index
 from acdc_cli.data.crops import Crops
 from acdc_cli.data.decode import copy_arrays, decode_crops
+from acdc_cli.data.read_ahead import ReadAhead
 from acdc_cli.data.sources import Samples
 from acdc_cli.data.view import View
 from acdc_cli.errors import DataMissing
@@ -38,6 +39,8 @@ class FfcvLoader:
         pinned: whether batches lie in memory that a CUDA device copies from by itself.
         classes: labels are below it; None: not checked.
         count: samples that the file has to have; None: not checked.
+        os_cache: let the system keep the file in memory as far as it has room; false: read ahead and drop, for a file
+            that is larger than memory.
 
     Raises:
         DataMissing: if the file is missing, cut short or another one.
@@ -52,12 +55,14 @@ class FfcvLoader:
         pinned: bool = False,
         classes: int | None = None,
         count: int | None = None,
+        os_cache: bool = True,
     ) -> None:
         self._path, self._index = path, read_index(path, classes, count)
         if crops is None and not (self._index.pixels == [RAW, *self._index.pixels[0, 1:]]).all():
             raise DataMissing(f"{path}: holds images of several sizes, not arrays of one; run acdc-data prepare")
         self._batch_size, self._workers = batch_size, max(1, workers)
         self._crops, self._pinned = crops, pinned
+        self._read_ahead = None if os_cache else ReadAhead(path, self._index.mapped)
         self.count = len(self._index.labels)
 
     def batches(
@@ -101,6 +106,8 @@ class FfcvLoader:
         self, pool: ThreadPoolExecutor, samples: np.ndarray, view: View | None, images: np.ndarray
     ) -> list[Future[None]]:
         index = self._index
+        if self._read_ahead is not None:
+            self._read_ahead.fetch(index.starts[samples], index.sizes[samples])
         if self._crops is None or view is None:
             return [pool.submit(copy_arrays, index.content, index.starts[samples], images.reshape(len(images), -1))]
         pixels = index.pixels[samples]
@@ -124,6 +131,8 @@ class FfcvLoader:
     ) -> tuple[Tensor, Tensor, np.ndarray]:
         for task in tasks:
             task.result()
+        if self._read_ahead is not None:
+            self._read_ahead.drop(self._index.starts[samples], self._index.sizes[samples])
         return images, torch.from_numpy(self._index.labels[samples]), samples
 
 

@@ -37,13 +37,20 @@ class BatchLoader(Protocol):
 
 
 def open_loaders(
-    kind: str, dataset: Dataset, batch_size: int, workers: int, device: torch.device, crops: Crops | None = None
+    kind: str,
+    dataset: Dataset,
+    batch_size: int,
+    workers: int,
+    device: torch.device,
+    crops: Crops | None = None,
+    os_cache: bool = True,
 ) -> dict[str, BatchLoader]:
     """``{"train": ..., "val": ...}`` for loader=ffcv, torch or device.
 
     Args:
         workers: reading threads (ffcv) or processes (torch).
         crops: how image files are cropped; None for a set of arrays.
+        os_cache: of the ffcv loader: let the system keep the file in memory.
 
     Raises:
         DataMissing: if the samples are not there.
@@ -54,7 +61,14 @@ def open_loaders(
         pinned = device.type == "cuda"
         return {
             split: FfcvLoader(
-                dataset.beton(split), batch_size, workers, crops, pinned, dataset.classes, dataset.count(split)
+                dataset.beton(split),
+                batch_size,
+                workers,
+                crops,
+                pinned,
+                dataset.classes,
+                dataset.count(split),
+                os_cache,
             )
             for split in SPLITS
         }
