@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_DATA_MISSING, EXIT_INTERRUPTED = 0, 1, 2, 3, 75
 
@@ -41,3 +43,14 @@ def not_a_choice(key: str, value: object, choices: Iterable[str]) -> BadInput:
     """The error for a value that is none of a closed list."""
     choices = list(choices)
     return BadInput(f"{key}={value}: did you mean {key}={nearest(value, choices)}? Choices: {', '.join(choices)}")
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give an OSError the path that it is about: a write that fails does not say where."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None

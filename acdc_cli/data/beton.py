@@ -19,10 +19,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from acdc_cli.data.beton_index import ALLOCATION, HEADER, VERSION
-from acdc_cli.errors import AcdcError
+from acdc_cli.data.held_signals import signals_held_back
+from acdc_cli.data.preparation_progress import stage
+from acdc_cli.errors import AcdcError, naming
 
 PAGE_BYTES = 2**21  # the smallest page FFCV writes; a small set fits in a few
 CHUNK = 16  # samples that a process takes at a time
+MEBIBYTE = 2**20
 
 
 class Indexed(Protocol):
@@ -66,29 +69,33 @@ def write_beton(
         OSError: if it cannot be written, a full disk included.
         AcdcError: if a writing process was killed.
     """
-    from ffcv.memory_allocator import MemoryAllocator
     from ffcv.writer import DatasetWriter
 
-    writer = DatasetWriter(str(path), fields, page_size=page_bytes, num_workers=workers)
+    writer = DatasetWriter(str(path), fields, page_size=page_bytes, num_workers=max(1, workers))
     writer.num_samples = len(samples)
     try:
-        writer.prepare()
-        memory = writer.metadata_sm
-        try:
-            allocator = MemoryAllocator(str(path), writer.data_region_start, page_bytes)
-            counter = multiprocessing.Value("Q", 0)
-            job = _Job(samples, fields, memory, writer.metadata_type, allocator, counter)
-            writer.finalize(_run_workers(job, max(1, workers), path, advance))
-        finally:
-            memory.close()
-            memory.unlink()
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    except BaseException as error:
+        with naming(path):
+            _write(writer, path, samples, advance)
+    except BaseException:
         path.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
+
+
+def _write(writer: Any, path: Path, samples: Indexed, advance: Callable[[int], None]) -> None:
+    from ffcv.memory_allocator import MemoryAllocator
+
+    writer.prepare()
+    memory = writer.metadata_sm
+    try:
+        allocator = MemoryAllocator(str(path), writer.data_region_start, writer.page_size)
+        counter = multiprocessing.Value("Q", 0)
+        job = _Job(samples, writer.fields, memory, writer.metadata_type, allocator, counter)
+        writer.finalize(_run_workers(job, writer.num_workers, path, advance))
+    finally:
+        memory.close()
+        memory.unlink()
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _run_workers(job: _Job, workers: int, path: Path, advance: Callable[[int], None]) -> list[list[Any]]:
@@ -97,13 +104,14 @@ def _run_workers(job: _Job, workers: int, path: Path, advance: Callable[[int], N
     processes: list[Any] = []
     allocations = []
     try:
-        for _ in range(workers):
-            ours, theirs = multiprocessing.Pipe(duplex=False)
-            process = multiprocessing.Process(target=_write_pages, args=(job, theirs))
-            process.start()
-            theirs.close()  # else the end of the process would not end the pipe
-            running[ours] = process
-            processes.append(process)
+        with signals_held_back():
+            for _ in range(workers):
+                ours, theirs = multiprocessing.Pipe(duplex=False)
+                process = multiprocessing.Process(target=_write_pages, args=(job, theirs))
+                process.start()
+                theirs.close()  # else the end of the process would not end the pipe
+                running[ours] = process
+                processes.append(process)
         while running:
             for pipe in wait(list(running)):
                 assert isinstance(pipe, Connection)
@@ -161,9 +169,13 @@ def _take(next_sample: Any) -> int:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file's bytes; a bar shows how far it is, for files that take a while."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file, stage(f"reading {path.name} (MiB)", path.stat().st_size // MEBIBYTE) as advance:
+        while block := file.read(MEBIBYTE):
+            digest.update(block)
+            advance(1)
+    return digest.hexdigest()
 
 
 def header_problem(path: Path, count: int) -> str | None:

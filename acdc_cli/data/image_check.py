@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from acdc_cli.data.image_files import ImageFiles
+from acdc_cli.errors import naming
 
 CHUNK = 32  # files a task
 
@@ -77,7 +78,7 @@ def check_images(files: ImageFiles, journal: Path, workers: int, advance: Callab
     chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
     executor = ThreadPoolExecutor(max_workers=max(1, workers))
     try:
-        with warnings.catch_warnings(), journal.open("a", encoding="utf-8") as file:
+        with naming(journal), warnings.catch_warnings(), journal.open("a", encoding="utf-8") as file:
             warnings.simplefilter("ignore")  # Pillow's on odd EXIF blocks: not about the pixels
             for facts in executor.map(lambda chunk: [image_facts(files.root, path) for path in chunk], chunks):
                 file.writelines(json.dumps(astuple(one)) + "\n" for one in facts)

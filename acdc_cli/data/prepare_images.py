@@ -15,13 +15,14 @@ import numpy as np
 from acdc_cli.data.beton import file_hash
 from acdc_cli.data.dataset import FORMAT, OWN_IMAGES, Dataset
 from acdc_cli.data.ffcv_availability import ffcv_problem
+from acdc_cli.data.held_signals import signals_held_back
 from acdc_cli.data.image_beton import write_image_beton
 from acdc_cli.data.image_check import FileFacts, check_images, content_hash, readable
-from acdc_cli.data.image_files import SPLITS, ImageFiles, read_rgb, read_tree, sample_lines
+from acdc_cli.data.image_files import SPLITS, ImageFiles, read_tree, sample_lines
 from acdc_cli.data.preparation_progress import stage
 from acdc_cli.data.sources import Tree
 from acdc_cli.data.write_options import WriteOptions
-from acdc_cli.errors import DataMissing
+from acdc_cli.errors import DataMissing, naming
 from acdc_cli.records.folder import replace_json, replace_text
 
 STAGING = ".preparing"  # in the data set's folder: what is done so far
@@ -45,7 +46,7 @@ def prepare_images(name: str, tree: Tree, source: Path | None, out: Path, write:
     if source is not None:
         read_tree(root, command)  # before anything is written
     try:
-        staging.mkdir(exist_ok=True)
+        _begin(staging, f"{name} {root}")
         if tree.make is not None and not root.is_dir():
             _make(tree, root)
         info = _fill(name, tree, source is None, read_tree(root, command), staging, write, workers)
@@ -53,15 +54,28 @@ def prepare_images(name: str, tree: Tree, source: Path | None, out: Path, write:
     except Exception:
         shutil.rmtree(staging, ignore_errors=True)
         raise
-    _put_in_place(staging, out)
+    with signals_held_back():
+        _put_in_place(staging, out)
     return Dataset(out, info)
+
+
+def _begin(staging: Path, what: str) -> None:
+    """Go on with what is there, if it is of the same images."""
+    note = staging / "source"
+    if not note.is_file() or note.read_text() != what:
+        shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(exist_ok=True)
+    for stale in staging.glob(".*.tmp"):
+        stale.unlink()  # of a process that was killed while it wrote
+    replace_text(note, what)
 
 
 def _make(tree: Tree, root: Path) -> None:
     assert tree.make is not None
     unfinished = root.with_name(f"{root.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    tree.make(unfinished)
+    with naming(unfinished):
+        tree.make(unfinished)
     os.replace(unfinished, root)
 
 
@@ -149,12 +163,16 @@ def _write_split(
 
 def mean_and_deviation(files: ImageFiles) -> tuple[list[float], list[float]]:
     """Per channel over all pixels of all images, in [0, 1]."""
-    total, squares, pixels = np.zeros(3), np.zeros(3), 0
+    from PIL import Image
+
+    counts = np.zeros((3, 256), np.int64)  # of every level, by channel
     for path in files.paths:
-        image = read_rgb(files.root / path).reshape(-1, 3).astype(np.float64) / 255
-        total, squares, pixels = total + image.sum(axis=0), squares + (image**2).sum(axis=0), pixels + len(image)
-    mean = total / pixels
-    return mean.tolist(), np.sqrt(squares / pixels - mean**2).tolist()
+        with Image.open(files.root / path) as image:
+            counts += np.array(image.convert("RGB").histogram()).reshape(3, 256)
+    levels = np.arange(256) / 255
+    mean = counts @ levels / counts.sum(axis=1)
+    square = counts @ levels**2 / counts.sum(axis=1)
+    return mean.tolist(), np.sqrt(square - mean**2).tolist()
 
 
 def _put_in_place(staging: Path, out: Path) -> None:

@@ -291,3 +291,28 @@ def test_a_source_that_is_gone_is_no_fault_of_the_betons(tree: Path, tmp_path: P
     shutil.rmtree(tree)
     assert check(dataset) == []
     assert len(check(dataset, read_images=True)) == 1
+
+
+def test_without_ffcv_the_list_is_all_there_is(
+    image_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the .beton files of an earlier preparation, which it no longer describes, are removed."""
+    with_ffcv = prepare("imagenet", image_tree, tmp_path / "out", JPEG)
+    monkeypatch.setattr("acdc_cli.data.prepare_images.ffcv_problem", lambda: "ImportError: libGL.so.1")
+    dataset = prepare("imagenet", image_tree, tmp_path / "out", JPEG)
+    assert sorted(path.name for path in dataset.folder.iterdir()) == ["dataset.json", "train.tsv", "val.tsv"]
+    assert dataset.info["content_hash"] == with_ffcv.info["content_hash"]
+    assert (dataset.info["beton_bytes"], dataset.info["beton_sha256"]) == (None, None)
+    assert len(dataset.read_files()["train"].paths) == 120
+    assert check(dataset) == []
+    sources_before = with_ffcv.read_files()["val"]
+    assert sources_before.paths == dataset.read_files()["val"].paths
+
+
+def test_work_on_other_images_is_not_gone_on_with(image_tree: Path, tree: Path, tmp_path: Path) -> None:
+    """What an interrupted preparation left is of the source that it was told."""
+    staging = tmp_path / "out" / ".preparing"
+    staging.mkdir(parents=True)
+    (staging / "source").write_text(f"imagenet {tree}")
+    (staging / "train.checked").write_text("damaged\n")
+    assert prepare("imagenet", image_tree, tmp_path / "out", JPEG).count("train") == 120

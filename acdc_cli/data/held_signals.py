@@ -1,0 +1,27 @@
+"""Holding back the signals that end a program while something must not be cut in two."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def signals_held_back() -> Iterator[None]:
+    """Signals that come meanwhile count afterwards: an exception that a handler raises inside a fork is lost."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread only
+        return
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in ENDING}
+    try:
+        yield
+    finally:
+        for ending, handler in before.items():
+            signal.signal(ending, handler or signal.SIG_DFL)
+    for number in came:
+        signal.raise_signal(number)
