@@ -33,9 +33,9 @@ TRAIN, VAL = View(40, 2), View(48, None)
 # smaller images are reduced by another filter.
 WRITTEN = {
     "pixels": (WriteOptions(None, 90, 1.0), 0, 0),
-    "quality 100": (WriteOptions(None, 100, 0.0), 2.5, 60),
-    "as ImageNet": (WriteOptions(500, 90, 0.5), 2.0, 90),
-    "reduced": (WriteOptions(72, 95, 0.0), 4.0, 110),
+    "quality 100": (WriteOptions(None, 100, 0.0), 1.5, 30),
+    "as ImageNet": (WriteOptions(500, 90, 0.5), 1.0, 35),
+    "reduced": (WriteOptions(72, 95, 0.0), 2.2, 50),
 }
 
 
@@ -59,9 +59,7 @@ def read(loader: Any, view: View, order: np.ndarray | None = None) -> tuple[np.n
 
 @pytest.mark.parametrize("written", WRITTEN)
 @pytest.mark.parametrize(("split", "view"), [("train", TRAIN), ("val", VAL)])
-def test_both_loaders_give_the_same_images(
-    written: str, split: str, view: View, datasets: dict[str, Dataset], record_property: Callable
-) -> None:
+def test_both_loaders_give_the_same_images(written: str, split: str, view: View, datasets: dict[str, Dataset]) -> None:
     """The stated differences; the shape, the labels and their order are the same to the last bit."""
     (fast, labels), (plain, plain_labels) = (
         read(opened(datasets[written], kind)[split], view) for kind in ("ffcv", "torch")
@@ -69,8 +67,6 @@ def test_both_loaders_give_the_same_images(
     assert fast.shape == plain.shape == (len(labels), view.resolution, view.resolution, 3)
     np.testing.assert_array_equal(labels, plain_labels)
     difference = np.abs(fast.astype(int) - plain)
-    record_property("mean_difference", difference.mean())
-    record_property("largest_difference", int(difference.max()))
     _, mean, largest = WRITTEN[written]
     assert difference.mean() <= mean, difference.max()
     assert difference.max() <= largest, difference.mean()
@@ -100,7 +96,7 @@ def test_validation_images_are_the_same_every_time(datasets: dict[str, Dataset])
 
 
 def test_the_images_are_those_of_stock_ffcv_but_for_the_filter(datasets: dict[str, Dataset]) -> None:
-    """Its centre crop and INTER_AREA against ours: half a grey level in 255 on average where images are reduced."""
+    """Its centre crop and INTER_AREA against ours: less than a grey level of 255 on average where images shrink."""
     from ffcv.fields.basics import IntDecoder
     from ffcv.fields.rgb_image import CenterCropRGBImageDecoder
     from ffcv.loader import Loader
@@ -113,7 +109,7 @@ def test_the_images_are_those_of_stock_ffcv_but_for_the_filter(datasets: dict[st
     images, labels = (column.clone().numpy() for column in next(iter(stock)))
     ours, found = read(opened(dataset, "ffcv")["val"], View(32, None))
     np.testing.assert_array_equal(found, labels.ravel())
-    assert np.abs(ours.astype(int) - images).mean() < 2.0
+    assert np.abs(ours.astype(int) - images).mean() < 1.0
 
 
 @pytest.mark.parametrize(
