@@ -20,6 +20,7 @@ from acdc_cli.errors import BadInput, nearest
 from acdc_cli.models.libraries import require_timm
 from acdc_cli.models.options import check_model
 from acdc_cli.overrides import check_overrides, conf_dir, rewrite
+from acdc_cli.resolution import check_resolutions
 from acdc_cli.schedule import resolve_schedule
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.rules import parse_rules
@@ -172,6 +173,12 @@ def _check_combinations(config: Config) -> None:
         raise BadInput(
             f"dataset.crop_padding={config.dataset.crop_padding}: dataset={config.dataset.name} does not read it; "
             "use dataset.crop_padding=null"
+        )
+    check_resolutions(config.dataset, is_tree)
+    if is_tree and config.loader == "device":
+        raise BadInput(
+            f"loader=device: keeps samples of one size, and dataset={config.dataset.name} is image files of any size; "
+            "use loader=ffcv or loader=torch"
         )
     if optimizer.name == "sgd" and optimizer.momentum is None:
         raise BadInput("optimizer.momentum=null: optimizer.name=sgd needs a number; 0 for none")

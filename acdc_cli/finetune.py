@@ -15,7 +15,7 @@ from acdc_cli.errors import BadInput
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.schedule import PHASE_NUMBERS, timeline_of
 
-MAY_BE_TYPED = ("data_dir", "loader", "device", "workers", "threads", "tracker", "precision", "seed")
+MAY_BE_TYPED = ("data_dir", "loader", "device", "workers", "os_cache", "threads", "tracker", "precision", "seed")
 OF_THIS_RUN = ("start_from", "finetune", "run", "runs_dir", "plan")
 
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from acdc_cli.data.beton_index import ALLOCATION, HEADER, VERSION
 from acdc_cli.data.held_signals import signals_held_back
 from acdc_cli.data.preparation_progress import stage
 from acdc_cli.errors import AcdcError, naming
@@ -25,7 +26,6 @@ from acdc_cli.errors import AcdcError, naming
 PAGE_BYTES = 2**21  # the smallest page FFCV writes; a small set fits in a few
 CHUNK = 16  # samples that a process takes at a time
 MEBIBYTE = 2**20
-HEADER_VERSION = 2  # of FFCV's format
 
 
 class Indexed(Protocol):
@@ -183,18 +183,16 @@ def header_problem(path: Path, count: int) -> str | None:
 
     FFCV itself crashes on files that are not its own.
     """
-    from ffcv.types import ALLOC_TABLE_TYPE, HeaderType
-
     with path.open("rb") as file:
-        start = file.read(HeaderType.itemsize)
-    if len(start) < HeaderType.itemsize:
+        start = file.read(HEADER.itemsize)
+    if len(start) < HEADER.itemsize:
         return "too short for a .beton"
-    header = np.frombuffer(start, HeaderType)[0]
-    if header["version"] != HEADER_VERSION or header["num_fields"] != 2:
+    header = np.frombuffer(start, HEADER)[0]
+    if header["version"] != VERSION or header["num_fields"] != 2:
         return "not a .beton of images and labels"
     if header["num_samples"] != count:
         return f"a .beton of {header['num_samples']} samples, not of {count}"
     table = path.stat().st_size - int(header["alloc_table_ptr"])
-    if table != count * ALLOC_TABLE_TYPE.itemsize:
+    if table != count * ALLOCATION.itemsize:
         return "a .beton that was cut short"
     return None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from acdc_cli.data.sources import Samples
+from acdc_cli.data.view import View
 
 
 class DeviceLoader:
@@ -20,8 +21,14 @@ class DeviceLoader:
         self._batch_size = batch_size
         self.count = len(samples.labels)
 
-    def batches(self, order: np.ndarray) -> Generator[tuple[Tensor, Tensor, np.ndarray], None, None]:
-        """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) in the given order."""
+    def batches(
+        self, order: np.ndarray, view: View | None = None
+    ) -> Generator[tuple[Tensor, Tensor, np.ndarray], None, None]:
+        """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) in the given order.
+
+        Args:
+            view: ignored: all samples have one size.
+        """
         on_device = torch.from_numpy(order).to(self._labels.device)
         for start in range(0, len(order), self._batch_size):
             chosen = slice(start, start + self._batch_size)

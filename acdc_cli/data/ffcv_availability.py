@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 
 
 @cache
 def ffcv_problem() -> str | None:
-    """Why ``import ffcv`` fails, in one line, or None if it works.
+    """Why ``import ffcv`` fails, in one line, or None if it works. Takes seconds: writing needs it, reading does not.
 
     FFCV is built against system libraries when it is installed and loads others when it is imported, so both "not
     installed" and "installed but broken" happen.
@@ -18,3 +21,24 @@ def ffcv_problem() -> str | None:
     except Exception as error:  # whatever a broken native library raises
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     return None
+
+
+@cache
+def reading_problem() -> str | None:
+    """Why .beton files cannot be read here, in one line, or None if they can."""
+    try:
+        ctypes.CDLL(str(ffcv_library()))
+        import_module("cv2")  # whose system libraries writing needs, and an embedded set may have to be written
+        import_module("numba")
+    except Exception as error:
+        return ffcv_problem() or f"{type(error).__name__}: {error}"
+    return None
+
+
+def ffcv_library() -> Path:
+    """FFCV's compiled library, found without importing FFCV. Raises ImportError if there is none."""
+    spec = find_spec("ffcv")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for path in sorted(Path(folder).glob("_libffcv*.so")):
+            return path
+    raise ImportError("FFCV's compiled library _libffcv is not installed")

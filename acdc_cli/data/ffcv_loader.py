@@ -1,113 +1,144 @@
-"""The FFCV loader: compiled, threaded reading of .beton files, and the one owner of FFCV's iterator."""
+"""The FFCV loader: .beton files, decoded by threads some batches ahead, with FFCV's JPEG decoder.
+
+FFCV's own ``Loader`` compiles itself anew in every process, waits forever for a thread that has died, sets the thread
+count of the training step to its own, and draws its random crops from generators that nobody can seed. Here the
+reading threads run code that is compiled once (data/decode.py), and every crop is a function of (seed, epoch, sample).
+"""
 
 from __future__ import annotations
 
-import time
+from collections import deque
 from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from queue import Empty
-from typing import Any
 
 import numpy as np
 import torch
-from ffcv.fields.basics import IntDecoder
-from ffcv.fields.decoders import NDArrayDecoder, SimpleRGBImageDecoder
-from ffcv.fields.rgb_image import RGBImageField
-from ffcv.loader import Loader, OrderOption
-from ffcv.reader import Reader
-from ffcv.transforms import ToTensor
 from torch import Tensor
 
+from acdc_cli.data.beton_index import RAW, read_index
+from acdc_cli.data.crops import Crops
+from acdc_cli.data.decode import copy_arrays, decode_crops
+from acdc_cli.data.read_ahead import ReadAhead
 from acdc_cli.data.sources import Samples
+from acdc_cli.data.view import View
+from acdc_cli.errors import DataMissing
 
-POLL_SECONDS = 0.0005
-
-
-class _GivenOrder:
-    """An FFCV traversal order that is handed to it, epoch by epoch."""
-
-    def __init__(self, order: np.ndarray) -> None:
-        self.order = order
-
-    def sample_order(self, epoch: int) -> np.ndarray:
-        return self.order.astype(np.uint64)
+BATCHES_AHEAD = 4  # the one in use included
+IMAGES_A_TASK = 8  # that a thread takes at a time
 
 
 class FfcvLoader:
     """Batches of a .beton file.
 
-    Nothing is normalised here: on a CPU, FFCV waits forever for a compiled operation behind ToTensor.
-
     Args:
         path: the .beton file.
         batch_size: samples a batch; the last one may be smaller.
         workers: decoding threads, at least 1.
-        threads: CPU threads of the training step, which FFCV would otherwise set to its own.
+        crops: how images are cropped; None for arrays, which all have one size.
+        pinned: whether batches lie in memory that a CUDA device copies from by itself.
+        classes: labels are below it; None: not checked.
+        count: samples that the file has to have; None: not checked.
+        os_cache: let the system keep the file in memory as far as it has room; false: read ahead and drop, for a file
+            that is larger than memory.
+
+    Raises:
+        DataMissing: if the file is missing, cut short or another one.
     """
 
-    def __init__(self, path: Path, batch_size: int, workers: int, threads: int) -> None:
-        decoder = SimpleRGBImageDecoder() if _holds_rgb(path) else NDArrayDecoder()
-        self._threads = threads
-        self._loader = Loader(
-            str(path),
-            batch_size=batch_size,
-            num_workers=max(1, workers),
-            order=OrderOption.SEQUENTIAL,
-            os_cache=True,
-            drop_last=False,
-            pipelines={"image": [decoder, ToTensor()], "label": [IntDecoder(), ToTensor()]},
-        )
-        torch.set_num_threads(threads)
-        self.count = int(self._loader.reader.num_samples)
+    def __init__(
+        self,
+        path: Path,
+        batch_size: int,
+        workers: int,
+        crops: Crops | None = None,
+        pinned: bool = False,
+        classes: int | None = None,
+        count: int | None = None,
+        os_cache: bool = True,
+    ) -> None:
+        self._path, self._index = path, read_index(path, classes, count)
+        if crops is None and not (self._index.pixels == [RAW, *self._index.pixels[0, 1:]]).all():
+            raise DataMissing(f"{path}: holds images of several sizes, not arrays of one; run acdc-data prepare")
+        self._batch_size, self._workers = batch_size, max(1, workers)
+        self._crops, self._pinned = crops, pinned
+        self._read_ahead = None if os_cache else ReadAhead(path, self._index.mapped)
+        self.count = len(self._index.labels)
 
-    def batches(self, order: np.ndarray) -> Generator[tuple[Tensor, Tensor, np.ndarray], None, None]:
+    def batches(
+        self, order: np.ndarray, view: View | None = None
+    ) -> Generator[tuple[Tensor, Tensor, np.ndarray], None, None]:
         """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) in the given order.
 
-        The tensors are FFCV's own buffers: valid until the next batch is asked for. Leaving early, by an exception or
-        ``close()``, ends FFCV's thread.
+        The images are in buffers that are used again: valid until the next batch is asked for. Leaving early, by an
+        exception or ``close()``, ends the reading threads.
+
+        Args:
+            view: resolution and epoch; ignored for arrays.
+
+        Raises:
+            DataMissing: if an image cannot be decoded.
         """
-        self._loader.traversal_order = _GivenOrder(order)
-        iterator = iter(self._loader)
+        shape = (self._batch_size, *self._sample_shape(view))
+        buffers = [torch.empty(shape, dtype=torch.uint8, pin_memory=self._pinned) for _ in range(BATCHES_AHEAD)]
+        chunks = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="ffcv")
+        started: deque[tuple[list[Future[None]], Tensor, np.ndarray]] = deque()
         try:
-            start = 0
-            while (batch := _next_batch(iterator)) is not None:
-                if start == 0:
-                    torch.set_num_threads(self._threads)  # its thread set its own count before the first batch
-                images, labels = batch
-                yield images, labels.flatten(), order[start : start + len(images)]
-                start += len(images)
+            for number, chunk in enumerate(chunks):
+                if len(started) == BATCHES_AHEAD:
+                    yield self._finished(*started.popleft())
+                images = buffers[number % BATCHES_AHEAD][: len(chunk)]
+                started.append((self._start(pool, chunk, view, images.numpy()), images, chunk))
+            while started:
+                yield self._finished(*started.popleft())
         finally:
-            _end(iterator)
+            pool.shutdown(cancel_futures=True)
 
+    def _sample_shape(self, view: View | None) -> tuple[int, int, int]:
+        if self._crops is None:
+            _, height, width = (int(number) for number in self._index.pixels[0])
+            return height, width, self._index.channels
+        assert view is not None, "image files have no size of their own"
+        return view.resolution, view.resolution, 3
 
-def _holds_rgb(path: Path) -> bool:
-    return isinstance(Reader(str(path)).handlers["image"], RGBImageField)
+    def _start(
+        self, pool: ThreadPoolExecutor, samples: np.ndarray, view: View | None, images: np.ndarray
+    ) -> list[Future[None]]:
+        index = self._index
+        if self._read_ahead is not None:
+            self._read_ahead.fetch(index.starts[samples], index.sizes[samples])
+        if self._crops is None or view is None:
+            return [pool.submit(copy_arrays, index.content, index.starts[samples], images.reshape(len(images), -1))]
+        pixels = index.pixels[samples]
+        crops = self._crops.rectangles(view, samples, pixels[:, 1], pixels[:, 2])
+        rows = images.reshape(len(images), view.resolution, -1)
+        parts = [slice(start, start + IMAGES_A_TASK) for start in range(0, len(samples), IMAGES_A_TASK)]
+        return [pool.submit(self._decode, samples[part], crops[part], rows[part]) for part in parts]
 
+    def _decode(self, samples: np.ndarray, crops: np.ndarray, rows: np.ndarray) -> None:
+        index = self._index
+        starts, sizes, pixels = index.starts[samples], index.sizes[samples], index.pixels[samples]
+        failed = decode_crops(index.content, starts, sizes, pixels, crops, rows)
+        if failed >= 0:
+            raise DataMissing(
+                f"{self._path}: sample {samples[failed]} is not a JPEG that can be decoded; "
+                "make the file again with acdc-data prepare"
+            )
 
-def _next_batch(iterator: Any) -> tuple[Tensor, Tensor] | None:
-    """FFCV's next batch, or None at the end. FFCV itself would wait forever for a thread that has died."""
-    while iterator.output_queue.empty():
-        if not iterator.is_alive() and iterator.output_queue.empty():
-            raise RuntimeError("FFCV's reading thread has died; its error is printed above")
-        time.sleep(POLL_SECONDS)
-    return next(iterator, None)
-
-
-def _end(iterator: Any) -> None:
-    """Stop the reading thread wherever it is: it may be waiting for room in its queue."""
-    iterator.terminate_event.set()
-    iterator.iter_ixes = iter(())  # it looks at the event only when its queue is full, so let it run out of work too
-    while iterator.is_alive():
-        try:
-            iterator.output_queue.get_nowait()
-        except Empty:
-            iterator.join(0.01)
-    iterator.close()
+    def _finished(
+        self, tasks: list[Future[None]], images: Tensor, samples: np.ndarray
+    ) -> tuple[Tensor, Tensor, np.ndarray]:
+        for task in tasks:
+            task.result()
+        if self._read_ahead is not None:
+            self._read_ahead.drop(self._index.starts[samples], self._index.sizes[samples])
+        return images, torch.from_numpy(self._index.labels[samples]), samples
 
 
 def read_beton(path: Path) -> Samples:
-    """All samples of a .beton file, in order."""
-    loader = FfcvLoader(path, batch_size=512, workers=1, threads=torch.get_num_threads())
-    batches = [(images.clone(), labels.clone()) for images, labels, _ in loader.batches(np.arange(loader.count))]
+    """All samples of a .beton file of arrays, in order."""
+    loader = FfcvLoader(path, batch_size=512, workers=1)
+    batches = [(images.clone(), labels) for images, labels, _ in loader.batches(np.arange(loader.count))]
     images, labels = (torch.cat(parts).numpy() for parts in zip(*batches, strict=True))
     return Samples(images, labels)

@@ -26,23 +26,28 @@ class Augmentation:
 
     def __call__(self, images: Tensor, samples: np.ndarray, epoch: int) -> Tensor:
         """Augment a batch (N, height, width, channels) of the given sample indices (N,)."""
+        if not self.crop_padding:
+            return _flipped(images, uniform(self.seed, epoch, samples, FLIP) < 0.5) if self.flip else images
         count, height, width, _ = images.shape
         rows = np.arange(height)[None, :].repeat(count, axis=0)
         columns = np.arange(width)[None, :].repeat(count, axis=0)
-        if self.crop_padding:
-            images = F.pad(images, (0, 0, *([self.crop_padding] * 4)))
-            offsets = 2 * self.crop_padding + 1
-            rows = rows + (uniform(self.seed, epoch, samples, CROP_ROW) * offsets).astype(np.int64)[:, None]
-            columns = columns + (uniform(self.seed, epoch, samples, CROP_COLUMN) * offsets).astype(np.int64)[:, None]
+        images = F.pad(images, (0, 0, *([self.crop_padding] * 4)))
+        offsets = 2 * self.crop_padding + 1
+        rows = rows + (uniform(self.seed, epoch, samples, CROP_ROW) * offsets).astype(np.int64)[:, None]
+        columns = columns + (uniform(self.seed, epoch, samples, CROP_COLUMN) * offsets).astype(np.int64)[:, None]
         if self.flip:
             flipped = uniform(self.seed, epoch, samples, FLIP) < 0.5
             columns = np.where(flipped[:, None], columns[:, ::-1], columns)
-        if not (self.crop_padding or self.flip):
-            return images
         batch = torch.arange(count, device=images.device)[:, None, None]
         row = _on(images.device, rows)[:, :, None]
         column = _on(images.device, columns)[:, None, :]
         return images[batch, row, column]
+
+
+def _flipped(images: Tensor, flipped: np.ndarray) -> Tensor:
+    if images.device.type == "cpu":  # image by image they stay in the cache: several times faster than the whole batch
+        return torch.stack([image.flip(1) if flip else image for image, flip in zip(images, flipped, strict=True)])
+    return torch.where(_on(images.device, flipped)[:, None, None, None], images.flip(2), images)
 
 
 def _on(device: torch.device, array: np.ndarray) -> Tensor:

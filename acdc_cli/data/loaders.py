@@ -9,10 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from acdc_cli.data.crops import Crops
 from acdc_cli.data.device_loader import DeviceLoader
 from acdc_cli.data.prepare import Dataset
 from acdc_cli.data.sources import SPLITS
+from acdc_cli.data.torch_files import TorchFilesLoader
 from acdc_cli.data.torch_loader import TorchLoader
+from acdc_cli.data.view import View
 
 Batch = tuple[Tensor, Tensor, np.ndarray]
 
@@ -22,19 +25,57 @@ class BatchLoader(Protocol):
 
     count: int
 
-    def batches(self, order: np.ndarray) -> Generator[Batch, None, None]:
-        """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) in the given order."""
+    def batches(self, order: np.ndarray, view: View | None = None) -> Generator[Batch, None, None]:
+        """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) in the given order.
+
+        Args:
+            view: resolution and epoch of image files; sets of arrays ignore it.
+
+        The tensors are valid until the next batch is asked for.
+        """
         ...
 
 
 def open_loaders(
-    kind: str, dataset: Dataset, batch_size: int, workers: int, device: torch.device, threads: int
+    kind: str,
+    dataset: Dataset,
+    batch_size: int,
+    workers: int,
+    device: torch.device,
+    crops: Crops | None = None,
+    os_cache: bool = True,
 ) -> dict[str, BatchLoader]:
-    """``{"train": ..., "val": ...}`` for loader=ffcv, torch or device."""
-    if kind == "ffcv":
-        from acdc_cli.data.ffcv_loader import FfcvLoader  # imports numba and OpenCV
+    """``{"train": ..., "val": ...}`` for loader=ffcv, torch or device.
 
-        return {split: FfcvLoader(dataset.beton(split), batch_size, workers, threads) for split in SPLITS}
+    Args:
+        workers: reading threads (ffcv) or processes (torch).
+        crops: how image files are cropped; None for a set of arrays.
+        os_cache: of the ffcv loader: let the system keep the file in memory.
+
+    Raises:
+        DataMissing: if the samples are not there.
+    """
+    if kind == "ffcv":
+        from acdc_cli.data.ffcv_loader import FfcvLoader  # compiles
+
+        pinned = device.type == "cuda"
+        return {
+            split: FfcvLoader(
+                dataset.beton(split),
+                batch_size,
+                workers,
+                crops,
+                pinned,
+                dataset.classes,
+                dataset.count(split),
+                os_cache,
+            )
+            for split in SPLITS
+        }
+    if crops is not None:
+        assert kind == "torch", "refused when the config was composed"
+        files, longest = dataset.read_files(), dataset.info["write"]["max_resolution"]
+        return {split: TorchFilesLoader(files[split], batch_size, workers, crops, longest) for split in SPLITS}
     samples = dataset.read_source()
     if kind == "torch":
         return {split: TorchLoader(samples[split], batch_size, workers) for split in SPLITS}
@@ -47,7 +88,7 @@ def to_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]
         for images, labels, samples in batches:
             yield images.to(device), labels.to(device), samples
         return
-    copy_stream = torch.cuda.Stream(device)
+    copy_stream, copied = torch.cuda.Stream(device), torch.cuda.Event()
 
     def start_copy() -> Batch | None:
         batch = next(batches, None)
@@ -55,7 +96,9 @@ def to_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]
             return None
         images, labels, samples = batch
         with torch.cuda.stream(copy_stream):
-            return _pinned(images).to(device, non_blocking=True), _pinned(labels).to(device, non_blocking=True), samples
+            there = [_pinned(tensor).to(device, non_blocking=True) for tensor in (images, labels)]
+            copied.record(copy_stream)
+        return there[0], there[1], samples
 
     coming = start_copy()
     while coming is not None:
@@ -63,6 +106,7 @@ def to_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]
         images, labels, samples = coming
         for tensor in (images, labels):
             tensor.record_stream(torch.cuda.current_stream(device))
+        copied.synchronize()  # the loader may use its buffers again: a copy begun a step ago, not the step itself
         coming = start_copy()
         yield images, labels, samples
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from acdc_cli.data.sources import Samples
+from acdc_cli.data.view import View
 
 
 class _Arrays(Dataset):
@@ -42,8 +43,14 @@ class TorchLoader:
         self._workers = workers
         self.count = len(self._dataset)
 
-    def batches(self, order: np.ndarray) -> Generator[tuple[Tensor, Tensor, np.ndarray], None, None]:
-        """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) in the given order."""
+    def batches(
+        self, order: np.ndarray, view: View | None = None
+    ) -> Generator[tuple[Tensor, Tensor, np.ndarray], None, None]:
+        """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) in the given order.
+
+        Args:
+            view: ignored: all samples have one size.
+        """
         chunks = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
         batches = [chunk.tolist() for chunk in chunks]
         loader = DataLoader(

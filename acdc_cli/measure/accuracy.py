@@ -8,15 +8,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+CHUNK = 4096  # samples whose logits are worked on in double precision at a time
+
 
 @torch.no_grad()
-def predict(forward: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Logits (N, classes) in float32 and labels (N,) of all batches, on the CPU. The model must be in eval mode."""
-    logits, labels = [], []
-    for images, batch_labels in batches:
-        logits.append(forward(images).float().cpu())  # a large set's logits would crowd the device
-        labels.append(batch_labels.cpu().clone())
-    return torch.cat(logits), torch.cat(labels)
+def measure(
+    forward: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]], keep_logits: bool
+) -> tuple[dict[str, float | None], Tensor | None]:
+    """Accuracy over all batches. The model must be in eval mode.
+
+    What is kept of a sample is three numbers on its device, and with ``keep_logits`` its logits, in the precision that
+    the model has computed them in, on the CPU. The host waits for the device once, at the end.
+
+    Returns:
+        As ``accuracy``, and the logits (N, classes) or None.
+    """
+    scores: list[list[Tensor]] = []
+    logits: list[Tensor] = []
+    for images, labels in batches:
+        outputs = forward(images)
+        scores.append(_scores(outputs, labels))
+        if keep_logits:
+            logits.append(outputs.cpu())
+    log_likelihood, top1, top5 = (torch.cat(column).cpu() for column in zip(*scores, strict=True))
+    return _means(log_likelihood, top1, top5), torch.cat(logits) if keep_logits else None
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> dict[str, float | None]:
@@ -24,13 +39,26 @@ def accuracy(logits: Tensor, labels: Tensor) -> dict[str, float | None]:
 
     ``val_top5`` is None with fewer than 5 classes.
     """
-    top5 = None
+    return _means(*_scores(logits, labels))
+
+
+def _scores(logits: Tensor, labels: Tensor) -> list[Tensor]:
+    """Of each sample: log likelihood of its label, whether that came first, whether among five (none: < 5 classes)."""
+    logits = logits.float()
+    top5 = torch.zeros(0, dtype=torch.bool, device=logits.device)
     if logits.shape[1] >= 5:
-        top5 = (logits.topk(5, dim=1).indices == labels[:, None]).any(dim=1).double().mean().item()
+        top5 = (logits.topk(5, dim=1).indices == labels[:, None]).any(dim=1)
+    log_likelihood = logits.double().log_softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
+    return [log_likelihood, logits.argmax(dim=1) == labels, top5]
+
+
+def _means(log_likelihood: Tensor, top1: Tensor, top5: Tensor) -> dict[str, float | None]:
+    # nll_loss and not a plain mean: it adds up as cross_entropy does, to the last bit.
+    loss = F.nll_loss(log_likelihood[:, None], torch.zeros(len(log_likelihood), dtype=torch.long))
     return {
-        "val_loss": F.cross_entropy(logits.double(), labels).item(),
-        "val_top1": (logits.argmax(dim=1) == labels).double().mean().item(),
-        "val_top5": top5,
+        "val_loss": loss.item(),
+        "val_top1": top1.double().mean().item(),
+        "val_top5": top5.double().mean().item() if len(top5) else None,
     }
 
 
@@ -40,9 +68,12 @@ def agreement(sparse_logits: Tensor, dense_logits: Tensor) -> dict[str, float]:
     Returns:
         ``top1``: fraction of samples with the same prediction; ``cross_entropy``: mean of -sum p_dense log p_sparse.
     """
-    p_dense = dense_logits.double().softmax(dim=1)
-    log_p_sparse = sparse_logits.double().log_softmax(dim=1)
+    same, cross_entropy = [], []
+    for sparse, dense in zip(sparse_logits.split(CHUNK), dense_logits.split(CHUNK), strict=True):
+        sparse, dense = sparse.float(), dense.float()
+        same.append(sparse.argmax(dim=1) == dense.argmax(dim=1))
+        cross_entropy.append((dense.double().softmax(dim=1) * sparse.double().log_softmax(dim=1)).sum(dim=1))
     return {
-        "top1": (sparse_logits.argmax(dim=1) == dense_logits.argmax(dim=1)).double().mean().item(),
-        "cross_entropy": -(p_dense * log_p_sparse).sum(dim=1).mean().item(),
+        "top1": torch.cat(same).double().mean().item(),
+        "cross_entropy": -torch.cat(cross_entropy).mean().item(),
     }

@@ -60,7 +60,9 @@ def finish(run: Run, folder: RunFolder, run_id: str) -> dict[str, Any]:
             state = _recalibrated(run, state)
         save_tensors(folder.models / f"{kind}.safetensors", state, _input_metadata(run))
         run.model.load_state_dict(state)
-        measured, logits[kind] = evaluate(run)
+        measured, kept = evaluate(run, keep_logits=True)
+        if kept is not None:
+            logits[kind] = kept
         left = left or nonzeros(run.model)  # of the sparse model, or of the only one
         sections[kind] = measured | _model_size(run) | _best(run.rows, kind)
     if run.method.masks is not None:
@@ -87,8 +89,9 @@ def _input_metadata(run: Run) -> dict[str, str]:
 
 def _model_size(run: Run) -> dict[str, Any]:
     """What of the model is zero (of a dense one: AC/DC, Table 8), and what it costs."""
-    left, weights = nonzeros(run.model), sum(size.weights for size in run.sizes.values())
-    flops, dense = inference_flops(run.sizes, left), inference_flops(run.sizes)
+    left, sizes = nonzeros(run.model), run.sizes()
+    weights = sum(size.weights for size in sizes.values())
+    flops, dense = inference_flops(sizes, left), inference_flops(sizes)
     return {
         "sparsity": (weights - sum(left.values())) / weights,
         "dead_channels": sum(dead_channels(prunable_weights(run.model)).values()),
@@ -107,13 +110,15 @@ def _result(
     run: Run, run_id: str, sections: dict[str, Any], both: dict[str, float] | None, left: dict[str, int]
 ) -> dict[str, Any]:
     config, rows = run.config, run.rows
-    prunable = sum(size.weights for size in run.sizes.values())
-    pruned = {name: size.weights for name, size in run.sizes.items() if name not in excluded(run.method.shares)}
+    sizes = run.sizes()
+    prunable = sum(size.weights for size in sizes.values())
+    pruned = {name: size.weights for name, size in sizes.items() if name not in excluded(run.method.shares)}
     samples_seen = run.loaders["train"].count * len(rows)
-    dense_run_samples = run.loaders["train"].count * run.epoch  # fine-tuning: of the whole schedule
+    # A dense run's forward passes at the same resolutions; fine-tuning: over the whole schedule.
+    dense_run = sum(inference_flops(run.sizes(epoch)) for epoch in range(run.epoch)) * run.loaders["train"].count
     is_spread = config.method.name == "acdc"
     spread = {key: getattr(config.sparsity, key) if is_spread else None for key in ("distribution", "block", "rules")}
-    dense_flops, seconds = inference_flops(run.sizes), sum(row["seconds"] for row in rows)
+    dense_flops, seconds = inference_flops(sizes), sum(row["seconds"] for row in rows)
     train_seconds = sum(run.loaders["train"].count / row["samples_per_second"] for row in rows)
     return {
         "run_id": run_id,
@@ -131,7 +136,7 @@ def _result(
         **sections,
         "dense_inference_flops": dense_flops,
         "train_flops_total": rows[-1]["train_flops_total"],
-        "train_flops_fraction": rows[-1]["train_flops_total"] / (3 * dense_flops * dense_run_samples),
+        "train_flops_fraction": rows[-1]["train_flops_total"] / (3 * dense_run),
         "agreement": both,
         "seconds": seconds,
         "samples_per_second": samples_seen / train_seconds,

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from acdc_cli.errors import AcdcError
-from acdc_cli.measure.accuracy import accuracy, predict
+from acdc_cli.measure.accuracy import measure
 from acdc_cli.measure.dynamics import dead_channels, starved_layers, stayed_zero
 from acdc_cli.measure.flops import inference_flops, nonzeros, step_flops
 from acdc_cli.measure.memory import peak_memory_bytes
@@ -65,11 +65,10 @@ def _report_starved(run: Run, epoch: int, progress: Progress) -> dict[str, int] 
     return starved
 
 
-def evaluate(run: Run) -> tuple[dict[str, float | None], torch.Tensor]:
-    """Validation loss, top-1 and top-5 of the model as it is, and its logits (N, classes)."""
+def evaluate(run: Run, keep_logits: bool = False) -> tuple[dict[str, float | None], torch.Tensor | None]:
+    """Validation loss, top-1 and top-5 of the model as it is; if they are to be kept, its logits (N, classes)."""
     run.model.eval()
-    logits, labels = predict(run.predict, run.val_batches())
-    return accuracy(logits, labels), logits
+    return measure(run.predict, run.val_batches(), keep_logits)
 
 
 def run_epoch(run: Run, progress: Progress) -> dict[str, Any]:
@@ -84,11 +83,10 @@ def run_epoch(run: Run, progress: Progress) -> dict[str, Any]:
         if value is not None and not math.isfinite(value):
             raise AcdcError(f"training diverged in epoch {epoch}: {name} is {value}; try a lower optimizer.lr")
     samples = run.loaders["train"].count
-    dense_flops, left = inference_flops(run.sizes), nonzeros(run.model)
-    current_flops = inference_flops(run.sizes, left)
-    charged = step_flops(run.method.work(), dense_flops, current_flops)
+    sizes, train_sizes, left = run.sizes(), run.sizes(epoch), nonzeros(run.model)
+    charged = step_flops(run.method.work(), inference_flops(train_sizes), inference_flops(train_sizes, left))
     total_before = run.rows[-1]["train_flops_total"] if run.rows else run.flops_before
-    prunable = sum(size.weights for size in run.sizes.values())
+    prunable = sum(size.weights for size in sizes.values())
     weights, masks = prunable_weights(run.model), run.method.masks
     is_dense = run.timeline.phase(epoch).kind == "dense"
     return {
@@ -96,17 +94,17 @@ def run_epoch(run: Run, progress: Progress) -> dict[str, Any]:
         "phase": run.timeline.phase(epoch).kind,
         **trained,
         **measured,
-        "resolution": run.dataset.sample_shape[-1],
+        "resolution": run.view(epoch).resolution,
         "sparsity": (prunable - sum(left.values())) / prunable,
         "mask_change": run.method.mask_change,
         "stayed_zero": stayed_zero(weights, masks) if is_dense and masks is not None else None,
         "dead_channels": sum(dead_channels(weights).values()),
         "starved_layers": starved,
-        "inference_flops": current_flops,
+        "inference_flops": inference_flops(sizes, left),
         "train_flops": charged,
         "train_flops_total": total_before + charged * samples,
         "samples_per_second": samples / train_seconds,
         "seconds": time.perf_counter() - start,
         "peak_memory_bytes": peak_memory_bytes(run.device),
-        "layer_sparsity": {name: (size.weights - left[name]) / size.weights for name, size in run.sizes.items()},
+        "layer_sparsity": {name: (size.weights - left[name]) / size.weights for name, size in sizes.items()},
     }

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 
 from acdc_cli.config import Config, known
-from acdc_cli.data.ffcv_availability import ffcv_problem
+from acdc_cli.data.ffcv_availability import reading_problem
 from acdc_cli.errors import BadInput
 
 AUTOCAST_DTYPE = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -38,12 +38,12 @@ def settle(config: Config, warn: Callable[[str], None]) -> Config:
         config.precision.dtype = "bf16"
     if config.precision.compile is None:
         config.precision.compile = config.device == "cuda" and _can_compile(warn)
-    if config.loader != "device" and config.loader != "torch" and (problem := ffcv_problem()):
+    if config.loader != "device" and config.loader != "torch" and (problem := reading_problem()):
         if config.loader == "ffcv":
             raise BadInput(f"loader=ffcv: FFCV cannot be imported ({problem}); use loader=torch, or see acdc-doctor")
         warn(f"FFCV cannot be imported ({problem}); going on with loader=torch. acdc-doctor says how to mend it")
     if config.loader == "auto":
-        config.loader = "torch" if ffcv_problem() else "ffcv"
+        config.loader = "torch" if reading_problem() else "ffcv"
     config.threads = config.threads or cores()
     if config.workers > cores():
         warn(f"workers={config.workers} is more than the {cores()} cores; running with workers={cores()}")

@@ -15,6 +15,7 @@ from acdc_cli.measure.flops import LayerSize, closed_form_train_fraction, infere
 from acdc_cli.models import build_skeleton
 from acdc_cli.models.fit import require_fit
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.resolution import view_of
 from acdc_cli.schedule import timeline_of
 from acdc_cli.sparsity.allocate import closed_form_nonzeros, shares_of
 from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
@@ -34,15 +35,20 @@ def plan(config: Config) -> dict[str, Any]:
     """
     images = SOURCES[config.dataset.name]
     model = build_skeleton(config.model, images.sample_shape[0], images.classes)
-    require_fit(config.model.name, model, images.sample_shape, images.classes)
-    sizes = layer_sizes(model, images.sample_shape)
-    timeline = timeline_of(config)
+    resolutions = [view_of(config, epoch, images.sample_shape[-1]).resolution for epoch in range(known(config.epochs))]
+    resolution = view_of(config, None, images.sample_shape[-1]).resolution
+    shape_at = {pixels: (images.sample_shape[0], pixels, pixels) for pixels in {resolution, *resolutions}}
+    for shape in shape_at.values():
+        require_fit(config.model.name, model, shape, images.classes)
+    sizes_at = {pixels: layer_sizes(model, shape) for pixels, shape in shape_at.items()}
+    sizes, timeline = sizes_at[resolution], timeline_of(config)
     phases = [[phase.kind, phase.start_epoch, phase.end_epoch] for phase in timeline.phases]
     if config.first_epoch is not None:
         phases = [["dense", config.first_epoch, config.epochs]]
     is_pruned = config.method.name == "acdc"
     left, stay_dense = _weights_left(config, model)
-    inference_fraction = inference_flops(sizes, left) / inference_flops(sizes)
+    dense_flops = {pixels: inference_flops(sizes_at[pixels]) for pixels in sizes_at}
+    sparse_flops = {pixels: inference_flops(sizes_at[pixels], left) for pixels in sizes_at}
     pruned = [name for name in sizes if name not in stay_dense]
     return {
         "model": config.model.name,
@@ -58,21 +64,31 @@ def plan(config: Config) -> dict[str, Any]:
         "sparsity": _sparsity(sizes, left, list(sizes)),
         "sparsity_of_pruned_layers": _sparsity(sizes, left, pruned),
         "stay_dense": stay_dense,
-        "dense_inference_flops": inference_flops(sizes),
+        "dense_inference_flops": dense_flops[resolution],
         "closed_form_assumes": "every pruned layer at the target, no weight zero in dense phases",
-        "inference_flops_fraction": inference_fraction,
-        "train_flops_fraction": _train_fraction(config, inference_fraction),
+        "inference_flops_fraction": sparse_flops[resolution] / dense_flops[resolution],
+        "train_flops_fraction": _train_fraction(config, resolutions, dense_flops, sparse_flops),
     }
 
 
-def _train_fraction(config: Config, inference_fraction: float) -> float:
-    """Of a dense run of the same epochs. Fine-tuning counts what it goes on from as well (AC/DC, appendix B.2)."""
+def _train_fraction(config: Config, resolutions: list[int], dense: dict[int, int], sparse: dict[int, int]) -> float:
+    """Of a dense run of the same epochs and resolutions. Fine-tuning counts what it goes on from (AC/DC, appendix B.2).
+
+    Args:
+        resolutions: of every epoch.
+        dense, sparse: resolution -> forward pass of the dense and of the sparse network.
+    """
+    whole = sum(dense[pixels] for pixels in resolutions)
     if config.finetune is not None:
-        epochs, first_epoch = known(config.epochs), known(config.first_epoch)
         before = plan(from_yaml(RunFolder(Path(str(config.start_from))).config.read_text()))
-        return before["train_flops_fraction"] + (epochs - first_epoch) / epochs
-    timeline = timeline_of(config)
-    return closed_form_train_fraction(inference_fraction, timeline.sparse_epochs, timeline.total_epochs)
+        tail = sum(dense[pixels] for pixels in resolutions[known(config.first_epoch) :])
+        return before["train_flops_fraction"] + tail / whole
+    timeline, spent = timeline_of(config), 0.0
+    for pixels in sorted(set(resolutions)):
+        kinds = [timeline.phase(epoch).kind for epoch, other in enumerate(resolutions) if other == pixels]
+        fraction = closed_form_train_fraction(sparse[pixels] / dense[pixels], kinds.count("sparse"), len(kinds))
+        spent += fraction * dense[pixels] * len(kinds)
+    return spent / whole
 
 
 def _sparsity(sizes: dict[str, LayerSize], left: dict[str, int], names: list[str]) -> float:

@@ -25,8 +25,7 @@ from acdc_cli.training.run import build_run
 def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_dir: Path | None) -> dict[str, Any]:
     """Validation loss, top-1, top-5, sparsity and FLOPs of a run's model.
 
-    The run's own precision and threads are used, on this machine's device and without torch.compile, and the ``torch``
-    loader's samples, which are the same as every other loader's.
+    The run's own precision and threads are used, on this machine's device and without torch.compile.
 
     Raises:
         BadInput: on a folder that is no finished run, or a data set that the model does not fit.
@@ -36,7 +35,7 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
     result = folder.read_result()
     kind = kind or ("sparse" if result["sparse"] is not None else "dense")
     config = from_yaml(folder.config.read_text())
-    config.device, config.loader = "auto", "torch"
+    config.device = "auto"
     config.precision.compile = False  # one pass over the data is over before a compilation is
     config.method.name, config.start_from, config.finetune = "dense", None, None  # the weights are all that is needed
     if dataset_name is not None:
@@ -58,6 +57,8 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
             f"--dataset {dataset.name}: {found[0]} channels and {found[1]} classes; the model has {expected[0]} and "
             f"{expected[1]}; nearest: --dataset {result['dataset']}"
         )
+    # Arrays are the same from every loader; a .beton's images were encoded once more, so the run's own loader it is.
+    config.loader = "torch" if dataset.kind == "arrays" else config.loader
     run = build_run(settle(config, lambda line: None), dataset)
     run.model.load_state_dict(model.state_dict())
     # Another set's images are normalised as the training set's were.
@@ -65,8 +66,9 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
     run.normalize = Normalization(mean, std, config.precision.channels_last)
     measured, _ = evaluate(run)
     left = nonzeros(run.model)
-    flops, dense_flops = inference_flops(run.sizes, left), inference_flops(run.sizes)
-    prunable = sum(size.weights for size in run.sizes.values())
+    sizes = run.sizes()
+    flops, dense_flops = inference_flops(sizes, left), inference_flops(sizes)
+    prunable = sum(size.weights for size in sizes.values())
     return {
         "run": str(folder.path),
         "model": kind,

@@ -14,15 +14,18 @@ from torch import Tensor, nn
 
 from acdc_cli.compose import allocation_of
 from acdc_cli.config import Config, known
+from acdc_cli.data.crops import Crops
 from acdc_cli.data.input_step import Augmentation, Normalization
 from acdc_cli.data.loaders import BatchLoader, open_loaders, to_device
 from acdc_cli.data.order import sample_order
 from acdc_cli.data.prepare import Dataset
+from acdc_cli.data.view import View
 from acdc_cli.errors import AcdcError
 from acdc_cli.measure.flops import LayerSize, layer_sizes
 from acdc_cli.measure.memory import reset_peak_memory
 from acdc_cli.models import build_model
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.resolution import view_of
 from acdc_cli.schedule import timeline_of
 from acdc_cli.sparsity.method import Method
 from acdc_cli.sparsity.methods import ACDC, Dense, Static
@@ -49,7 +52,7 @@ class Run:
     scaler: torch.amp.GradScaler
     timeline: Timeline
     method: Method
-    sizes: dict[str, LayerSize]
+    sizes_at: dict[int, dict[str, LayerSize]]  # by resolution, as far as they have been asked for
     rows: list[dict[str, Any]]
     flops_before: int  # spent by the run that this one goes on from
 
@@ -63,16 +66,28 @@ class Run:
         """Optimizer steps an epoch; the last batch may be smaller."""
         return -(-self.loaders["train"].count // self.config.batch_size)
 
+    def view(self, epoch: int | None) -> View:
+        """How an epoch sees its images; None: validation."""
+        return view_of(self.config, epoch, self.dataset.sample_shape[-1])
+
+    def sizes(self, epoch: int | None = None) -> dict[str, LayerSize]:
+        """The layers' sizes at an epoch's training resolution; None: at that of evaluation."""
+        resolution = self.view(epoch).resolution
+        if resolution not in self.sizes_at:
+            self.sizes_at[resolution] = layer_sizes(self.model, (self.dataset.sample_shape[0], resolution, resolution))
+        return self.sizes_at[resolution]
+
     def train_batches(self, epoch: int) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Augmented, normalised batches of an epoch, in its own order."""
         order = sample_order(self.config.seed, epoch, self.loaders["train"].count)
-        with closing(self.loaders["train"].batches(order)) as batches:
+        with closing(self.loaders["train"].batches(order, self.view(epoch))) as batches:
             for images, labels, samples in to_device(batches, self.device):
                 yield self.normalize(self.augment(images, samples, epoch)), labels
 
     def val_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Normalised batches of the whole validation set."""
-        with closing(self.loaders["val"].batches(np.arange(self.loaders["val"].count))) as batches:
+        order = np.arange(self.loaders["val"].count)
+        with closing(self.loaders["val"].batches(order, self.view(None))) as batches:
             for images, labels, _ in to_device(batches, self.device):
                 yield self.normalize(images), labels
 
@@ -116,6 +131,14 @@ def build_method(config: Config, timeline: Timeline) -> Method:
     return ACDC(timeline, allocation_of(config), reset_moments=bool(config.method.reset_moments))
 
 
+def _crops(config: Config) -> Crops | None:
+    """How image files are cropped; None for a set of arrays, which has no such keys."""
+    dataset = config.dataset
+    if dataset.resolution is None:
+        return None
+    return Crops(config.seed, known(dataset.crop_scale_min), known(dataset.resize_ratio))
+
+
 def build_run(config: Config, dataset: Dataset) -> Run:
     """Build a run at epoch 0 from a settled config. Raises ValueError if model and sparsity do not fit."""
     seed_everything(config)
@@ -134,8 +157,16 @@ def build_run(config: Config, dataset: Dataset) -> Run:
         config=config,
         device=device,
         dataset=dataset,
-        loaders=open_loaders(config.loader, dataset, config.batch_size, config.workers, device, known(config.threads)),
-        augment=Augmentation(known(config.dataset.crop_padding), config.dataset.flip, config.seed),
+        loaders=open_loaders(
+            config.loader,
+            dataset,
+            config.batch_size,
+            config.workers,
+            device,
+            _crops(config),
+            config.os_cache is not False,
+        ),
+        augment=Augmentation(config.dataset.crop_padding or 0, config.dataset.flip, config.seed),
         normalize=Normalization(dataset.info["mean"], dataset.info["std"], config.precision.channels_last),
         model=model,
         forward=torch.compile(model) if config.precision.compile else model,
@@ -143,7 +174,7 @@ def build_run(config: Config, dataset: Dataset) -> Run:
         scaler=gradient_scaler(config),
         timeline=timeline,
         method=build_method(config, timeline).attach(model, optimizer),
-        sizes=layer_sizes(model, dataset.sample_shape),
+        sizes_at={},
         rows=[],
         flops_before=RunFolder(Path(str(config.start_from))).read_result()["train_flops_total"]
         if config.finetune

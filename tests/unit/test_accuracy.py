@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from acdc_cli.measure.accuracy import accuracy, agreement, predict
+from acdc_cli.measure.accuracy import CHUNK, accuracy, agreement, measure
 
 
 def logits_of(probabilities: list[list[float]]) -> Tensor:
@@ -57,22 +59,44 @@ def test_a_model_agrees_with_itself_up_to_its_entropy() -> None:
     assert measured["cross_entropy"] == pytest.approx(1.5 * math.log(2), abs=1e-6)
 
 
-def test_predictions_keep_the_order_of_batches_of_any_size() -> None:
-    images, labels = torch.arange(10.0)[:, None], torch.arange(10)
-    batches = [(images[a:b], labels[a:b]) for a, b in ((0, 4), (4, 8), (8, 10))]
+@pytest.mark.parametrize("classes", [3, 7])
+def test_batches_of_any_size_add_up_to_the_whole(classes: int) -> None:
+    """To the last bit, the loss included: cross_entropy of all logits at once."""
+    logits = torch.randn(10, classes, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(10) % classes
+    batches = [(logits[a:b], labels[a:b]) for a, b in ((0, 4), (4, 8), (8, 10))]
+    measured, kept = measure(lambda x: x, batches, keep_logits=True)
+    assert measured == accuracy(logits, labels)
+    assert measured["val_loss"] == F.cross_entropy(logits.double(), labels).item()
+    assert kept is not None and kept.equal(logits)
+    assert measure(lambda x: x, batches, keep_logits=False) == (measured, None)
+
+
+def test_logits_are_kept_in_the_order_and_precision_that_they_come_in() -> None:
+    images, labels = torch.arange(10.0)[:, None], torch.zeros(10, dtype=torch.long)
     weight = torch.ones(1, 2, dtype=torch.bfloat16, requires_grad=True)
-    logits, seen = predict(lambda x: x.bfloat16() @ weight, batches)
-    assert logits.dtype == torch.float32
-    assert not logits.requires_grad
+    _, logits = measure(lambda x: x.bfloat16() @ weight, [(images[:6], labels[:6]), (images[6:], labels[6:])], True)
+    assert logits is not None and logits.dtype == torch.bfloat16 and not logits.requires_grad
     assert logits.tolist() == [[float(k)] * 2 for k in range(10)]
-    assert seen.tolist() == list(range(10))
 
 
-def test_labels_survive_a_loader_that_reuses_its_buffers() -> None:
+def test_scores_survive_a_loader_that_reuses_its_buffers() -> None:
+    """Labels 0, 1, 2 for the same image, which is a 0: one of three is right."""
     buffer = torch.zeros(2, dtype=torch.long)
 
-    def batches():
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
         for k in range(3):
-            yield torch.zeros(2, 1), buffer.fill_(k)
+            yield torch.tensor([[1.0, 0.0, 0.0]] * 2), buffer.fill_(k)
 
-    assert predict(lambda x: x, batches())[1].tolist() == [0, 0, 1, 1, 2, 2]
+    measured, _ = measure(lambda x: x, batches(), keep_logits=False)
+    assert measured["val_top1"] == pytest.approx(1 / 3)
+
+
+def test_agreement_over_several_chunks() -> None:
+    """More samples than are worked on at a time: every second one agrees."""
+    dense = torch.eye(2).repeat(CHUNK, 1)
+    sparse = torch.tensor([1.0, 0.0]).repeat(2 * CHUNK, 1)
+    assert agreement(sparse, dense)["top1"] == 0.5
+    p, q = math.e / (math.e + 1), 1 / (math.e + 1)
+    same, other = -(p * math.log(p) + q * math.log(q)), -(q * math.log(p) + p * math.log(q))
+    assert agreement(sparse, dense)["cross_entropy"] == pytest.approx((same + other) / 2, abs=1e-6)

@@ -1,0 +1,152 @@
+"""Runs on image files: progressive resizing on record, both loaders equally good, a quick start."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from image_tree import write_image_tree
+from support import environment
+from torch import nn
+from training import train
+
+from acdc_cli.compose import from_yaml
+from acdc_cli.data.prepare import prepare
+from acdc_cli.measure.flops import layer_sizes
+from acdc_cli.models import build_model
+from acdc_cli.records.folder import RunFolder
+from acdc_cli.training.reevaluate import reevaluate
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("needs_ffcv")]
+
+CLASSES = 4
+SMALL = [
+    "dataset=imagenet",
+    "model=resnet8",
+    "batch_size=32",
+    "dataset.resize_ratio=1.0",
+    "dataset.crop_scale_min=0.35",
+]
+PROGRESSIVE = [
+    *SMALL,
+    "dataset.resolution=32",
+    "dataset.train_resolution_start=16",
+    "dataset.train_resolution_end=32",
+    "dataset.ramp_start=0.25",
+    "dataset.ramp_end=0.75",
+    "dataset.resolution_multiple=8",
+    "epochs=4",
+]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data_dir with 4 photographs' crops, 60 training and 30 validation images of each."""
+    folder = tmp_path_factory.mktemp("images")
+    tree = write_image_tree(folder / "tree", train=60, val=30, classes=CLASSES)
+    prepare("imagenet", tree, folder / "data" / "imagenet", workers=1)
+    return folder / "data"
+
+
+def dense_flops(run: RunFolder, pixels: int) -> int:
+    model: nn.Module = build_model(from_yaml(run.config.read_text()).model, 3, CLASSES)
+    sizes = layer_sizes(model, (3, pixels, pixels)).values()
+    return sum(2 * size.weights * size.output_positions for size in sizes)
+
+
+@pytest.mark.parametrize("loader", ["ffcv", "torch"])
+def test_progressive_resizing_is_on_record_and_charged(loader: str, images: Path, tmp_path: Path) -> None:
+    """D S D S at 16, 16, 24, 32 pixels: a dense first epoch is 3F there; inference is at 32 throughout."""
+    run = train(tmp_path, images, *PROGRESSIVE, f"loader={loader}")
+    rows, result = run.read_metrics(), run.read_result()
+    assert [row["resolution"] for row in rows] == [16, 16, 24, 32]
+    assert [row["phase"] for row in rows] == ["dense", "sparse", "dense", "sparse"]
+    assert rows[0]["train_flops"] == 3 * dense_flops(run, 16)
+    assert rows[0]["inference_flops"] == result["dense_inference_flops"] == dense_flops(run, 32)
+    assert rows[-1]["inference_flops"] == result["sparse"]["inference_flops"]
+    assert rows[-1]["train_flops"] == 3 * rows[-1]["inference_flops"]  # trained and evaluated at 32
+    whole = 3 * sum(dense_flops(run, pixels) for pixels in (16, 16, 24, 32)) * CLASSES * 60
+    assert result["train_flops_total"] == sum(row["train_flops"] for row in rows) * CLASSES * 60
+    assert result["train_flops_fraction"] == pytest.approx(result["train_flops_total"] / whole)
+    again = reevaluate(run.path, "sparse", None, None)
+    assert (again["val_top1"], again["val_loss"]) == (result["sparse"]["val_top1"], result["sparse"]["val_loss"])
+
+
+def test_the_same_run_again_has_the_same_figures(images: Path, tmp_path: Path) -> None:
+    """With two reading threads too: which thread decodes what is no part of a run."""
+    once, again = (
+        train(tmp_path / folder, images, *PROGRESSIVE, "loader=ffcv", f"workers={workers}").read_metrics()
+        for folder, workers in (("once", 1), ("again", 2))
+    )
+    assert [(row["train_loss"], row["val_loss"]) for row in once] == [
+        (row["train_loss"], row["val_loss"]) for row in again
+    ]
+
+
+def test_both_loaders_train_equally_well(images: Path, tmp_path: Path) -> None:
+    """Three seeds each: their means are within two standard errors of each other.
+
+    A seed's deviation is the larger one of that observed and that of drawing so many validation images.
+    """
+    typed = [*SMALL, "dataset.resolution=32", "epochs=10", "sparsity=0.8"]
+    found = {
+        loader: [
+            train(tmp_path, images, *typed, f"loader={loader}", f"seed={seed}").read_result()["sparse"]["val_top1"]
+            for seed in range(3)
+        ]
+        for loader in ("ffcv", "torch")
+    }
+    means = [statistics.mean(accuracies) for accuracies in found.values()]
+    assert min(means) > 0.5, found  # chance is 0.25
+    drawn = math.sqrt(means[0] * (1 - means[0]) / (30 * CLASSES))
+    deviation = max(drawn, *(statistics.stdev(accuracies) for accuracies in found.values()))
+    assert abs(means[0] - means[1]) <= 2 * deviation * math.sqrt(2 / 3), found
+
+
+def test_a_foreign_beton_ends_training_with_exit_code_3(images: Path, program: Callable, tmp_path: Path) -> None:
+    """As large as the right one, so that only its content tells."""
+    path = images / "imagenet" / "val.beton"
+    content = path.read_bytes()
+    path.write_bytes(bytes(len(content)))
+    try:
+        typed = [*PROGRESSIVE, "loader=ffcv", "device=cpu", "threads=1", "tracker=none", f"data_dir={images}"]
+        ended = program(*typed, f"runs_dir={tmp_path / 'runs'}")
+    finally:
+        path.write_bytes(content)
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (3, "", 1), ended.stderr
+    assert str(path) in ended.stderr and "acdc-data prepare imagenet" in ended.stderr
+
+
+FIRST_BATCHES = """
+import sys, time
+from pathlib import Path
+import numpy as np
+import torch
+from acdc_cli.data.crops import Crops
+from acdc_cli.data.dataset import read_dataset
+from acdc_cli.data.loaders import open_loaders
+from acdc_cli.data.view import View
+start = time.perf_counter()
+loaders = open_loaders("ffcv", read_dataset(Path(sys.argv[1])), 32, 2, torch.device("cpu"), Crops(0, 0.08, 0.875))
+for split, epoch in (("train", 0), ("val", None)):
+    next(loaders[split].batches(np.arange(loaders[split].count), View(32, epoch)))
+print(time.perf_counter() - start)
+"""
+
+
+def test_a_second_start_costs_less_than_three_seconds(images: Path, tmp_path: Path) -> None:
+    """From opening both splits to their first batches, in a process of its own, with what the first one compiled."""
+
+    def seconds() -> float:
+        command = [sys.executable, "-c", FIRST_BATCHES, str(images / "imagenet")]
+        cache = environment(NUMBA_CACHE_DIR=str(tmp_path / "numba"))
+        return float(subprocess.run(command, env=cache, capture_output=True, text=True, check=True).stdout)
+
+    first, second = seconds(), seconds()
+    assert list((tmp_path / "numba").rglob("*.nbi"))
+    assert second < 3, first
