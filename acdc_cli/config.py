@@ -181,7 +181,7 @@ class Config:
     loader: str = one_of("auto", "ffcv", "torch", "device")
     device: str = one_of("auto", "cpu", "cuda")
     workers: int = number(0)
-    os_cache: bool | None = field()  # null: true, as runs had it that are older than the key
+    os_cache: bool | None = field()  # false: the loader drops from memory what it has read; null: true
     threads: int | None = number(1, 1024)
     data_dir: str = field()
     runs_dir: str = field()

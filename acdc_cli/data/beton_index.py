@@ -130,11 +130,11 @@ def _sizes(content: np.ndarray, table_start: int, starts: np.ndarray) -> np.ndar
     table = _table(content, ALLOCATION, table_start, len(starts))
     if table_start + table.nbytes != len(content):
         raise ValueError(f"{len(content)} bytes, {table_start + table.nbytes} expected")
-    order = np.argsort(table["ptr"])
-    found = order[np.minimum(np.searchsorted(table["ptr"], starts, sorter=order), len(order) - 1)]
-    if (table["ptr"][found] != starts).any():
+    places, sizes = np.zeros_like(starts), np.zeros(len(starts), np.int64)
+    places[table["sample_id"]], sizes[table["sample_id"]] = table["ptr"], table["size"]
+    if (places != starts).any():
         raise ValueError("a sample without a place")
-    return table["size"][found].astype(np.int64)
+    return sizes
 
 
 def _check_places(file_bytes: int, starts: np.ndarray, sizes: np.ndarray, pixels: np.ndarray, channels: int) -> None:
