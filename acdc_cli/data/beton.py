@@ -84,16 +84,19 @@ def write_beton(
 def _write(writer: Any, path: Path, samples: Indexed, advance: Callable[[int], None]) -> None:
     from ffcv.memory_allocator import MemoryAllocator
 
-    writer.prepare()
-    memory = writer.metadata_sm
+    memory = None
     try:
-        allocator = MemoryAllocator(str(path), writer.data_region_start, writer.page_size)
-        counter = multiprocessing.Value("Q", 0)
+        with signals_held_back():  # a lock that is half made complains when it is thrown away
+            writer.prepare()
+            memory = writer.metadata_sm
+            allocator = MemoryAllocator(str(path), writer.data_region_start, writer.page_size)
+            counter = multiprocessing.Value("Q", 0)
         job = _Job(samples, writer.fields, memory, writer.metadata_type, allocator, counter)
         writer.finalize(_run_workers(job, writer.num_workers, path, advance))
     finally:
-        memory.close()
-        memory.unlink()
+        if memory is not None:
+            memory.close()
+            memory.unlink()
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
