@@ -129,7 +129,7 @@ class LrScheduleConfig:
 class PrecisionConfig:
     """Number formats and memory layout of a training step."""
 
-    dtype: str = one_of("fp32", "bf16", "fp16")
+    dtype: str = one_of("fp32", "bf16", "fp16", "fp64")
     channels_last: bool = field()
     compile: bool | None = field()  # torch.compile; null: on CUDA, not on a CPU
 
@@ -155,6 +155,13 @@ class RunConfig:
 
 
 @dataclass(kw_only=True)
+class CheckpointConfig:
+    """When a run saves its position. Never part of its id: nothing that it computes depends on it."""
+
+    every_minutes: float | None = number(0)  # inside an epoch; at its end it always does; null: only there
+
+
+@dataclass(kw_only=True)
 class Config:
     """Everything that a run is decided by."""
 
@@ -168,6 +175,7 @@ class Config:
     precision: PrecisionConfig
     tracker: TrackerConfig
     run: RunConfig
+    checkpoint: CheckpointConfig
     start_from: str | None = field()  # a run's folder or a model file
     start_from_hash: str | None = field()  # derived: of the file; what the id knows of it
     masks: str | None = one_of("from_weights")
@@ -176,7 +184,10 @@ class Config:
     bn_recalibration: bool | None = field()
     seed: int = number(0, 2**31 - 1)
     epochs: int | None = number(1)
-    batch_size: int = number(1)
+    batch_size: int = number(1)  # samples an optimizer step, over all ranks
+    accumulation: int | None = number(1)  # forward and backward passes a step; null: one
+    sync_batch_norm: bool | None = field()  # statistics over all ranks
+    shuffle_window: int | None = number(1)  # samples that are mixed with each other; null: all
     label_smoothing: float = number(0, 1, below=True)
     loader: str = one_of("auto", "ffcv", "torch", "device")
     device: str = one_of("auto", "cpu", "cuda")

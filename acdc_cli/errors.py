@@ -29,9 +29,18 @@ class DataMissing(AcdcError):
 
 
 class Interrupted(AcdcError):
-    """Stopped by a signal; the same command goes on."""
+    """Stopped; the same command goes on.
+
+    Args:
+        message: the line.
+        signal_number: of the signal that it was, if it was one.
+    """
 
     exit_code = EXIT_INTERRUPTED
+
+    def __init__(self, message: str, signal_number: int | None = None) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
 
 
 def reason(error: BaseException) -> str:

@@ -26,6 +26,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from acdc_cli.data.batches import in_batches
 from acdc_cli.data.crops import Crops
 from acdc_cli.data.input_step import Augmentation
 from acdc_cli.data.loaders import open_loaders
@@ -64,12 +65,12 @@ def write_photographs(folder: Path, images: int) -> Path:
 
 def ours(kind: str, dataset: Dataset, resolution: int, workers: int) -> Epoch:
     crops = Crops(SEED, SCALE_MIN, 0.875)
-    loader = open_loaders(kind, dataset, BATCH, workers, torch.device("cpu"), crops)["train"]
+    loader = open_loaders(kind, dataset, workers, torch.device("cpu"), crops)["train"]
     flip = Augmentation(0, True, SEED)
 
     def epoch(number: int) -> Iterator[int]:
         order = sample_order(SEED, number, loader.count)
-        for images, _, samples in loader.batches(order, View(resolution, number)):
+        for images, _, samples in loader.batches(in_batches(order, BATCH), View(resolution, number)):
             yield len(flip(images, samples, number))
 
     return epoch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from acdc_cli.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     AcdcError,
+    Interrupted,
 )
 from acdc_cli.overrides import NO_RULES
 
@@ -33,7 +35,8 @@ def record_outcome(job: Callable[[], str | None]) -> None:
     except AcdcError as error:
         outcome |= {"exit_code": error.exit_code, "error": str(error)}
         print(f"acdc-train: error: {error}", file=sys.stderr)
-        if error.exit_code == EXIT_INTERRUPTED:
+        if isinstance(error, Interrupted):
+            _hand_on(error.signal_number)
             raise KeyboardInterrupt from None
     except KeyboardInterrupt:
         outcome |= {"exit_code": EXIT_INTERRUPTED, "error": "interrupted"}
@@ -50,12 +53,19 @@ def record_outcome(job: Callable[[], str | None]) -> None:
             file.write(json.dumps(outcome) + "\n")
 
 
+def _hand_on(number: int | None) -> None:
+    """Give a signal to whoever handles it outside our run: submitit queues its job again, and exits."""
+    if number is not None and callable(signal.getsignal(number)):
+        signal.raise_signal(number)
+
+
 def collect_outcomes(folder: Path) -> list[dict[str, Any]]:
-    """The jobs' lines, in the order of the sweep. Removes the folder, and what Hydra has put there."""
+    """The jobs' last lines, in the order of the sweep. Removes the folder, and what Hydra has put there."""
     path = folder / OUTCOMES
     lines = path.read_text().splitlines() if path.is_file() else []
     shutil.rmtree(folder, ignore_errors=True)
-    return sorted(map(json.loads, lines), key=lambda outcome: outcome["job"])
+    last = {outcome["job"]: outcome for outcome in map(json.loads, lines)}  # a job may have been queued again
+    return [last[job] for job in sorted(last)]
 
 
 def summarize(outcomes: list[dict[str, Any]], interrupted: bool) -> int:

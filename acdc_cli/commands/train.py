@@ -23,8 +23,9 @@ from omegaconf.errors import OmegaConfBaseException
 from acdc_cli.commands.console import output_closed
 from acdc_cli.commands.sweep import collect_outcomes, record_outcome, summarize
 from acdc_cli.config import Config, register_schema
-from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, BadInput
+from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, BadInput, Interrupted
 from acdc_cli.overrides import check_overrides, conf_dir, rewrite
+from acdc_cli.ranks import ranks_of
 
 WIDTH_WITHOUT_TERMINAL = 80  # columns
 
@@ -49,6 +50,8 @@ def run_job(composed: DictConfig) -> str | None:
     from acdc_cli.training.execute import execute
 
     folder = execute(config, say)
+    if _rank():
+        return str(folder.path)
     Console().print(summary_table(folder))
     print(f"report: {folder.report}")
     return str(folder.path)
@@ -104,7 +107,7 @@ def run_command_line(arguments: list[str]) -> int:
         sys.stdout.flush()  # here, where a closed pipe can still be told from a crash
         return code
     except AcdcError as error:
-        print(f"acdc-train: error: {error}", file=sys.stderr)
+        _print_error(error)
         return error.exit_code
     except KeyboardInterrupt:
         print("acdc-train: interrupted; the same command goes on", file=sys.stderr)
@@ -114,6 +117,21 @@ def run_command_line(arguments: list[str]) -> int:
     except Exception:
         traceback.print_exc()
         return EXIT_FAILED
+
+
+def _print_error(error: AcdcError) -> None:
+    """Of several ranks the first one says what all of them have found; any other what it alone may have."""
+    rank = _rank()
+    if rank == 0:
+        print(f"acdc-train: error: {error}", file=sys.stderr)
+    elif not isinstance(error, (BadInput, Interrupted)):
+        print(f"acdc-train: error: rank {rank}: {error}", file=sys.stderr)
+
+
+def _rank() -> int:
+    with suppress(BadInput):  # said when the run begins
+        return ranks_of(os.environ).rank
+    return 0
 
 
 def _dispatch(arguments: list[str]) -> int:

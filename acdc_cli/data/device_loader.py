@@ -15,21 +15,23 @@ from acdc_cli.data.view import View
 class DeviceLoader:
     """Batches of samples that live on the device."""
 
-    def __init__(self, samples: Samples, batch_size: int, device: torch.device) -> None:
+    def __init__(self, samples: Samples, device: torch.device) -> None:
         self._images = torch.from_numpy(samples.images).to(device)
         self._labels = torch.from_numpy(samples.labels).to(device)
-        self._batch_size = batch_size
         self.count = len(samples.labels)
 
     def batches(
-        self, order: np.ndarray, view: View | None = None
+        self, batches: list[np.ndarray], view: View | None = None
     ) -> Generator[tuple[Tensor, Tensor, np.ndarray], None, None]:
-        """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) in the given order.
+        """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) of each batch in turn.
 
         Args:
             view: ignored: all samples have one size.
         """
-        on_device = torch.from_numpy(order).to(self._labels.device)
-        for start in range(0, len(order), self._batch_size):
-            chosen = slice(start, start + self._batch_size)
-            yield self._images[on_device[chosen]], self._labels[on_device[chosen]], order[chosen]
+        if not batches:
+            return
+        ends = np.cumsum([len(samples) for samples in batches])
+        every = torch.from_numpy(np.concatenate(batches)).to(self._labels.device)  # copied once, not batch by batch
+        for end, samples in zip(ends.tolist(), batches, strict=True):
+            chosen = every[end - len(samples) : end]
+            yield self._images[chosen], self._labels[chosen], samples

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from acdc_cli.data.batches import in_batches
 from acdc_cli.data.beton_index import RAW, read_index
 from acdc_cli.data.crops import Crops
 from acdc_cli.data.decode import copy_arrays, decode_crops
@@ -33,7 +34,6 @@ class FfcvLoader:
 
     Args:
         path: the .beton file.
-        batch_size: samples a batch; the last one may be smaller.
         workers: decoding threads, at least 1.
         crops: how images are cropped; None for arrays, which all have one size.
         pinned: whether batches lie in memory that a CUDA device copies from by itself.
@@ -41,6 +41,8 @@ class FfcvLoader:
         count: samples that the file has to have; None: not checked.
         os_cache: let the system keep the file in memory as far as it has room; false: read ahead and drop, for a file
             that is larger than memory.
+        read_ahead: without ``os_cache``, samples that are read in one go, in the order of the file, one such stretch
+            before they are needed; None: a few batches.
 
     Raises:
         DataMissing: if the file is missing, cut short or another one.
@@ -49,26 +51,27 @@ class FfcvLoader:
     def __init__(
         self,
         path: Path,
-        batch_size: int,
         workers: int,
         crops: Crops | None = None,
         pinned: bool = False,
         classes: int | None = None,
         count: int | None = None,
         os_cache: bool = True,
+        read_ahead: int | None = None,
     ) -> None:
         self._path, self._index = path, read_index(path, classes, count)
         if crops is None and not (self._index.pixels == [RAW, *self._index.pixels[0, 1:]]).all():
             raise DataMissing(f"{path}: holds images of several sizes, not arrays of one; run acdc-data prepare")
-        self._batch_size, self._workers = batch_size, max(1, workers)
+        self._workers = max(1, workers)
         self._crops, self._pinned = crops, pinned
         self._read_ahead = None if os_cache else ReadAhead(path, self._index.mapped)
+        self._stretch = read_ahead
         self.count = len(self._index.labels)
 
     def batches(
-        self, order: np.ndarray, view: View | None = None
+        self, batches: list[np.ndarray], view: View | None = None
     ) -> Generator[tuple[Tensor, Tensor, np.ndarray], None, None]:
-        """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) in the given order.
+        """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) of each batch in turn.
 
         The images are in buffers that are used again: valid until the next batch is asked for. Leaving early, by an
         exception or ``close()``, ends the reading threads.
@@ -79,17 +82,17 @@ class FfcvLoader:
         Raises:
             DataMissing: if an image cannot be decoded.
         """
-        shape = (self._batch_size, *self._sample_shape(view))
+        shape = (max(map(len, batches), default=0), *self._sample_shape(view))
         buffers = [torch.empty(shape, dtype=torch.uint8, pin_memory=self._pinned) for _ in range(BATCHES_AHEAD)]
-        chunks = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="ffcv")
         started: deque[tuple[list[Future[None]], Tensor, np.ndarray]] = deque()
         try:
-            for number, chunk in enumerate(chunks):
+            for number, samples in enumerate(batches):
+                self._fetch_before(number, batches)
                 if len(started) == BATCHES_AHEAD:
                     yield self._finished(*started.popleft())
-                images = buffers[number % BATCHES_AHEAD][: len(chunk)]
-                started.append((self._start(pool, chunk, view, images.numpy()), images, chunk))
+                images = buffers[number % BATCHES_AHEAD][: len(samples)]
+                started.append((self._start(pool, samples, view, images.numpy()), images, samples))
             while started:
                 yield self._finished(*started.popleft())
         finally:
@@ -106,8 +109,6 @@ class FfcvLoader:
         self, pool: ThreadPoolExecutor, samples: np.ndarray, view: View | None, images: np.ndarray
     ) -> list[Future[None]]:
         index = self._index
-        if self._read_ahead is not None:
-            self._read_ahead.fetch(index.starts[samples], index.sizes[samples])
         if self._crops is None or view is None:
             return [pool.submit(copy_arrays, index.content, index.starts[samples], images.reshape(len(images), -1))]
         pixels = index.pixels[samples]
@@ -115,6 +116,17 @@ class FfcvLoader:
         rows = images.reshape(len(images), view.resolution, -1)
         parts = [slice(start, start + IMAGES_A_TASK) for start in range(0, len(samples), IMAGES_A_TASK)]
         return [pool.submit(self._decode, samples[part], crops[part], rows[part]) for part in parts]
+
+    def _fetch_before(self, number: int, batches: list[np.ndarray]) -> None:
+        """At the first batch of a stretch, begin to read the next stretch; at the very first one, both."""
+        if self._read_ahead is None:
+            return
+        batches_a_stretch = BATCHES_AHEAD if self._stretch is None else max(1, self._stretch // len(batches[0]))
+        if number % batches_a_stretch == 0:
+            first = number + batches_a_stretch if number else 0
+            if wanted := batches[first : number + 2 * batches_a_stretch]:
+                samples = np.concatenate(wanted)
+                self._read_ahead.fetch(self._index.starts[samples], self._index.sizes[samples])
 
     def _decode(self, samples: np.ndarray, crops: np.ndarray, rows: np.ndarray) -> None:
         index = self._index
@@ -138,7 +150,9 @@ class FfcvLoader:
 
 def read_beton(path: Path) -> Samples:
     """All samples of a .beton file of arrays, in order."""
-    loader = FfcvLoader(path, batch_size=512, workers=1)
-    batches = [(images.clone(), labels) for images, labels, _ in loader.batches(np.arange(loader.count))]
+    loader = FfcvLoader(path, workers=1)
+    batches = [
+        (images.clone(), labels) for images, labels, _ in loader.batches(in_batches(np.arange(loader.count), 512))
+    ]
     images, labels = (torch.cat(parts).numpy() for parts in zip(*batches, strict=True))
     return Samples(images, labels)

@@ -1,4 +1,4 @@
-"""Holding back the signals that end a program while something must not be cut in two."""
+"""Keeping the signals that end a program from where they would do harm."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPING = (*ENDING, signal.SIGUSR1, signal.SIGUSR2)  # the latter two are what clusters send before they take a machine
+
+
+def ignore_stop_signals(worker: int) -> None:
+    """For a reading process: a terminal or a cluster signals all of a run's processes, and the run's own decides."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

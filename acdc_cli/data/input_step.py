@@ -57,9 +57,12 @@ def _on(device: torch.device, array: np.ndarray) -> Tensor:
 
 
 @cache
-def _constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+def _constants(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     """Mean and inverse deviation of pixels in [0, 255]; copied to the device once."""
-    return torch.tensor(mean, device=device) * 255, 1 / (torch.tensor(std, device=device) * 255)
+    means = torch.tensor(mean, device=device, dtype=dtype)
+    return means * 255, 1 / (torch.tensor(std, device=device, dtype=dtype) * 255)
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,10 @@ class Normalization:
     mean: Sequence[float]
     std: Sequence[float]
     channels_last: bool
+    dtype: torch.dtype = torch.float32
 
     def __call__(self, images: Tensor) -> Tensor:
-        """uint8 (N, height, width, channels) -> float32 (N, channels, height, width)."""
-        mean, scale = _constants(tuple(self.mean), tuple(self.std), images.device)
-        normal = ((images.float() - mean) * scale).permute(0, 3, 1, 2)
+        """uint8 (N, height, width, channels) -> dtype (N, channels, height, width)."""
+        mean, scale = _constants(tuple(self.mean), tuple(self.std), images.device, self.dtype)
+        normal = ((images.to(self.dtype) - mean) * scale).permute(0, 3, 1, 2)
         return normal if self.channels_last else normal.contiguous()

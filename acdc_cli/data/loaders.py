@@ -21,14 +21,15 @@ Batch = tuple[Tensor, Tensor, np.ndarray]
 
 
 class BatchLoader(Protocol):
-    """Gives a split's batches in any order that it is asked for."""
+    """Gives any batches of a split that it is asked for."""
 
     count: int
 
-    def batches(self, order: np.ndarray, view: View | None = None) -> Generator[Batch, None, None]:
-        """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) in the given order.
+    def batches(self, batches: list[np.ndarray], view: View | None = None) -> Generator[Batch, None, None]:
+        """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) of each batch in turn.
 
         Args:
+            batches: sample indices (N,) of each; N may vary.
             view: resolution and epoch of image files; sets of arrays ignore it.
 
         The tensors are valid until the next batch is asked for.
@@ -39,11 +40,11 @@ class BatchLoader(Protocol):
 def open_loaders(
     kind: str,
     dataset: Dataset,
-    batch_size: int,
     workers: int,
     device: torch.device,
     crops: Crops | None = None,
     os_cache: bool = True,
+    read_ahead: int | None = None,
 ) -> dict[str, BatchLoader]:
     """``{"train": ..., "val": ...}`` for loader=ffcv, torch or device.
 
@@ -51,6 +52,7 @@ def open_loaders(
         workers: reading threads (ffcv) or processes (torch).
         crops: how image files are cropped; None for a set of arrays.
         os_cache: of the ffcv loader: let the system keep the file in memory.
+        read_ahead: of the ffcv loader without it: samples that are read in one go; None: a few batches.
 
     Raises:
         DataMissing: if the samples are not there.
@@ -62,24 +64,24 @@ def open_loaders(
         return {
             split: FfcvLoader(
                 dataset.beton(split),
-                batch_size,
                 workers,
                 crops,
                 pinned,
                 dataset.classes,
                 dataset.count(split),
                 os_cache,
+                read_ahead,
             )
             for split in SPLITS
         }
     if crops is not None:
         assert kind == "torch", "refused when the config was composed"
         files, longest = dataset.read_files(), dataset.info["write"]["max_resolution"]
-        return {split: TorchFilesLoader(files[split], batch_size, workers, crops, longest) for split in SPLITS}
+        return {split: TorchFilesLoader(files[split], workers, crops, longest) for split in SPLITS}
     samples = dataset.read_source()
     if kind == "torch":
-        return {split: TorchLoader(samples[split], batch_size, workers) for split in SPLITS}
-    return {split: DeviceLoader(samples[split], batch_size, device) for split in SPLITS}
+        return {split: TorchLoader(samples[split], workers) for split in SPLITS}
+    return {split: DeviceLoader(samples[split], device) for split in SPLITS}
 
 
 def to_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:

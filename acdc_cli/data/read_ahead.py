@@ -23,7 +23,7 @@ class ReadAhead:
 
     def fetch(self, starts: np.ndarray, sizes: np.ndarray) -> None:
         """Begin to read these parts (N,), in bytes, without waiting for them."""
-        for start, size in _pages(starts, sizes):
+        for start, size in _stretches(starts, sizes):
             self._mapped.madvise(mmap.MADV_WILLNEED, start, size)
 
     def drop(self, starts: np.ndarray, sizes: np.ndarray) -> None:
@@ -31,6 +31,19 @@ class ReadAhead:
         for start, size in _pages(starts, sizes):
             self._mapped.madvise(mmap.MADV_DONTNEED, start, size)  # the system keeps what a process still maps
             os.posix_fadvise(self._file.fileno(), start, size, os.POSIX_FADV_DONTNEED)
+
+
+def _stretches(starts: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[int, int]]:
+    """(first byte, bytes) of the parts in the order of the file; those that touch or overlap are one."""
+    first, end = -1, -1
+    for start, size in sorted(_pages(starts, sizes)):
+        if start > end:
+            if first >= 0:
+                yield first, end - first
+            first = start
+        end = max(end, start + size)
+    if first >= 0:
+        yield first, end - first
 
 
 def _pages(starts: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[int, int]]:

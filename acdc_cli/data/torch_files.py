@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from acdc_cli.data.crops import Crops, written_size
+from acdc_cli.data.held_signals import ignore_stop_signals
 from acdc_cli.data.image_files import ImageFiles
 from acdc_cli.data.view import View
 from acdc_cli.errors import DataMissing
@@ -92,31 +93,29 @@ class TorchFilesLoader:
         max_resolution: longer side to which FFCV's writer has reduced larger images; so they are here.
     """
 
-    def __init__(
-        self, files: ImageFiles, batch_size: int, workers: int, crops: Crops, max_resolution: int | None
-    ) -> None:
-        self._files, self._batch_size, self._workers = files, batch_size, workers
+    def __init__(self, files: ImageFiles, workers: int, crops: Crops, max_resolution: int | None) -> None:
+        self._files, self._workers = files, workers
         self._crops, self._max_resolution = crops, max_resolution
         self.count = len(files.paths)
 
     def batches(
-        self, order: np.ndarray, view: View | None = None
+        self, batches: list[np.ndarray], view: View | None = None
     ) -> Generator[tuple[Tensor, Tensor, np.ndarray], None, None]:
-        """(images uint8 (N, resolution, resolution, 3), labels (N,), sample indices (N,)) in the given order.
+        """(images uint8 (N, resolution, resolution, 3), labels (N,), sample indices (N,)) of each batch in turn.
 
         Raises:
             DataMissing: if an image cannot be read.
         """
         assert view is not None, "image files have no size of their own"
-        chunks = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
         loader = DataLoader(
             _View(self._files, self._crops, self._max_resolution, view),
-            batch_sampler=[chunk.tolist() for chunk in chunks],
+            batch_sampler=[samples.tolist() for samples in batches],
             num_workers=self._workers,
             collate_fn=_as_fetched,
             generator=torch.Generator(),  # its own: the global one is the model's
+            worker_init_fn=ignore_stop_signals,
         )
-        for images, samples in zip(loader, chunks, strict=True):
+        for images, samples in zip(loader, batches, strict=True):
             if isinstance(images, DataMissing):
                 raise images
             yield images, torch.from_numpy(self._files.labels[samples]), samples

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from acdc_cli.data.held_signals import ignore_stop_signals
 from acdc_cli.data.sources import Samples
 from acdc_cli.data.view import View
 
@@ -37,28 +38,26 @@ def _as_fetched(batch: Any) -> Any:
 class TorchLoader:
     """Batches of samples in memory, made by ``workers`` processes (0: in this one)."""
 
-    def __init__(self, samples: Samples, batch_size: int, workers: int) -> None:
+    def __init__(self, samples: Samples, workers: int) -> None:
         self._dataset = _Arrays(samples)
-        self._batch_size = batch_size
         self._workers = workers
         self.count = len(self._dataset)
 
     def batches(
-        self, order: np.ndarray, view: View | None = None
+        self, batches: list[np.ndarray], view: View | None = None
     ) -> Generator[tuple[Tensor, Tensor, np.ndarray], None, None]:
-        """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) in the given order.
+        """(images uint8 (N, height, width, channels), labels (N,), sample indices (N,)) of each batch in turn.
 
         Args:
             view: ignored: all samples have one size.
         """
-        chunks = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
-        batches = [chunk.tolist() for chunk in chunks]
         loader = DataLoader(
             self._dataset,
-            batch_sampler=batches,
+            batch_sampler=[samples.tolist() for samples in batches],
             num_workers=self._workers,
             collate_fn=_as_fetched,
             generator=torch.Generator(),  # its own: the global one is the model's
+            worker_init_fn=ignore_stop_signals,
         )
-        for (images, labels), samples in zip(loader, chunks, strict=True):
+        for (images, labels), samples in zip(loader, batches, strict=True):
             yield images, labels, samples

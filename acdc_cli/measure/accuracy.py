@@ -13,15 +13,21 @@ CHUNK = 4096  # samples whose logits are worked on in double precision at a time
 
 @torch.no_grad()
 def measure(
-    forward: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]], keep_logits: bool
+    forward: Callable[[Tensor], Tensor],
+    batches: Iterable[tuple[Tensor, Tensor]],
+    keep_logits: bool,
+    joined: Callable[[Tensor], Tensor] = Tensor.cpu,
 ) -> tuple[dict[str, float | None], Tensor | None]:
     """Accuracy over all batches. The model must be in eval mode.
 
     What is kept of a sample is three numbers on its device, and with ``keep_logits`` its logits, in the precision that
     the model has computed them in, on the CPU. The host waits for the device once, at the end.
 
+    Args:
+        joined: puts the parts (n, ...) that several ranks have measured one after the other, on the CPU.
+
     Returns:
-        As ``accuracy``, and the logits (N, classes) or None.
+        As ``accuracy``, over all ranks' batches, and the logits (N, classes) of this one's, or None.
     """
     scores: list[list[Tensor]] = []
     logits: list[Tensor] = []
@@ -30,7 +36,7 @@ def measure(
         scores.append(_scores(outputs, labels))
         if keep_logits:
             logits.append(outputs.cpu())
-    log_likelihood, top1, top5 = (torch.cat(column).cpu() for column in zip(*scores, strict=True))
+    log_likelihood, top1, top5 = (joined(torch.cat(column)) for column in zip(*scores, strict=True))
     return _means(log_likelihood, top1, top5), torch.cat(logits) if keep_logits else None
 
 
@@ -62,8 +68,14 @@ def _means(log_likelihood: Tensor, top1: Tensor, top5: Tensor) -> dict[str, floa
     }
 
 
-def agreement(sparse_logits: Tensor, dense_logits: Tensor) -> dict[str, float]:
+def agreement(
+    sparse_logits: Tensor, dense_logits: Tensor, joined: Callable[[Tensor], Tensor] = Tensor.cpu
+) -> dict[str, float]:
     """Do the two models decide alike? (AC/DC, section 4.3)
+
+    Args:
+        sparse_logits, dense_logits: of this rank's samples (N, classes).
+        joined: as in ``measure``.
 
     Returns:
         ``top1``: fraction of samples with the same prediction; ``cross_entropy``: mean of -sum p_dense log p_sparse.
@@ -74,6 +86,6 @@ def agreement(sparse_logits: Tensor, dense_logits: Tensor) -> dict[str, float]:
         same.append(sparse.argmax(dim=1) == dense.argmax(dim=1))
         cross_entropy.append((dense.double().softmax(dim=1) * sparse.double().log_softmax(dim=1)).sum(dim=1))
     return {
-        "top1": torch.cat(same).double().mean().item(),
-        "cross_entropy": -torch.cat(cross_entropy).mean().item(),
+        "top1": joined(torch.cat(same)).double().mean().item(),
+        "cross_entropy": -joined(torch.cat(cross_entropy)).mean().item(),
     }

@@ -40,7 +40,8 @@ def layer_sizes(model: nn.Module, sample_shape: tuple[int, ...]) -> dict[str, La
     try:
         model.eval()
         with torch.no_grad():
-            model(torch.zeros(1, *sample_shape, device=next(model.parameters()).device))
+            first = next(model.parameters())
+            model(torch.zeros(1, *sample_shape, device=first.device, dtype=first.dtype))
     finally:
         model.train(was_training)
         for hook in hooks:

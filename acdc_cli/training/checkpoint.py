@@ -38,16 +38,3 @@ def load_checkpoint(path: Path, run_id: str) -> dict[str, Any]:
     if owner != run_id:
         raise AcdcError(f"{path}: belongs to run {owner}, not {run_id}; run.overwrite=true starts over")
     return state
-
-
-def rng_state(device: torch.device) -> dict[str, torch.Tensor]:
-    """The state of every generator that a training step on the device may draw from."""
-    state = {"cpu": torch.get_rng_state()}
-    return state | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else state
-
-
-def restore_rng_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
-    """Inverse of ``rng_state``."""
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda"], device)

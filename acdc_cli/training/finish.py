@@ -19,6 +19,7 @@ import acdc_cli
 from acdc_cli.measure.accuracy import agreement
 from acdc_cli.measure.dynamics import dead_channels
 from acdc_cli.measure.flops import inference_flops, nonzeros
+from acdc_cli.ranks import ONE_RANK
 from acdc_cli.records.folder import RunFolder, replace_file
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import model_state
@@ -48,7 +49,10 @@ def save_masks(path: Path, masks: MaskSet) -> None:
 
 
 def finish(run: Run, folder: RunFolder, run_id: str) -> dict[str, Any]:
-    """Write the models and masks, evaluate each model as written, and return the content of result.json."""
+    """Write the models and masks, evaluate each model as written, and return the content of result.json.
+
+    All ranks evaluate; the first one writes.
+    """
     outputs = run.method.outputs()
     sections: dict[str, dict[str, Any] | None] = dict.fromkeys(KINDS)
     logits: dict[str, Tensor] = {}
@@ -58,23 +62,29 @@ def finish(run: Run, folder: RunFolder, run_id: str) -> dict[str, Any]:
             continue
         if kind == "sparse" and run.config.bn_recalibration:
             state = _recalibrated(run, state)
-        save_tensors(folder.models / f"{kind}.safetensors", state, _input_metadata(run))
+        if run.group.is_first:
+            save_tensors(folder.models / f"{kind}.safetensors", state, _input_metadata(run))
         run.model.load_state_dict(state)
         measured, kept = evaluate(run, keep_logits=True)
         if kept is not None:
             logits[kind] = kept
         left = left or nonzeros(run.model)  # of the sparse model, or of the only one
         sections[kind] = measured | _model_size(run) | _best(run.rows, kind)
-    if run.method.masks is not None:
+    if run.method.masks is not None and run.group.is_first:
         save_masks(folder.models / "masks.safetensors", run.method.masks)
-    both = agreement(logits["sparse"], logits["dense"]) if len(logits) == len(KINDS) else None
+    both = agreement(logits["sparse"], logits["dense"], run.group.joined) if len(logits) == len(KINDS) else None
     return _result(run, run_id, sections, both, left)
 
 
 def _recalibrated(run: Run, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state with batch-norm statistics that are means over one pass of training batches, at the weights it has."""
+    """The state with batch-norm statistics that are means over one pass of training batches, at the weights it has.
+
+    Every rank goes through all of them, so that the statistics do not depend on the number of ranks.
+    """
     run.model.load_state_dict(state)
-    with autocast(run.config), closing(run.train_batches(run.epoch - 1)) as batches:
+    epoch = run.epoch - 1
+    batches = run.train_batches(epoch, run.epoch_batches(epoch, ONE_RANK))
+    with autocast(run.config), closing(batches):
         update_bn(batches, run.model)
     return model_state(run.model)
 

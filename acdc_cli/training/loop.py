@@ -16,39 +16,54 @@ from acdc_cli.measure.dynamics import dead_channels, starved_layers, stayed_zero
 from acdc_cli.measure.flops import inference_flops, nonzeros, step_flops
 from acdc_cli.measure.memory import peak_memory_bytes
 from acdc_cli.sparsity.prunable import prunable_weights
-from acdc_cli.training.machine import autocast
+from acdc_cli.training.machine import autocast, seed_step
 from acdc_cli.training.optim import learning_rate, set_learning_rate
+from acdc_cli.training.pauses import Pauses
 from acdc_cli.training.progress import Progress
-from acdc_cli.training.run import Run
+from acdc_cli.training.run import Part, Run
 
 
-def train_epoch(run: Run, epoch: int, progress: Progress) -> dict[str, Any]:
-    """One epoch of steps. Returns its mean loss, top-1, last learning rate and the seconds it took."""
+def train_epoch(run: Run, epoch: int, progress: Progress, pauses: Pauses) -> tuple[dict[str, Any], Part]:
+    """An epoch's steps, or what is left of them. Returns its mean loss, top-1 and last rate; and how it went."""
     config, optimizer, scaler = run.config, run.optimizer, run.scaler
-    start = time.perf_counter()
-    run.method.begin_epoch(epoch)
-    starved = _report_starved(run, epoch, progress)
+    batches = run.epoch_batches(epoch)
+    if run.part is None:
+        run.method.begin_epoch(epoch)
+        zero = torch.zeros((), device=run.device)
+        run.part = Part(0, zero, zero.clone(), 0.0, _report_starved(run, epoch, progress))
+    part, start = run.part, time.perf_counter() - run.part.seconds
     run.model.train()
-    loss_sum = torch.zeros((), device=run.device)
-    correct = torch.zeros((), device=run.device)
-    with closing(run.train_batches(epoch)) as batches:
-        for index, (images, labels) in enumerate(batches):
-            rate = learning_rate(config, epoch * run.steps_per_epoch + index, run.steps_per_epoch)
-            set_learning_rate(optimizer, rate)
-            with autocast(config):
-                logits = run.forward(images)
-                loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-            scaler.scale(loss).backward()
-            scaler.step(optimizer)
-            scaler.update()
-            optimizer.zero_grad()
+    with closing(run.train_batches(epoch, batches)) as loaded:
+        for images, labels, batch in loaded:
+            if batch.begins_step:
+                rate = learning_rate(config, epoch * run.steps_per_epoch + part.step, run.steps_per_epoch)
+                set_learning_rate(optimizer, rate)
+                seed_step(config.seed, epoch, part.step, run.group.ranks.rank)
+            with run.gradients(are_complete=batch.ends_step):
+                with autocast(config):
+                    logits = run.train_forward(images)
+                    loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+                scaler.scale(loss * batch.weight).backward()
             # Sums stay on the device: reading one here would make the host wait for every step.
-            loss_sum += loss.detach() * len(labels)
-            correct += (logits.detach().argmax(dim=1) == labels).sum()
-            progress.step()
-    count = run.loaders["train"].count
-    means = {"train_loss": float(loss_sum) / count, "train_top1": float(correct) / count}
-    return {**means, "lr": rate, "starved_layers": starved, "train_seconds": time.perf_counter() - start}
+            part.loss_sum += loss.detach() * batch.count
+            part.correct += (logits.detach().argmax(dim=1) == labels).sum() * (batch.count > 0)
+            if batch.ends_step:
+                scaler.step(optimizer)
+                scaler.update()
+                optimizer.zero_grad()
+                progress.step()
+                part.step += 1
+                part.seconds = time.perf_counter() - start
+                pauses.after_step()
+    return _means(run, part, epoch), part
+
+
+def _means(run: Run, part: Part, epoch: int) -> dict[str, Any]:
+    """Of the epoch's samples on all ranks."""
+    loss_sum, correct = run.group.sum(part.loss_sum, part.correct)
+    count, last_step = run.loaders["train"].count, epoch * run.steps_per_epoch + part.step - 1
+    rate = learning_rate(run.config, last_step, run.steps_per_epoch)
+    return {"train_loss": float(loss_sum) / count, "train_top1": float(correct) / count, "lr": rate}
 
 
 def _report_starved(run: Run, epoch: int, progress: Progress) -> dict[str, int] | None:
@@ -68,17 +83,18 @@ def _report_starved(run: Run, epoch: int, progress: Progress) -> dict[str, int] 
 def evaluate(run: Run, keep_logits: bool = False) -> tuple[dict[str, float | None], torch.Tensor | None]:
     """Validation loss, top-1 and top-5 of the model as it is; if they are to be kept, its logits (N, classes)."""
     run.model.eval()
-    return measure(run.predict, run.val_batches(), keep_logits)
+    return measure(run.predict, run.val_batches(), keep_logits, run.group.joined)
 
 
-def run_epoch(run: Run, progress: Progress) -> dict[str, Any]:
+def run_epoch(run: Run, progress: Progress, pauses: Pauses) -> dict[str, Any]:
     """Train one epoch, evaluate, charge its FLOPs. Returns the epoch's record, a row of metrics.jsonl."""
-    epoch, start = run.epoch, time.perf_counter()
+    epoch = run.epoch
     progress.begin(epoch, run.timeline.phase(epoch).kind)
-    trained = train_epoch(run, epoch, progress)
-    train_seconds = trained.pop("train_seconds")
+    trained, part = train_epoch(run, epoch, progress, pauses)
+    start = time.perf_counter()
+    run.group.spread(run.model.buffers())
     measured, _ = evaluate(run)
-    starved = trained.pop("starved_layers")
+    run.part = None
     for name, value in (trained | measured).items():
         if value is not None and not math.isfinite(value):
             raise AcdcError(f"training diverged in epoch {epoch}: {name} is {value}; try a lower optimizer.lr")
@@ -99,12 +115,12 @@ def run_epoch(run: Run, progress: Progress) -> dict[str, Any]:
         "mask_change": run.method.mask_change,
         "stayed_zero": stayed_zero(weights, masks) if is_dense and masks is not None else None,
         "dead_channels": sum(dead_channels(weights).values()),
-        "starved_layers": starved,
+        "starved_layers": part.starved,
         "inference_flops": inference_flops(sizes, left),
         "train_flops": charged,
         "train_flops_total": total_before + charged * samples,
-        "samples_per_second": samples / train_seconds,
-        "seconds": time.perf_counter() - start,
+        "samples_per_second": samples / part.seconds,
+        "seconds": part.seconds + time.perf_counter() - start,
         "peak_memory_bytes": peak_memory_bytes(run.device),
         "layer_sparsity": {name: (size.weights - left[name]) / size.weights for name, size in sizes.items()},
     }

@@ -11,9 +11,12 @@ import torch
 
 from acdc_cli.config import Config, known
 from acdc_cli.data.ffcv_availability import reading_problem
+from acdc_cli.data.order import hash_of
 from acdc_cli.errors import BadInput
+from acdc_cli.ranks import ONE_RANK, Ranks
 
 AUTOCAST_DTYPE = {"bf16": torch.bfloat16, "fp16": torch.float16}
+WEIGHT_DTYPE = {"fp64": torch.float64}  # of the others: float32
 
 
 def cores() -> int:
@@ -21,8 +24,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def settle(config: Config, warn: Callable[[str], None]) -> Config:
+def settle(config: Config, warn: Callable[[str], None], ranks: Ranks = ONE_RANK) -> Config:
     """A copy of the config in which nothing is ``auto`` any more; what had to change is said through ``warn``.
+
+    ``threads`` stays what the ranks of this machine have together, so that the id does not depend on their number.
 
     Raises:
         BadInput: if the device or loader that was asked for is not there.
@@ -33,6 +38,13 @@ def settle(config: Config, warn: Callable[[str], None]) -> Config:
         config.device = "cuda" if torch.cuda.is_available() else "cpu"
     elif config.device == "cuda" and not torch.cuda.is_available():
         raise BadInput("device=cuda: PyTorch sees no CUDA device; nearest: device=cpu")
+    if config.device == "cuda" and ranks.local_count > torch.cuda.device_count():
+        raise BadInput(
+            f"{ranks.local_count} ranks on a machine with {torch.cuda.device_count()} GPUs: a rank needs one of its "
+            f"own; nearest: --nproc-per-node={torch.cuda.device_count()}"
+        )
+    if config.sync_batch_norm and config.device != "cuda":
+        raise BadInput("sync_batch_norm=true: PyTorch has it for CUDA only; nearest: sync_batch_norm=null")
     if config.precision.dtype == "fp16" and config.device == "cpu":
         warn("precision=fp16 needs a GPU; running as bf16, and recorded as such")
         config.precision.dtype = "bf16"
@@ -45,10 +57,30 @@ def settle(config: Config, warn: Callable[[str], None]) -> Config:
     if config.loader == "auto":
         config.loader = "torch" if reading_problem() else "ffcv"
     config.threads = config.threads or cores()
-    if config.workers > cores():
-        warn(f"workers={config.workers} is more than the {cores()} cores; running with workers={cores()}")
-        config.workers = cores()
+    own_cores = max(1, cores() // ranks.local_count)
+    if config.workers > own_cores:
+        of_a_rank = f" of each of {ranks.local_count} ranks" if ranks.local_count > 1 else ""
+        warn(
+            f"workers={config.workers} is more than the {own_cores} cores{of_a_rank}; running with workers={own_cores}"
+        )
+        config.workers = own_cores
     return config
+
+
+def check_ranks(config: Config, ranks: Ranks) -> None:
+    """Raise BadInput if a step's samples cannot be dealt out evenly, or in no order that there is for ranks."""
+    places, passes = ranks.count * (config.accumulation or 1), config.accumulation or 1
+    if config.batch_size % places:
+        nearest = max(1, round(config.batch_size / places)) * places
+        raise BadInput(
+            f"batch_size={config.batch_size}: does not divide among {ranks.count} ranks with {passes} passes a step "
+            f"(accumulation); nearest: batch_size={nearest}"
+        )
+    if config.shuffle_window is not None and ranks.count > 1:
+        raise BadInput(
+            f"shuffle_window={config.shuffle_window}: quasi-random order is for one rank, and there are {ranks.count}: "
+            "each would need every stretch of the file in memory; use shuffle_window=null"
+        )
 
 
 def _can_compile(warn: Callable[[str], None]) -> bool:
@@ -59,16 +91,26 @@ def _can_compile(warn: Callable[[str], None]) -> bool:
     return False
 
 
-def seed_everything(config: Config) -> None:
-    """Weights and dropout from the seed; also the CPU threads and cuDNN's choices, on which results depend as well.
+def prepare_torch(config: Config, ranks: Ranks) -> None:
+    """The weights' seed; also the CPU threads and cuDNN's choices, on which results depend as well.
 
     cuDNN times its algorithms for every new shape and keeps the fastest: a run has few shapes (one or two batch sizes
     times its resolutions). The price is that two runs on a GPU may pick differently, and differ in their last bits.
     """
     torch.manual_seed(config.seed)
     torch.backends.cudnn.benchmark = config.device == "cuda"
-    torch.backends.cudnn.allow_tf32 = config.precision.dtype != "fp32"
-    torch.set_num_threads(known(config.threads))
+    torch.backends.cudnn.allow_tf32 = config.precision.dtype not in ("fp32", "fp64")
+    torch.set_num_threads(max(1, known(config.threads) // ranks.local_count))
+
+
+def seed_step(seed: int, epoch: int, step: int, rank: int) -> None:
+    """Let what a step draws on the device, such as dropout, depend on nothing but these: there is no state to save."""
+    torch.manual_seed(hash_of(seed, epoch, step, rank))
+
+
+def device_of(config: Config, ranks: Ranks) -> torch.device:
+    """The device of this rank; config.device says of which kind."""
+    return torch.device("cuda", ranks.local_rank) if config.device == "cuda" else torch.device(config.device)
 
 
 def autocast(config: Config) -> torch.autocast:

@@ -20,10 +20,11 @@ class Progress:
         epochs: of the whole run.
         done: epochs that are behind us when we start.
         steps_per_epoch: calls of ``step`` an epoch.
+        is_shown: whether anything is: of several ranks one speaks.
     """
 
-    def __init__(self, epochs: int, done: int, steps_per_epoch: int) -> None:
-        self._console = Console(stderr=True)
+    def __init__(self, epochs: int, done: int, steps_per_epoch: int, is_shown: bool = True) -> None:
+        self._console = Console(stderr=True, quiet=not is_shown)
         self._epochs, self._done, self._steps = epochs, done, steps_per_epoch
         self._start = time.perf_counter()
         self._last = ""  # the figures of the epoch before: this one has none yet
@@ -33,7 +34,7 @@ class Progress:
             TextColumn("{task.percentage:>3.0f}%"),
             TimeRemainingColumn(),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=not (is_shown and self._console.is_terminal),
         )
         self._task = self._bar.add_task("", total=epochs * steps_per_epoch, completed=done * steps_per_epoch, text="")
 

@@ -2,45 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from acdc_cli.compose import allocation_of
 from acdc_cli.config import Config, known
+from acdc_cli.data.batches import MicroBatch, evaluation_batches, training_batches
 from acdc_cli.data.crops import Crops
 from acdc_cli.data.input_step import Augmentation, Normalization
 from acdc_cli.data.loaders import BatchLoader, open_loaders, to_device
-from acdc_cli.data.order import sample_order
+from acdc_cli.data.order import sample_order, windowed_order
 from acdc_cli.data.prepare import Dataset
 from acdc_cli.data.view import View
 from acdc_cli.errors import AcdcError
 from acdc_cli.measure.flops import LayerSize, layer_sizes
 from acdc_cli.measure.memory import reset_peak_memory
 from acdc_cli.models import build_model
+from acdc_cli.ranks import Ranks
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.resolution import view_of
 from acdc_cli.schedule import timeline_of
 from acdc_cli.sparsity.method import Method
 from acdc_cli.sparsity.methods import ACDC, Dense, Static
 from acdc_cli.sparsity.timeline import Timeline
-from acdc_cli.training.checkpoint import restore_rng_state, rng_state
-from acdc_cli.training.machine import autocast, gradient_scaler, seed_everything
+from acdc_cli.training.group import ALONE, Group
+from acdc_cli.training.machine import WEIGHT_DTYPE, autocast, device_of, gradient_scaler, prepare_torch
 from acdc_cli.training.optim import build_optimizer
 from acdc_cli.training.start import load_start
 
 
 @dataclass
+class Part:
+    """What of an epoch is behind us: the position inside it, and the sums that its record is made of."""
+
+    step: int  # steps done
+    loss_sum: Tensor  # of this rank's samples
+    correct: Tensor
+    seconds: float
+    starved: dict[str, int] | None
+
+
+@dataclass
 class Run:
-    """Everything the loop touches. ``rows`` are the finished epochs' records; their number is the position."""
+    """Everything the loop touches. ``rows`` are the finished epochs' records; with ``part`` they are the position."""
 
     config: Config
+    group: Group
     device: torch.device
     dataset: Dataset
     loaders: dict[str, BatchLoader]
@@ -48,12 +61,14 @@ class Run:
     normalize: Normalization
     model: nn.Module
     forward: Any  # the model, compiled if asked for; the same parameters
+    train_forward: Any  # the same, with its gradients averaged over the ranks
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     timeline: Timeline
     method: Method
     sizes_at: dict[int, dict[str, LayerSize]]  # by resolution, as far as they have been asked for
     rows: list[dict[str, Any]]
+    part: Part | None  # None: between two epochs
     flops_before: int  # spent by the run that this one goes on from
 
     @property
@@ -77,19 +92,36 @@ class Run:
             self.sizes_at[resolution] = layer_sizes(self.model, (self.dataset.sample_shape[0], resolution, resolution))
         return self.sizes_at[resolution]
 
-    def train_batches(self, epoch: int) -> Generator[tuple[Tensor, Tensor], None, None]:
-        """Augmented, normalised batches of an epoch, in its own order."""
-        order = sample_order(self.config.seed, epoch, self.loaders["train"].count)
-        with closing(self.loaders["train"].batches(order, self.view(epoch))) as batches:
-            for images, labels, samples in to_device(batches, self.device):
-                yield self.normalize(self.augment(images, samples, epoch)), labels
+    def epoch_batches(self, epoch: int, ranks: Ranks | None = None) -> list[MicroBatch]:
+        """What this rank, or that of other ``ranks``, has left to do of an epoch."""
+        config, count, ranks = self.config, self.loaders["train"].count, ranks or self.group.ranks
+        if config.shuffle_window is None:
+            order = sample_order(config.seed, epoch, count)
+        else:
+            order = windowed_order(config.seed, epoch, count, config.shuffle_window)
+        done = 0 if self.part is None else self.part.step
+        return training_batches(order, config.batch_size, config.accumulation or 1, ranks.rank, ranks.count, done)
+
+    def train_batches(
+        self, epoch: int, batches: list[MicroBatch]
+    ) -> Generator[tuple[Tensor, Tensor, MicroBatch], None, None]:
+        """Augmented, normalised images and their labels."""
+        chosen = [batch.samples for batch in batches]
+        with closing(self.loaders["train"].batches(chosen, self.view(epoch))) as loaded:
+            for (images, labels, samples), batch in zip(to_device(loaded, self.device), batches, strict=True):
+                yield self.normalize(self.augment(images, samples, epoch)), labels, batch
 
     def val_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Normalised batches of the whole validation set."""
-        order = np.arange(self.loaders["val"].count)
-        with closing(self.loaders["val"].batches(order, self.view(None))) as batches:
+        """Normalised images and labels of this rank's share of the validation set."""
+        ranks = self.group.ranks
+        share = evaluation_batches(self.loaders["val"].count, self.config.batch_size, ranks.rank, ranks.count)
+        with closing(self.loaders["val"].batches(share, self.view(None))) as batches:
             for images, labels, _ in to_device(batches, self.device):
                 yield self.normalize(images), labels
+
+    def gradients(self, are_complete: bool) -> AbstractContextManager[None]:
+        """Around a forward and backward pass: whether it is its step's last."""
+        return self.group.gradients_of(self.train_forward, are_complete)
 
     def predict(self, images: Tensor) -> Tensor:
         """Logits under the run's precision."""
@@ -104,9 +136,18 @@ class Run:
             "scaler": self.scaler.state_dict(),
             "method": self.method.state_dict(),
             "rows": self.rows,
-            "rng": rng_state(self.device),
+            "part": None if self.part is None else self._part_state(self.part),
             "data": self.dataset.info["content_hash"],
         }
+
+    def _part_state(self, part: Part) -> dict[str, Any]:
+        """The part over all ranks, however many there will be when it is read."""
+        loss_sum, correct = self.group.sum(part.loss_sum, part.correct)
+        return asdict(part) | {"loss_sum": loss_sum, "correct": correct}
+
+    def _load_part(self, state: dict[str, Any]) -> Part:
+        loss_sum, correct = (state[key].to(self.device) * self.group.is_first for key in ("loss_sum", "correct"))
+        return Part(state["step"], loss_sum, correct, state["seconds"], state["starved"])
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned. Raises AcdcError if it was trained on other data."""
@@ -119,7 +160,7 @@ class Run:
         self.scaler.load_state_dict(state["scaler"])
         self.method.load_state_dict(state["method"])
         self.rows = state["rows"]
-        restore_rng_state(state["rng"], self.device)
+        self.part = None if state.get("part") is None else self._load_part(state["part"])
 
 
 def build_method(config: Config, timeline: Timeline) -> Method:
@@ -139,10 +180,10 @@ def _crops(config: Config) -> Crops | None:
     return Crops(config.seed, known(dataset.crop_scale_min), known(dataset.resize_ratio))
 
 
-def build_run(config: Config, dataset: Dataset) -> Run:
+def build_run(config: Config, dataset: Dataset, group: Group = ALONE) -> Run:
     """Build a run at epoch 0 from a settled config. Raises ValueError if model and sparsity do not fit."""
-    seed_everything(config)
-    device = torch.device(config.device)
+    prepare_torch(config, group.ranks)
+    device = device_of(config, group.ranks)
     reset_peak_memory(device)
     if config.precision.compile:
         torch.compiler.reset()  # runs of a sweep share their code objects, and the limit of recompilations with them
@@ -150,32 +191,41 @@ def build_run(config: Config, dataset: Dataset) -> Run:
     memory_format = torch.channels_last if config.precision.channels_last else torch.contiguous_format
     if config.start_from is not None:
         load_start(model, config)
-    model = model.to(device).to(memory_format=memory_format)
+    dtype = WEIGHT_DTYPE.get(config.precision.dtype, torch.float32)
+    model = model.to(device, dtype).to(memory_format=memory_format)
+    if config.sync_batch_norm:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     optimizer = build_optimizer(config.optimizer, model, config.precision.dtype)
     timeline = timeline_of(config)
+    parallel = group.parallel(model, device)
+    compiled: Callable[[nn.Module], Any] = torch.compile if config.precision.compile else lambda module: module
+    forward = compiled(model)
     return Run(
         config=config,
+        group=group,
         device=device,
         dataset=dataset,
         loaders=open_loaders(
             config.loader,
             dataset,
-            config.batch_size,
             config.workers,
             device,
             _crops(config),
             config.os_cache is not False,
+            config.shuffle_window,
         ),
         augment=Augmentation(config.dataset.crop_padding or 0, config.dataset.flip, config.seed),
-        normalize=Normalization(dataset.info["mean"], dataset.info["std"], config.precision.channels_last),
+        normalize=Normalization(dataset.info["mean"], dataset.info["std"], config.precision.channels_last, dtype),
         model=model,
-        forward=torch.compile(model) if config.precision.compile else model,
+        forward=forward,
+        train_forward=forward if parallel is model else compiled(parallel),
         optimizer=optimizer,
         scaler=gradient_scaler(config),
         timeline=timeline,
         method=build_method(config, timeline).attach(model, optimizer),
         sizes_at={},
         rows=[],
+        part=None,
         flops_before=RunFolder(Path(str(config.start_from))).read_result()["train_flops_total"]
         if config.finetune
         else 0,

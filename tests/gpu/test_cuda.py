@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from acdc_cli.compose import compose_config
+from acdc_cli.data.batches import in_batches
 from acdc_cli.data.loaders import to_device
 from acdc_cli.data.sources import SOURCES
 from acdc_cli.data.torch_loader import TorchLoader
 from acdc_cli.models.wide_resnet import WideResNet
 from acdc_cli.sparsity import ACDC, Timeline
-from acdc_cli.training.checkpoint import restore_rng_state, rng_state
 from acdc_cli.training.execute import execute
+from acdc_cli.training.machine import seed_step
 
 pytestmark = [
     pytest.mark.gpu,
@@ -48,7 +49,7 @@ def test_prefetched_batches_are_the_loaders_own(data_dir: Path) -> None:
     samples = SOURCES["digits"].data.read(None)["train"]
     order = np.random.default_rng(0).permutation(len(samples.labels))
     device = torch.device("cuda")
-    batches = to_device(TorchLoader(samples, 64, workers=0).batches(order), device)
+    batches = to_device(TorchLoader(samples, workers=0).batches(in_batches(order, 64)), device)
     images, labels, indices = zip(*((x.clone(), y.clone(), index) for x, y, index in batches), strict=True)
     assert np.array_equal(np.concatenate(indices), order)
     assert np.array_equal(torch.cat(images).cpu().numpy(), samples.images[order])
@@ -72,13 +73,13 @@ def test_every_optimizer_trains_on_the_gpu(name: str, precision: str, tmp_path: 
     assert result["dense"]["val_top1"] > 0.5
 
 
-def test_dropout_on_the_gpu_goes_on_where_a_checkpoint_left_it() -> None:
+def test_dropout_on_the_gpu_is_a_function_of_the_step() -> None:
     device = torch.device("cuda")
     model = WideResNet(10, 1, 0.3, 1, 10).to(device)
     images = torch.randn(16, 1, 8, 8, device=device)
-    state = rng_state(device)
+    seed_step(0, 3, 5, 0)
     first, second = model(images), model(images)
-    restore_rng_state(state, device)
+    seed_step(0, 3, 5, 0)
     assert not torch.equal(first, second)
     torch.testing.assert_close(model(images), first)
 

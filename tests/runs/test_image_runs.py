@@ -127,14 +127,15 @@ import sys, time
 from pathlib import Path
 import numpy as np
 import torch
+from acdc_cli.data.batches import in_batches
 from acdc_cli.data.crops import Crops
 from acdc_cli.data.dataset import read_dataset
 from acdc_cli.data.loaders import open_loaders
 from acdc_cli.data.view import View
 start = time.perf_counter()
-loaders = open_loaders("ffcv", read_dataset(Path(sys.argv[1])), 32, 2, torch.device("cpu"), Crops(0, 0.08, 0.875))
+loaders = open_loaders("ffcv", read_dataset(Path(sys.argv[1])), 2, torch.device("cpu"), Crops(0, 0.08, 0.875))
 for split, epoch in (("train", 0), ("val", None)):
-    next(loaders[split].batches(np.arange(loaders[split].count), View(32, epoch)))
+    next(loaders[split].batches(in_batches(np.arange(loaders[split].count), 32), View(32, epoch)))
 print(time.perf_counter() - start)
 """
 

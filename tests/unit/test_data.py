@@ -24,6 +24,7 @@ from sklearn.model_selection import train_test_split
 
 from acdc_cli.commands.data import main as acdc_data_main
 from acdc_cli.commands.train import run_command_line as acdc_train_main
+from acdc_cli.data.batches import in_batches
 from acdc_cli.data.check import check
 from acdc_cli.data.loaders import open_loaders
 from acdc_cli.data.prepare import Dataset, open_dataset, prepare, read_dataset, require_beton
@@ -246,7 +247,7 @@ def open_as(digits: Dataset, request: pytest.FixtureRequest) -> Iterator[Callabl
     def open_digits(kind: str, workers: int) -> dict[str, Any]:
         if kind == "ffcv":
             request.getfixturevalue("needs_ffcv")
-        return open_loaders(kind, digits, 64, workers, torch.device("cpu"))
+        return open_loaders(kind, digits, workers, torch.device("cpu"))
 
     yield open_digits
     torch.set_num_threads(before)
@@ -262,7 +263,7 @@ def test_loaders_give_the_samples_that_are_asked_for(kind: str, workers: int, op
         assert loader.count == len(labels)
         for seed in (0, 1):
             order = np.random.default_rng(seed).permutation(len(labels))
-            batches = [(x.clone(), y.clone(), samples) for x, y, samples in loader.batches(order)]
+            batches = [(x.clone(), y.clone(), samples) for x, y, samples in loader.batches(in_batches(order, 64))]
             assert [len(batch[0]) for batch in batches] == [64] * (len(labels) // 64) + [last]
             assert all(x.dtype == torch.uint8 and y.dtype == torch.int64 for x, y, _ in batches)
             np.testing.assert_array_equal(torch.cat([x for x, _, _ in batches])[..., 0], images[order])
@@ -302,10 +303,10 @@ def test_an_ffcv_epoch_that_is_left_leaves_no_thread_and_the_next_one_is_whole(
 ) -> None:
     loader = open_as("ffcv", 1)["train"]
     for _ in range(2):
-        stop(loader.batches(np.arange(1437)))
+        stop(loader.batches(in_batches(np.arange(1437), 64)))
         assert ffcv_threads() == []
     order = np.arange(1437)[::-1].copy()
-    labels = torch.cat([y.clone() for _, y, _ in loader.batches(order)])
+    labels = torch.cat([y.clone() for _, y, _ in loader.batches(in_batches(order, 64))])
     np.testing.assert_array_equal(labels, digits_split()["train"][1][::-1])
     assert ffcv_threads() == []
 
@@ -314,7 +315,7 @@ def test_ffcv_leaves_the_number_of_threads_as_it_was(open_as: Callable) -> None:
     """FFCV's own loader sets torch's thread count to its own; the bits of a CPU run depend on it."""
     torch.set_num_threads(3)
     loader = open_as("ffcv", 2)["train"]
-    assert {torch.get_num_threads() for _ in loader.batches(np.arange(1437))} == {3}
+    assert {torch.get_num_threads() for _ in loader.batches(in_batches(np.arange(1437), 64))} == {3}
 
 
 # CIFAR, in the format of the published python archives: pickles of Python 2, protocol 2, every string a byte string;
@@ -382,8 +383,8 @@ def write_cifar100(folder: Path) -> Path:
 
 
 def through_a_loader(dataset: Dataset, kind: str, split: str) -> tuple[np.ndarray, np.ndarray]:
-    loader = open_loaders(kind, dataset, 4, 1, torch.device("cpu"))[split]
-    batches = [(x.clone(), y.clone()) for x, y, _ in loader.batches(np.arange(loader.count))]
+    loader = open_loaders(kind, dataset, 1, torch.device("cpu"))[split]
+    batches = [(x.clone(), y.clone()) for x, y, _ in loader.batches(in_batches(np.arange(loader.count), 4))]
     return torch.cat([x for x, _ in batches]).numpy(), torch.cat([y for _, y in batches]).numpy()
 
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from acdc_cli.data.batches import in_batches
 from acdc_cli.data.crops import Crops
 from acdc_cli.data.loaders import open_loaders
 from acdc_cli.data.prepare import Dataset, prepare
@@ -45,13 +46,18 @@ def datasets(image_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     return {name: prepare("imagenet", image_tree, folder / name, how, 1) for name, (how, _, _) in WRITTEN.items()}
 
 
-def opened(dataset: Dataset, kind: str, workers: int = 1, batch_size: int = 32, **more: Any) -> dict[str, Any]:
-    return open_loaders(kind, dataset, batch_size, workers, torch.device("cpu"), CROPS, **more)
+def opened(dataset: Dataset, kind: str, workers: int = 1, **more: Any) -> dict[str, Any]:
+    return open_loaders(kind, dataset, workers, torch.device("cpu"), CROPS, **more)
 
 
-def read(loader: Any, view: View, order: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def read(
+    loader: Any, view: View, order: np.ndarray | None = None, batch_size: int = 32
+) -> tuple[np.ndarray, np.ndarray]:
     order = np.arange(loader.count) if order is None else order
-    batches = [(images.clone(), labels.clone(), samples) for images, labels, samples in loader.batches(order, view)]
+    batches = [
+        (images.clone(), labels.clone(), samples)
+        for images, labels, samples in loader.batches(in_batches(order, batch_size), view)
+    ]
     np.testing.assert_array_equal(np.concatenate([samples for _, _, samples in batches]), order)
     images, labels = (torch.cat(column).numpy() for column in list(zip(*batches, strict=True))[:2])
     return images, labels
@@ -80,9 +86,9 @@ def test_images_do_not_depend_on_workers_batches_or_order(kind: str, datasets: d
     dataset = datasets["as ImageNet"]
     expected, labels = read(opened(dataset, kind, workers=1)["train"], TRAIN)
     for workers, batch_size in ((2, 7), (0, 120), (2, 1000)):
-        loader = opened(dataset, kind, workers, batch_size)["train"]
+        loader = opened(dataset, kind, workers)["train"]
         order = np.random.default_rng(workers).permutation(loader.count)
-        images, found = read(loader, TRAIN, order)
+        images, found = read(loader, TRAIN, order, batch_size)
         np.testing.assert_array_equal(images, expected[order])
         np.testing.assert_array_equal(found, labels[order])
     assert (read(loader, View(40, 3))[0] != expected).any(axis=(1, 2, 3)).mean() > 0.95
@@ -233,7 +239,7 @@ def test_a_sample_that_cannot_be_decoded_is_named_and_leaves_no_thread(
     content = bytearray((folder / "val.beton").read_bytes())
     content[start : start + 200] = bytes(200)
     (folder / "val.beton").write_bytes(content)
-    loader = opened(Dataset(folder, datasets["quality 100"].info), "ffcv", workers=2, batch_size=8)["val"]
+    loader = opened(Dataset(folder, datasets["quality 100"].info), "ffcv", workers=2)["val"]
     with pytest.raises(DataMissing, match=r"val\.beton: sample 17 .*acdc-data prepare"):
         read(loader, VAL)
     assert [thread for thread in threading.enumerate() if thread.name.startswith("ffcv")] == []
@@ -243,7 +249,7 @@ def test_a_sample_that_cannot_be_decoded_is_named_and_leaves_no_thread(
 def test_an_image_that_cannot_be_read_is_named_in_one_line(workers: int, image_tree: Path, tmp_path: Path) -> None:
     tree = Path(shutil.copytree(image_tree, tmp_path / "tree"))
     dataset = prepare("imagenet", tree, tmp_path / "set", WriteOptions(None, 90, 0.0), 1)
-    loader = opened(dataset, "torch", workers, batch_size=8)["val"]
+    loader = opened(dataset, "torch", workers)["val"]
     path = tree / dataset.read_files()["val"].paths[11]
     os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(DataMissing) as missing:
