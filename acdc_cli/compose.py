@@ -15,12 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from acdc_cli.config import Config, check_ranges, register_schema, schema_keys
-from acdc_cli.data.sources import SOURCES, Tree
+from acdc_cli.data.options import check_dataset
 from acdc_cli.errors import BadInput, nearest
 from acdc_cli.models.libraries import require_timm
 from acdc_cli.models.options import check_model
 from acdc_cli.overrides import check_overrides, conf_dir, rewrite
-from acdc_cli.resolution import check_resolutions
 from acdc_cli.schedule import resolve_schedule
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.rules import parse_rules
@@ -69,6 +68,7 @@ def complete(composed: DictConfig, experiment: str | None, overrides: list[str])
     _resolve_start(config)
     resolve_schedule(config)
     _resolve_sparsity(config)
+    check_dataset(config)
     _check_combinations(config)
     check_model(config.model, overrides)
     config.run.experiment = config.run.experiment or experiment or "default"
@@ -166,20 +166,6 @@ def allocation_of(config: Config) -> Allocation:
 
 def _check_combinations(config: Config) -> None:
     optimizer, lr_schedule = config.optimizer, config.lr_schedule
-    is_tree = isinstance(SOURCES[config.dataset.name].data, Tree)
-    if config.dataset.crop_padding is None and not is_tree:
-        raise BadInput(f"dataset.crop_padding=null: dataset={config.dataset.name} needs a number; 0 for no crops")
-    if config.dataset.crop_padding is not None and is_tree:
-        raise BadInput(
-            f"dataset.crop_padding={config.dataset.crop_padding}: dataset={config.dataset.name} does not read it; "
-            "use dataset.crop_padding=null"
-        )
-    check_resolutions(config.dataset, is_tree)
-    if is_tree and config.loader == "device":
-        raise BadInput(
-            f"loader=device: keeps samples of one size, and dataset={config.dataset.name} is image files of any size; "
-            "use loader=ffcv or loader=torch"
-        )
     if optimizer.name == "sgd" and optimizer.momentum is None:
         raise BadInput("optimizer.momentum=null: optimizer.name=sgd needs a number; 0 for none")
     if optimizer.name == "sgd" and optimizer.nesterov and not optimizer.momentum:

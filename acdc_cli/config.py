@@ -191,7 +191,7 @@ class Config:
     label_smoothing: float = number(0, 1, below=True)
     loader: str = one_of("auto", "ffcv", "torch", "device")
     device: str = one_of("auto", "cpu", "cuda")
-    workers: int = number(0)
+    workers: int | None = number(0)  # null: by the device and the data set
     os_cache: bool | None = field()  # false: the loader drops from memory what it has read; null: true
     threads: int | None = number(1, 1024)
     data_dir: str = field()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from acdc_cli.config import Config, DatasetConfig, known
+from acdc_cli.config import Config, known
 from acdc_cli.data.view import View
-from acdc_cli.errors import BadInput
 
-RAMP = ("ramp_start", "ramp_end", "resolution_multiple")
 DIGITS_KEPT = 9  # of an interpolated resolution: 65/88 of 88 epochs is 65 epochs
 
 
@@ -54,36 +52,19 @@ def view_of(config: Config, epoch: int | None, own_size: int) -> View:
     return View(resolution, epoch)
 
 
-def check_resolutions(dataset: DatasetConfig, is_files: bool) -> None:
-    """Raise BadInput where keys of the resolution contradict each other or the kind of the data set."""
-    keys = ("resolution", "resize_ratio", "crop_scale_min", "train_resolution_start", "train_resolution_end", *RAMP)
-    given = {key: getattr(dataset, key) for key in keys}
-    if not is_files:
-        for key, value in given.items():
-            if value is not None:
-                raise BadInput(
-                    f"dataset.{key}={value}: dataset={dataset.name} has images of one size; use dataset.{key}=null, "
-                    "or dataset=patches"
-                )
-        return
-    for key in ("resolution", "resize_ratio", "crop_scale_min"):
-        if given[key] is None:
-            example = {"resolution": 224, "resize_ratio": 0.875, "crop_scale_min": 0.08}[key]
-            raise BadInput(f"dataset.{key}=null: dataset={dataset.name} needs it, such as dataset.{key}={example}")
-    start, end = dataset.train_resolution_start, dataset.train_resolution_end
-    if (start is None) != (end is None):
-        missing, there = ("start", end) if start is None else ("end", start)
-        raise BadInput(
-            f"dataset.train_resolution_{missing}=null: both ends of the ramp or none; nearest: "
-            f"dataset.train_resolution_{missing}={there}"
-        )
-    if start is None:
-        return
-    for key, example in zip(RAMP, (0.74, 0.86, 32), strict=True):
-        if given[key] is None:
-            raise BadInput(f"dataset.{key}=null: a training resolution needs it, such as dataset.{key}={example}")
-    if known(dataset.ramp_start) > known(dataset.ramp_end):
-        raise BadInput(
-            f"dataset.ramp_start={dataset.ramp_start}: after dataset.ramp_end={dataset.ramp_end}; nearest: "
-            f"dataset.ramp_start={dataset.ramp_end}"
-        )
+def enlarged(config: Config, longest: int | None) -> str | None:
+    """What is said of a run whose images are stored smaller than it asks for, or None.
+
+    Args:
+        longest: side in pixels that larger images were reduced to when they were written.
+    """
+    dataset = config.dataset
+    keys = ("resolution", "train_resolution_start", "train_resolution_end")
+    asked = [(getattr(dataset, key), key) for key in keys if getattr(dataset, key) is not None]
+    if longest is None or not asked or max(asked)[0] <= longest:
+        return None
+    pixels, key = max(asked)
+    return (
+        f"dataset.{key}={pixels}: the images are stored with sides of at most {longest} pixels and will be enlarged; "
+        f"nearest: dataset.{key}={longest}, or prepare them with --max-resolution {pixels}"
+    )

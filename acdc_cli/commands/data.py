@@ -16,18 +16,28 @@ if TYPE_CHECKING:
 NAMED_AT_MOST = 20  # unreadable images that are printed; dataset.json has them all
 
 
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("names no folder; an empty one would be the current folder")
+    return Path(text)
+
+
 def _parser() -> Parser:
     parser = Parser(prog="acdc-data", description="Prepare, list and check data sets.")
     actions = parser.add_subparsers(dest="action", required=True, parser_class=Parser)
     prepare = actions.add_parser("prepare", help="write train.beton, val.beton and dataset.json")
     prepare.add_argument("dataset", metavar="DATASET", help="one of acdc-data list")
-    prepare.add_argument("--source", type=Path, metavar="DIR", help="folder of the published files; none if embedded")
-    prepare.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: ./data/DATASET)")
+    prepare.add_argument(
+        "--source", type=_folder, metavar="DIR", help="folder of the published files; none if embedded"
+    )
+    prepare.add_argument("--out", type=_folder, metavar="DIR", help="folder to write (default: ./data/DATASET)")
     prepare.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
-    images = prepare.add_argument_group("image files", "how they are written; the default depends on the data set")
-    images.add_argument("--max-resolution", metavar="PIXELS|none", help="reduce longer sides to this")
-    images.add_argument("--jpeg-quality", type=int, metavar="1..100")
-    images.add_argument("--raw-share", type=float, metavar="0..1", help="share kept as pixels: larger, quicker to read")
+    images = prepare.add_argument_group("image files", "how they are written (default: imagenet's, patches')")
+    images.add_argument("--max-resolution", metavar="PIXELS|none", help="reduce longer sides to this (500, none)")
+    images.add_argument("--jpeg-quality", type=int, metavar="1..100", help="of what is written as JPEG (90, 95)")
+    images.add_argument(
+        "--raw-share", type=float, metavar="0..1", help="share kept as pixels: larger, quicker to read (0.5, 0)"
+    )
     actions.add_parser("list", help="the data sets that can be prepared")
     check = actions.add_parser("check", help="re-read a prepared data set and compare it with its dataset.json")
     check.add_argument("folder", type=Path, metavar="DIR")
@@ -73,6 +83,9 @@ def _prepare(options: argparse.Namespace) -> int:
     if options.workers is not None and options.workers < 1:
         raise BadInput(f"--workers {options.workers}: nearest: --workers 1")
     out = options.out or Path("data") / options.dataset
+    for flag, folder in (("--source", options.source), ("--out", out)):
+        if folder is not None and folder.is_file():
+            raise BadInput(f"{flag} {folder}: a file, no folder; nearest: {flag} {folder.parent}")
     try:
         dataset = prepare(options.dataset, options.source, out, _write_options(options), options.workers)
     except KeyboardInterrupt:
@@ -81,12 +94,17 @@ def _prepare(options: argparse.Namespace) -> int:
     print(f"{dataset.folder}: {dataset.name}, {counts}, {dataset.classes} classes")
     skipped = [item for split in ("train", "val") for item in dataset.info[split].get("skipped", {}).items()]
     for path, problem in skipped[:NAMED_AT_MOST]:
-        print(f"skipped, unreadable: {path}: {problem}")
+        print(f"skipped, unreadable: {_printable(path)}: {problem}")
     if skipped:
         print(f"{len(skipped)} unreadable images were skipped; {dataset.folder / 'dataset.json'} names them all")
     if problem := ffcv_problem():
         print(f"no .beton files: FFCV cannot be imported ({problem}). loader=torch reads the source; see acdc-doctor")
     return EXIT_DONE
+
+
+def _printable(name: str) -> str:
+    """A file's name with what a terminal cannot show spelled out: a tab, bytes that are no text."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)
 
 
 def _list(options: argparse.Namespace) -> int:

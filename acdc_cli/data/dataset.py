@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+import shlex
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from acdc_cli.data.image_files import SPLITS, ImageFiles, parse_samples
-from acdc_cli.data.sources import SOURCES, Arrays, Samples
+from acdc_cli.data.sources import SOURCES, Arrays, Samples, Tree
+from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import DataMissing
 
 FORMAT = 1
@@ -53,6 +55,11 @@ class Dataset:
         size = self.info["size"] or SOURCES[self.name].sample_shape[1:]
         return (self.channels, *size)
 
+    @property
+    def identity(self) -> list[Any]:
+        """What a run's numbers know of it: the samples, and of image files how they are stored."""
+        return [self.info["content_hash"], self.info.get("write")]
+
     def count(self, split: str) -> int:
         """Samples in a split."""
         return self.info[split]["count"]
@@ -69,14 +76,8 @@ class Dataset:
     @property
     def prepare_command(self) -> str:
         """The command that makes this folder again."""
-        source = self.info["source"]
-        words = ["acdc-data prepare", self.name, *([] if source is None else [f"--source {source}"])]
-        usual = SOURCES[self.name].data
-        if self.kind == "files" and not isinstance(usual, Arrays):
-            for key, value in self.info["write"].items():
-                if value != getattr(usual.write, key):
-                    words.append(f"--{key.replace('_', '-')} {'none' if value is None else value}")
-        return " ".join([*words, f"--out {self.folder}"])
+        write = WriteOptions(**self.info["write"]) if self.kind == "files" else None
+        return prepare_command(self.name, self.info["source"], self.folder, write)
 
     def read_source(self) -> dict[str, Samples]:
         """The same samples from where they came from, for a set of arrays.
@@ -124,6 +125,17 @@ class Dataset:
         return files
 
 
+def prepare_command(name: str, source: str | Path | None, folder: Path, write: WriteOptions | None) -> str:
+    """The command that makes a data set's folder, with the options that are not the set's own."""
+    words = ["acdc-data", "prepare", name, *([] if source is None else ["--source", str(source)])]
+    usual = SOURCES[name].data
+    if write is not None and isinstance(usual, Tree):
+        for key, value in asdict(write).items():
+            if value != getattr(usual.write, key):
+                words += [f"--{key.replace('_', '-')}", "none" if value is None else str(value)]
+    return shlex.join([*words, "--out", str(folder)])
+
+
 def array_hash(samples: Samples) -> str:
     """SHA-256 over shape, pixels and labels: what the set holds, however it is stored."""
     digest = hashlib.sha256(str(samples.images.shape).encode())
@@ -144,11 +156,13 @@ def read_dataset(folder: Path) -> Dataset:
             raise ValueError(f"kind {info.get('kind')} of {info['name']}")
         if missing := (KEYS | KEYS_OF_FILES if kind == "files" else KEYS) - info.keys():
             raise ValueError(f"no {', '.join(sorted(missing))}")
-        if kind == "files" and len(info["class_names"]) != info["classes"]:
-            raise ValueError(f"{info['classes']} classes, but names of {len(info['class_names'])}")
+        if kind == "files":
+            WriteOptions(**info["write"])
+            if len(info["class_names"]) != info["classes"]:
+                raise ValueError(f"{info['classes']} classes, but names of {len(info['class_names'])}")
     except FileNotFoundError:
         raise DataMissing(
-            f"{path}: missing; make it with: acdc-data prepare DATASET --source DIR --out {folder}"
+            f"{path}: missing; make it with: acdc-data prepare DATASET --source DIR --out {shlex.quote(str(folder))}"
         ) from None
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise DataMissing(f"{path}: unreadable ({error}); make it again with acdc-data prepare") from None

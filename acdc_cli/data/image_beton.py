@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,14 @@ def stored_size(facts: FileFacts, options: WriteOptions) -> tuple[int, int]:
     if options.max_resolution is not None and size.max() > options.max_resolution:
         size = (options.max_resolution / size.max() * size).astype(int)
     return int(size[0]), int(size[1])
+
+
+def refuse_too_thin(facts: FileFacts, options: WriteOptions) -> FileFacts:
+    """An image of which FFCV's writer would leave no row or no column is as good as unreadable."""
+    if facts.problem or min(stored_size(facts, options)) > 0:
+        return facts
+    left = "x".join(map(str, stored_size(facts, options)))
+    return replace(facts, problem=f"{facts.width}x{facts.height} pixels would become {left}; see --max-resolution")
 
 
 def page_bytes(facts: list[FileFacts], options: WriteOptions) -> int:

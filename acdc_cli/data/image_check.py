@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import stat
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from acdc_cli.data.image_files import ImageFiles
+from acdc_cli.data.image_files import ImageFiles, as_rgb
 from acdc_cli.errors import naming
 
 CHUNK = 32  # files a task
@@ -45,23 +46,44 @@ def image_facts(root: Path, path: str) -> FileFacts:
     try:
         status = os.stat(root / path)
         size, modified = status.st_size, status.st_mtime_ns
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("not a file")  # a pipe would be waited for
         content = (root / path).read_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        if "\t" in path or "\n" in path or not path.isprintable():
-            raise ValueError("its name has characters that a list of names cannot hold")
+        if not _fits_a_list(path):
+            raise ValueError("its name has a tab, a line break or bytes that are not UTF-8, which the list cannot hold")
+        if not content:
+            raise ValueError("empty, 0 bytes")
         with Image.open(io.BytesIO(content)) as image:
             width, height = image.size
             # A JPEG is read to its end, at an eighth of the size: what is missing shows as well, in less time.
             image.draft("RGB", (1, 1))
             image.load()
-            if image.mode != "RGB":
-                image.convert("RGB")
+            as_rgb(image)
         if max(width, height) > np.iinfo(np.uint16).max:
             raise ValueError(f"{width}x{height} pixels are more than FFCV's format can say")
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-        problem = " ".join(str(error).replace(str(root / path), "file").split()) or type(error).__name__
-        return FileFacts(path, size, modified, digest, width, height, problem.replace("<_io.BytesIO object at", "<"))
+        return FileFacts(path, size, modified, digest, width, height, _problem(error))
     return FileFacts(path, size, modified, digest, width, height, "")
+
+
+def _fits_a_list(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\t" not in path and "\n" not in path
+
+
+def _problem(error: Exception) -> str:
+    """Without the path, which is said beside it, and the same every time."""
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image of a kind that Pillow knows"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def check_images(files: ImageFiles, journal: Path, workers: int, advance: Callable[[int], None]) -> list[FileFacts]:

@@ -6,14 +6,19 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from acdc_cli.errors import DataMissing, nearest
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 SPLITS = ("train", "val")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}  # torchvision's ImageFolder's
 NAMED_AT_MOST = 5
+SEARCHED_DEPTH = 3  # folders below SOURCE in which train/ and val/ are looked for: ILSVRC/Data/CLS-LOC/train
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,29 @@ class ImageFiles:
     class_names: list[str]
 
 
+def as_rgb(image: Image) -> Image:
+    """An image of any kind in RGB, as torchvision's ImageFolder has it: transparency and EXIF rotation are ignored.
+
+    Of 16-bit grey values the upper 8 bits stay; Pillow alone would cut them off at 255 and make the image white.
+
+    Raises:
+        ValueError: on 32-bit values, of which no file says which one is white.
+    """
+    if image.mode in ("I", "F"):
+        raise ValueError("32-bit grey values have no fixed range; save it with 8 or 16 bits")
+    if image.mode.startswith("I;16"):
+        from PIL.Image import fromarray
+
+        image = fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
+
+
 def read_rgb(path: Path) -> np.ndarray:
-    """An image file's pixels (height, width, 3) uint8, as Pillow decodes them. Raises OSError if it cannot be read."""
+    """An image file's pixels (height, width, 3) uint8. Raises OSError or ValueError if it cannot be read."""
     from PIL import Image
 
     with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(as_rgb(image))
 
 
 def read_tree(source: Path, command: str) -> dict[str, ImageFiles]:
@@ -51,6 +73,13 @@ def read_tree(source: Path, command: str) -> dict[str, ImageFiles]:
     Raises:
         DataMissing: if a split is missing or has no class folders, or a class is missing or empty in one of them.
     """
+    try:
+        return _read_tree(source, command)
+    except OSError as error:
+        raise DataMissing(f"{error.filename}: {error.strerror}; mend it, then run {command}") from None
+
+
+def _read_tree(source: Path, command: str) -> dict[str, ImageFiles]:
     classes = {split: _class_folders(source, split, command) for split in SPLITS}
     for here, other in (("train", "val"), ("val", "train")):
         if missing := sorted(set(classes[here]) - set(classes[other])):
@@ -71,6 +100,8 @@ def _class_folders(source: Path, split: str, command: str) -> list[str]:
     if not source.is_dir():
         raise DataMissing(f"{source}: no such folder; give the one that holds train/ and val/ to {command}")
     if not folder.is_dir():
+        if meant := _root_nearby(source):
+            raise DataMissing(f"{folder}: missing; {meant} holds train/ and val/; with --source {meant} run {command}")
         found = sorted(entry.name for entry in source.iterdir() if entry.is_dir())
         hint = f"; nearest there: {nearest(split, found)}" if found else ""
         raise DataMissing(
@@ -92,10 +123,25 @@ def _class_folders(source: Path, split: str, command: str) -> list[str]:
     raise DataMissing(f"{folder}: {what}, {split}/CLASS/IMAGE; then run {command}")
 
 
+def _root_nearby(source: Path) -> Path | None:
+    """The folder that was meant: the one above train/, or one some levels below an unpacked archive's."""
+    near = [source.parent, *(path for depth in range(1, SEARCHED_DEPTH + 1) for path in _folders_below(source, depth))]
+    return next((path for path in near if all((path / split).is_dir() for split in SPLITS)), None)
+
+
+def _folders_below(folder: Path, depth: int) -> Iterator[Path]:
+    """So many levels down, but not into folders of classes: they may be large."""
+    if depth == 0:
+        yield folder
+    elif folder.name not in SPLITS:
+        for entry in sorted(path for path in folder.iterdir() if path.is_dir()):
+            yield from _folders_below(entry, depth - 1)
+
+
 def _split_files(source: Path, split: str, names: list[str], command: str) -> ImageFiles:
     paths, labels = [], []
     for label, name in enumerate(names):
-        found = sorted(_images_below(source, f"{split}/{name}"))
+        found = sorted(_images_below(source, f"{split}/{name}", command))
         if not found:
             raise DataMissing(
                 f"{source / split / name}: no images in it; add them or remove the class; then run {command}"
@@ -105,13 +151,15 @@ def _split_files(source: Path, split: str, names: list[str], command: str) -> Im
     return ImageFiles(source, paths, np.array(labels, np.int64), names)
 
 
-def _images_below(root: Path, folder: str) -> Iterator[str]:
+def _images_below(root: Path, folder: str, command: str) -> Iterator[str]:
     for entry in os.scandir(root / folder):
         path = f"{folder}/{entry.name}"
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            yield from _images_below(root, path)
+            if entry.is_symlink() and Path(root / folder).resolve().is_relative_to(Path(entry).resolve()):
+                raise DataMissing(f"{root / path}: a link to a folder that it is in; remove it, then run {command}")
+            yield from _images_below(root, path, command)
         elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
             yield path
 

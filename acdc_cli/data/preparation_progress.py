@@ -5,11 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 SECONDS_BETWEEN_LINES = 15.0  # where there is no terminal; work that takes less says nothing
+
+
+def waiting_for(folder: Path) -> None:
+    """Say why nothing happens, which may take hours."""
+    Console(stderr=True).print(f"{folder}: another process is preparing it; waiting", highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from acdc_cli.data.beton import file_hash, header_problem
 from acdc_cli.data.dataset import FORMAT, Dataset, array_hash, read_dataset
 from acdc_cli.data.ffcv_availability import ffcv_problem
 from acdc_cli.data.image_files import SPLITS
+from acdc_cli.data.preparation_progress import waiting_for
 from acdc_cli.data.prepare_images import prepare_images
 from acdc_cli.data.sources import SOURCES, Arrays, Samples
 from acdc_cli.data.write_options import WriteOptions
@@ -59,7 +61,11 @@ def _owned(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):  # a file system without locks, as some network ones are
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting_for(folder)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         if not there:
@@ -134,7 +140,8 @@ def open_dataset(name: str, data_dir: str | Path) -> Dataset:
             return _prepare(name, None, folder, None, None)  # never made, or damaged
     if not (folder / "dataset.json").is_file():
         raise DataMissing(
-            f"{folder}: no data set {name}; make it with: acdc-data prepare {name} --source DIR --out {folder}"
+            f"{folder}: no data set {name}; make it with: "
+            f"acdc-data prepare {name} --source DIR --out {shlex.quote(str(folder))}"
         )
     return read_dataset(folder)
 

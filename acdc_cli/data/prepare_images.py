@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from acdc_cli.data.beton import file_hash
-from acdc_cli.data.dataset import FORMAT, OWN_IMAGES, Dataset
+from acdc_cli.data.dataset import FORMAT, OWN_IMAGES, Dataset, prepare_command
 from acdc_cli.data.ffcv_availability import ffcv_problem
 from acdc_cli.data.held_signals import signals_held_back
-from acdc_cli.data.image_beton import write_image_beton
+from acdc_cli.data.image_beton import refuse_too_thin, write_image_beton
 from acdc_cli.data.image_check import FileFacts, check_images, content_hash, readable
-from acdc_cli.data.image_files import SPLITS, ImageFiles, read_tree, sample_lines
+from acdc_cli.data.image_files import SPLITS, ImageFiles, as_rgb, read_tree, sample_lines
 from acdc_cli.data.preparation_progress import stage
 from acdc_cli.data.sources import Tree
 from acdc_cli.data.write_options import WriteOptions
@@ -39,7 +39,7 @@ def prepare_images(name: str, tree: Tree, source: Path | None, out: Path, write:
         OSError, AcdcError: if something cannot be written.
     """
     staging = out / STAGING
-    command = f"acdc-data prepare {name} --source {source} --out {out}"
+    command = prepare_command(name, source, out, write)
     if source is None and tree.make is None:
         raise DataMissing(f"{name}: needs its folder: acdc-data prepare {name} --source DIR (of train/ and val/)")
     root = staging / OWN_IMAGES if source is None else source.resolve()
@@ -88,7 +88,8 @@ def _fill(
     for split in SPLITS:
         files = listed[split]
         with stage(f"checking {split} images", len(files.paths)) as advance:
-            facts = check_images(files, staging / f"{split}.checked", workers, advance)
+            checked = check_images(files, staging / f"{split}.checked", workers, advance)
+        facts = [refuse_too_thin(one, write) for one in checked]
         kept[split] = readable(files, facts)
         splits[split] = _describe_split(split, *kept[split])
         splits[split]["skipped"] = {one.path: one.problem for one in facts if one.problem}
@@ -168,7 +169,7 @@ def mean_and_deviation(files: ImageFiles) -> tuple[list[float], list[float]]:
     counts = np.zeros((3, 256), np.int64)  # of every level, by channel
     for path in files.paths:
         with Image.open(files.root / path) as image:
-            counts += np.array(image.convert("RGB").histogram()).reshape(3, 256)
+            counts += np.array(as_rgb(image).histogram()).reshape(3, 256)
     levels = np.arange(256) / 255
     mean = counts @ levels / counts.sum(axis=1)
     square = counts @ levels**2 / counts.sum(axis=1)

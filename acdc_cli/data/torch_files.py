@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from acdc_cli.data.crops import Crops, written_size
 from acdc_cli.data.held_signals import ignore_stop_signals
-from acdc_cli.data.image_files import ImageFiles
+from acdc_cli.data.image_files import ImageFiles, as_rgb
 from acdc_cli.data.view import View
 from acdc_cli.errors import DataMissing
 
@@ -44,7 +44,7 @@ class _View(Dataset):
         batch = np.empty((len(samples), resolution, resolution, 3), np.uint8)
         for position, (image, size, crop) in enumerate(zip(opened, sizes, crops, strict=True)):
             try:
-                rgb = _as_written(image.convert("RGB"), *size)
+                rgb = _as_written(as_rgb(image), *size)
             except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
                 raise self._unreadable(samples[position], error) from None
             batch[position] = resized_crop(rgb, crop, resolution)

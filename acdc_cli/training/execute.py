@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from acdc_cli.config import Config, known
-from acdc_cli.data.prepare import Dataset, open_dataset, require_beton
-from acdc_cli.errors import AcdcError, BadInput
+from acdc_cli.data.prepare import Dataset, open_dataset, read_dataset, require_beton
+from acdc_cli.errors import AcdcError, BadInput, DataMissing
 from acdc_cli.ranks import Ranks, ranks_of
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.identity import readable_name, run_id
+from acdc_cli.resolution import enlarged
 from acdc_cli.sparsity.rules import excluded
 from acdc_cli.training.checkpoint import load_checkpoint
 from acdc_cli.training.finish import finish
 from acdc_cli.training.group import Group, joined_group
+from acdc_cli.training.last_batch import require_last_batch
 from acdc_cli.training.loop import run_epoch
 from acdc_cli.training.machine import check_ranks, device_of, settle
 from acdc_cli.training.pauses import Pauses
@@ -58,6 +60,7 @@ def _execute(config: Config, say: Say, ranks: Ranks) -> RunFolder:
     check_ranks(config, ranks)
     folder, settled, machine_error = _find(config, say, ranks)
     if folder is not None and folder.is_done and not config.run.overwrite:
+        _name_other_data(folder, config, say)
         return folder
     if machine_error is not None:
         open_dataset(config.dataset.name, config.data_dir)  # that data is missing is said before that
@@ -67,6 +70,9 @@ def _execute(config: Config, say: Say, ranks: Ranks) -> RunFolder:
         dataset = group.first_on_each_node(lambda: _open_data(settled))
         if ranks.count > 1 and dataset.count("val") < ranks.count:
             raise BadInput(f"{ranks.count} ranks: dataset={dataset.name} has {dataset.count('val')} validation samples")
+        require_last_batch(settled, dataset, ranks.count)
+        if dataset.kind == "files" and (warning := enlarged(settled, dataset.info["write"]["max_resolution"])):
+            say(warning)
         group.together(lambda: stack.enter_context(folder.locked()) if group.is_first else None)
         _train_in(folder, settled, dataset, group, say)
     return folder
@@ -85,6 +91,14 @@ def _find(config: Config, say: Say, ranks: Ranks) -> tuple[RunFolder | None, Con
         return None, None, error
     name = f"{readable_name(settled)}-{run_id(settled)}"
     return RunFolder(Path(settled.runs_dir) / known(settled.run.experiment) / name), settled, None
+
+
+def _name_other_data(folder: RunFolder, config: Config, say: Say) -> None:
+    """Data are no part of a run's id; a finished run is shown, and what has changed since is said."""
+    with suppress(DataMissing):
+        there = read_dataset(Path(config.data_dir) / config.dataset.name)
+        if there.info["content_hash"] != folder.read_result().get("dataset_hash"):
+            say(f"{there.folder}: not the data that this finished run had; run.overwrite=true trains on these")
 
 
 def _train_in(folder: RunFolder, config: Config, dataset: Dataset, group: Group, say: Say) -> None:

@@ -137,7 +137,7 @@ class Run:
             "method": self.method.state_dict(),
             "rows": self.rows,
             "part": None if self.part is None else self._part_state(self.part),
-            "data": self.dataset.info["content_hash"],
+            "data": self.dataset.identity,
         }
 
     def _part_state(self, part: Part) -> dict[str, Any]:
@@ -151,7 +151,7 @@ class Run:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned. Raises AcdcError if it was trained on other data."""
-        if state["data"] != self.dataset.info["content_hash"]:
+        if state["data"] != self.dataset.identity:
             raise AcdcError(
                 f"{self.dataset.folder}: not the data that this run began with; run.overwrite=true starts over"
             )
@@ -208,7 +208,7 @@ def build_run(config: Config, dataset: Dataset, group: Group = ALONE) -> Run:
         loaders=open_loaders(
             config.loader,
             dataset,
-            config.workers,
+            known(config.workers),
             device,
             _crops(config),
             config.os_cache is not False,

@@ -15,11 +15,14 @@ from support import environment
 from torch import nn
 from training import train
 
-from acdc_cli.compose import from_yaml
+from acdc_cli.compose import compose_config, from_yaml
 from acdc_cli.data.prepare import prepare
+from acdc_cli.data.write_options import WriteOptions
+from acdc_cli.errors import AcdcError
 from acdc_cli.measure.flops import layer_sizes
 from acdc_cli.models import build_model
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.training.execute import execute
 from acdc_cli.training.reevaluate import reevaluate
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("needs_ffcv")]
@@ -120,6 +123,46 @@ def test_a_foreign_beton_ends_training_with_exit_code_3(images: Path, program: C
         path.write_bytes(content)
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (3, "", 1), ended.stderr
     assert str(path) in ended.stderr and "acdc-data prepare imagenet" in ended.stderr
+
+
+QUICK = [*SMALL, "dataset.resolution=16", "epochs=2", "loader=torch", "tracker=none", "threads=1"]
+
+
+def test_other_images_under_the_same_name_are_noticed(tmp_path: Path) -> None:
+    """Data are no part of a run's id: a finished run is shown with a line on it, an unfinished one does not go on."""
+    trees = [write_image_tree(tmp_path / name, train=8, val=2, classes=n) for name, n in (("a", 2), ("b", 3))]
+    prepare("imagenet", trees[0], tmp_path / "data" / "imagenet", workers=1)
+    config = compose_config([*QUICK, f"data_dir={tmp_path / 'data'}", f"runs_dir={tmp_path / 'runs'}"])
+    said: list[str] = []
+    folder = execute(config, said.append)
+    execute(config, said.append)
+    assert [line for line in said if "not the data" in line] == []
+    prepare("imagenet", trees[1], tmp_path / "data" / "imagenet", workers=1)
+    execute(config, said.append)
+    assert "not the data that this finished run had; run.overwrite=true" in said[-1]
+    folder.result.unlink()
+    folder.write_status("interrupted", 2)
+    with pytest.raises(AcdcError, match="not the data that this run began with"):
+        execute(config, said.append)
+
+
+def test_the_same_images_stored_otherwise_are_other_data(tmp_path: Path) -> None:
+    """Another size or quality makes other pixels, from either loader."""
+    tree, out = write_image_tree(tmp_path / "tree", train=8, val=2, classes=2), tmp_path / "imagenet"
+    first = prepare("imagenet", tree, out, None, 1)
+    again = prepare("imagenet", tree, out, None, 2)
+    smaller = prepare("imagenet", tree, out, WriteOptions(24, 90, 0.5), 1)
+    assert first.info["content_hash"] == smaller.info["content_hash"]
+    assert first.identity == again.identity != smaller.identity
+
+
+def test_a_resolution_above_that_of_the_files_is_said(tmp_path: Path) -> None:
+    tree = write_image_tree(tmp_path / "tree", train=8, val=2, classes=2)
+    prepare("imagenet", tree, tmp_path / "data" / "imagenet", WriteOptions(24, 90, 0.5), 1)
+    said: list[str] = []
+    folders = [f"data_dir={tmp_path / 'data'}", f"runs_dir={tmp_path / 'runs'}"]
+    execute(compose_config([*QUICK, "dataset.resolution=32", *folders]), said.append)
+    assert [line for line in said if "dataset.resolution=32: the images are stored with sides of at most 24" in line]
 
 
 FIRST_BATCHES = """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +101,22 @@ def one_class(root: Path) -> list[str]:
     return [f"{root / 'train'}:", "one class folder, a"]
 
 
+def one_level_up(root: Path) -> list[str]:
+    inside = root / "ILSVRC" / "Data" / "CLS-LOC"
+    inside.mkdir(parents=True)
+    for split in ("train", "val"):
+        (root / split).rename(inside / split)
+    return [f"{root / 'train'}:", f"{inside} holds train/ and val/"]
+
+
+def link_to_itself(root: Path) -> list[str]:
+    (root / "train" / "a" / "again").symlink_to(root / "train")
+    return [f"{root / 'train' / 'a' / 'again'}:", "a link to a folder that it is in"]
+
+
 BROKEN = [
+    one_level_up,
+    link_to_itself,
     no_source,
     no_val,
     class_missing_in_val,
@@ -118,6 +135,32 @@ def test_a_tree_that_is_none_is_named_with_what_to_do(fault: Callable, tmp_path:
     with pytest.raises(DataMissing) as raised:
         read_tree(root, COMMAND)
     assert [part for part in [*parts, COMMAND] if part not in str(raised.value)] == []
+
+
+def test_a_split_given_as_the_source_is_recognised(tmp_path: Path) -> None:
+    small_tree(tmp_path / "source")
+    with pytest.raises(DataMissing, match=f"{tmp_path / 'source'} holds train/ and val/"):
+        read_tree(tmp_path / "source" / "train", COMMAND)
+
+
+def test_a_class_may_be_a_link(tmp_path: Path) -> None:
+    root = small_tree(tmp_path / "source")
+    (root / "train" / "a").rename(tmp_path / "elsewhere")
+    (root / "train" / "a").symlink_to(tmp_path / "elsewhere")
+    assert read_tree(root, COMMAND)["train"].paths == ["train/a/10.png", "train/a/2.JPEG", "train/b/1.jpg"]
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, scandir = small_tree(tmp_path / "source"), os.scandir
+
+    def refusing(folder: Path) -> Iterator[os.DirEntry]:
+        if str(folder).endswith("val/b"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr("os.scandir", refusing)
+    with pytest.raises(DataMissing, match=rf"{root}/val/b: Permission denied; .*{COMMAND}"):
+        read_tree(root, COMMAND)
 
 
 def test_the_list_of_samples_comes_back(image_tree: Path) -> None:

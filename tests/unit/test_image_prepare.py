@@ -140,31 +140,6 @@ def test_options_are_followed_and_recorded(image_tree: Path, tmp_path: Path, acd
     assert check(dataset) == []
 
 
-@pytest.mark.parametrize(
-    ("typed", "parts"),
-    [
-        (["--max-resolution", "big"], ["--max-resolution big", "none"]),
-        (["--jpeg-quality", "0"], ["--jpeg-quality 0", "nearest: --jpeg-quality 1"]),
-        (["--raw-share", "1.5"], ["--raw-share 1.5", "nearest: --raw-share 1"]),
-        (["--workers", "0"], ["--workers 0", "--workers 1"]),
-        (["--jpeg-quality", "good"], ["--jpeg-quality", "good"]),
-    ],
-)
-def test_an_option_that_cannot_be_is_one_line(
-    typed: list[str], parts: list[str], image_tree: Path, tmp_path: Path, acdc_data: Callable, capsys
-) -> None:
-    assert acdc_data("prepare", "imagenet", "--source", image_tree, "--out", tmp_path / "out", *typed) == 2
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert [part for part in parts if part not in err] == []
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_arrays_have_no_such_options(tmp_path: Path, acdc_data: Callable, capsys) -> None:
-    assert acdc_data("prepare", "digits", "--out", tmp_path / "out", "--raw-share", "0.5") == 2
-    assert "--raw-share" in capsys.readouterr().err and not (tmp_path / "out").exists()
-
-
 def damage(tree: Path) -> dict[str, str]:
     """Four files that cannot be read, in either split: relative path -> what happened to it."""
     done = {}

@@ -7,7 +7,7 @@ import pytest
 from acdc_cli.compose import compose_config
 from acdc_cli.errors import BadInput
 from acdc_cli.records.identity import identity
-from acdc_cli.resolution import training_resolution, view_of
+from acdc_cli.resolution import enlarged, training_resolution, view_of
 from acdc_cli.training.plan import plan
 
 # libffcv/ffcv-imagenet, rn50_configs: epochs -> (start_ramp, end_ramp); 160 to 192 pixels in multiples of 32. The ramp
@@ -84,6 +84,7 @@ def test_sets_of_arrays_keep_their_ids() -> None:
         (["dataset=patches", "dataset.resolution=null"], ["dataset.resolution=null", "dataset.resolution=224"]),
         (["dataset=patches", "dataset.crop_scale_min=null"], ["dataset.crop_scale_min=null"]),
         (["dataset=patches", "dataset.resize_ratio=1.5"], ["dataset.resize_ratio=1.5", "dataset.resize_ratio=1"]),
+        (["dataset=patches", "dataset.ramp_end=0.5"], ["dataset.ramp_end=0.5", "dataset.train_resolution_start"]),
         (["dataset=patches", "dataset.train_resolution_end=64"], ["dataset.train_resolution_start=64"]),
         (
             ["dataset=patches", "dataset.train_resolution_start=32", "dataset.train_resolution_end=64"],
@@ -122,3 +123,24 @@ def test_the_plan_charges_every_epoch_at_its_resolution() -> None:
     found = plan(compose_config(typed))
     assert [phase[0] for phase in found["timeline"]] == ["dense", "sparse", "dense", "sparse"]
     assert found["train_flops_fraction"] == pytest.approx(spent / (2 * dense[32] + 2 * dense[64]), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("typed", "longest", "parts"),
+    [
+        (
+            ["dataset.resolution=96"],
+            64,
+            ["dataset.resolution=96", "at most 64 pixels", "nearest: dataset.resolution=64"],
+        ),
+        (["dataset.resolution=64"], 64, None),
+        (["dataset.resolution=96"], None, None),  # stored as they came
+        ([*PROGRESSIVE[1:], "dataset.train_resolution_end=80"], 72, ["dataset.train_resolution_end=80", "--max-resol"]),
+    ],
+)
+def test_images_that_are_stored_smaller_than_asked_for_are_named(
+    typed: list[str], longest: int | None, parts: list[str] | None
+) -> None:
+    line = enlarged(compose_config(["dataset=patches", *typed]), longest)
+    assert (line is None) == (parts is None)
+    assert [part for part in parts or [] if part not in str(line)] == []
