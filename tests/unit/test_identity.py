@@ -38,7 +38,7 @@ def without_nulls(node: Any) -> Any:
 def id_by_the_contract(config_yaml: str) -> str:
     """contract.md, "Identity", from a run's config.yaml. ``plan`` is no part of a run: with it there is none."""
     config = yaml.safe_load(config_yaml)
-    for key in ("runs_dir", "data_dir", "run", "tracker", "workers", "plan"):
+    for key in ("runs_dir", "data_dir", "run", "tracker", "workers", "plan", "checkpoint"):
         del config[key]
     if config["method"]["name"] == "dense":  # reads neither a sparsity nor phases, and never prunes
         del config["sparsity"]
