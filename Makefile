@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 FFCV := $(VENV)/.ffcv
+# A file's tests stay in one process: they share what its fixtures make.
+PARALLEL := -n auto --maxprocesses 8 --dist loadfile
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,11 +33,11 @@ demo: setup ## train AC/DC at 90% on the embedded digits; about half a minute on
 	$(BIN)/acdc-data prepare digits
 	$(BIN)/acdc-train sparsity=0.9
 
-test: setup ## the whole test suite
-	$(BIN)/python -m pytest
+test: setup ## the whole test suite, a process a core
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-quick: setup ## the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 lint: setup ## style and types
 	$(BIN)/ruff check .

@@ -39,7 +39,7 @@ def settle(config: Config, warn: Callable[[str], None], ranks: Ranks = ONE_RANK)
         config.device = "cuda" if torch.cuda.is_available() else "cpu"
     elif config.device == "cuda" and not torch.cuda.is_available():
         raise BadInput("device=cuda: PyTorch sees no CUDA device; nearest: device=cpu")
-    if config.device == "cuda" and ranks.local_count > torch.cuda.device_count():
+    if config.device == "cuda" and ranks.local_count > max(1, torch.cuda.device_count()):
         raise BadInput(
             f"{ranks.local_count} ranks on a machine with {torch.cuda.device_count()} GPUs: a rank needs one of its "
             f"own; nearest: --nproc-per-node={torch.cuda.device_count()}"

@@ -82,21 +82,21 @@ def test_depthwise_of_convnext_is_seven_wide() -> None:
 @pytest.mark.parametrize(
     ("layer", "words"),
     [
-        (nn.Linear(4, 4), {"linear"}),
-        (nn.Conv1d(4, 4, 3), {"conv", "conv1d"}),
-        (nn.Conv2d(4, 4, 3), {"conv", "conv2d"}),
-        (nn.Conv3d(4, 4, 3), {"conv", "conv3d"}),
-        (nn.Conv1d(4, 8, 3, groups=4), {"conv", "conv1d", "depthwise"}),  # with a multiplier of two
-        (nn.Conv3d(4, 4, 3, groups=4), {"conv", "conv3d", "depthwise"}),
-        (nn.Conv2d(4, 4, 3, groups=2), {"conv", "conv2d"}),  # grouped
-        (nn.Conv2d(1, 4, 3), {"conv", "conv2d"}),  # one grey channel
+        (nn.Linear(4, 4), ["linear"]),
+        (nn.Conv1d(4, 4, 3), ["conv", "conv1d"]),
+        (nn.Conv2d(4, 4, 3), ["conv", "conv2d"]),
+        (nn.Conv3d(4, 4, 3), ["conv", "conv3d"]),
+        (nn.Conv1d(4, 8, 3, groups=4), ["conv", "conv1d", "depthwise"]),  # with a multiplier of two
+        (nn.Conv3d(4, 4, 3, groups=4), ["conv", "conv3d", "depthwise"]),
+        (nn.Conv2d(4, 4, 3, groups=2), ["conv", "conv2d"]),  # grouped
+        (nn.Conv2d(1, 4, 3), ["conv", "conv2d"]),  # one grey channel
     ],
     ids=str,
 )
-def test_words_of_one_layer(layer: nn.Module, words: set[str]) -> None:
+def test_words_of_one_layer(layer: nn.Module, words: list[str]) -> None:
     layers = prunable_layers(layer)
     assert list(layers) == ["weight"]
-    assert layers["weight"].words == words | {"first", "last"}
+    assert layers["weight"].words == {*words, "first", "last"}
     assert layers["weight"].shape == layer.weight.shape
 
 
