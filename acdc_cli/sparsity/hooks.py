@@ -48,6 +48,23 @@ def hold_at_zero(
     optimizer's moments) sees masked ones; weights are masked after every step, which stops momentum and weight decay
     from bringing one back. Both are idempotent and count nothing, so a skipped or repeated step does no harm.
 
+    Returns:
+        Handles that remove the hooks.
+    """
+
+    def mask_weights(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if masks.enforced:
+            masks.apply_(weights)
+
+    return [
+        *mask_gradients(weights, masks),
+        *(optimizer.register_step_post_hook(mask_weights) for optimizer in optimizers),
+    ]
+
+
+def mask_gradients(weights: dict[str, nn.Parameter], masks: MaskSet) -> list[RemovableHandle]:
+    """While ``masks.enforced``, zero gradients outside the masks as they accumulate, but for ``dense_gradients``.
+
     A gradient hook lives as long as its parameter and must not lead back to it: Python cannot see that circle, and
     every model of a sweep would stay in memory. So the hooks know the masks and nothing else.
 
@@ -57,19 +74,14 @@ def hold_at_zero(
 
     def mask_gradient(name: str) -> Callable[[torch.Tensor], None]:
         def hook(parameter: torch.Tensor) -> None:
-            if masks.enforced and parameter.grad is not None and not parameter.grad.is_sparse:
+            if not masks.enforced or masks.dense_gradients:
+                return
+            if parameter.grad is not None and not parameter.grad.is_sparse:
                 masks.apply_to_(name, parameter.grad)
 
         return hook
 
-    def mask_weights(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if masks.enforced:
-            masks.apply_(weights)
-
-    gradient_hooks = [
-        weight.register_post_accumulate_grad_hook(mask_gradient(name)) for name, weight in weights.items()
-    ]
-    return [*gradient_hooks, *(optimizer.register_step_post_hook(mask_weights) for optimizer in optimizers)]
+    return [weight.register_post_accumulate_grad_hook(mask_gradient(name)) for name, weight in weights.items()]
 
 
 def _check_hooks_are_called(optimizer: Optimizer) -> None:
@@ -112,6 +124,18 @@ def moment_reset(optimizer: Optimizer) -> Callable[[], None]:
                 group["step"] = copy.deepcopy(step)
 
     return reset
+
+
+def clear_moments(optimizers: Sequence[Optimizer], weight: nn.Parameter, where: torch.Tensor) -> None:
+    """Set every per-weight state of the optimizers to 0 at some of a weight's places.
+
+    Args:
+        where: bool, of the weight's shape.
+    """
+    for optimizer in optimizers:
+        for state in optimizer.state.get(weight, {}).values():
+            if isinstance(state, torch.Tensor) and state.shape == weight.shape:
+                state.masked_fill_(where.to(state.device), 0.0)
 
 
 def check_same_on_every_rank(masks: MaskSet) -> None:

@@ -18,9 +18,11 @@ class MaskSet:
 
     Attributes:
         enforced: whether weights outside the masks are held at zero now (a sparse phase).
+        dense_gradients: whether gradients are wanted for all weights all the same, to choose new masks by.
     """
 
     enforced = False
+    dense_gradients = False
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self._masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}

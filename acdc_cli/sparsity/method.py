@@ -26,6 +26,8 @@ class Work:
     forward_skips_zeros: bool
     error_skips_zeros: bool
     weight_gradient_skips_zeros: bool
+    dense_gradient_share: float = 0.0  # of the steps, those that take all weights' gradients although others do not
+    weight_gradient_weights: dict[str, int] | None = None  # weights that have one, by name, if it is neither all nor f
 
 
 class Method(Protocol):

@@ -64,7 +64,7 @@ class ACDC:
         self.allocation = Allocation.of(sparsity, **spread)
         self.reset_moments = reset_moments
         self.shares: list[Share] = []
-        self._hooks: list[RemovableHandle] = []
+        self._covered: Covered | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -87,28 +87,16 @@ class ACDC:
         """
         self.detach()
         self._forget()
-        self._model = plain_model(model)
-        weights = prunable_weights(self._model, embeddings=True)
-        frozen = tuple(name for name, weight in weights.items() if not weight.requires_grad)
-        layers = prunable_layers(self._model, embeddings=True)
-        trained = {name: layer for name, layer in layers.items() if name not in frozen}
-        if all(layer.is_table for layer in trained.values()):
-            raise ValueError("the model has no linear or convolution layer to prune that is trained")
-        self.shares = shares_of(trained, self.allocation)
-        covered = {name for share in self.shares for name in share.names}
-        self._weights = {name: weight for name, weight in weights.items() if name in covered}
-        self.shares += [Share(frozen, None, "frozen")] if frozen else []
-        optimizers = optimizers_of(optimizer, self._weights)
-        self._masks = MaskSet(self._weights)
-        self._resets = [moment_reset(each) for each in optimizers]
-        self._hooks = hold_at_zero(self._weights, self._masks, optimizers)
+        self._covered = covered = cover(model, optimizer, self.allocation)
+        self.shares, self._masks = covered.shares, covered.masks
+        self._resets = [moment_reset(each) for each in covered.optimizers]
+        covered.hooks = hold_at_zero(covered.weights, covered.masks, covered.optimizers)
         return self
 
     def detach(self) -> None:
         """Take the hooks off again: the weights stay as they are, and nothing holds them there any more."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = []
+        if self._covered is not None:
+            self._covered.release()
 
     @property
     def masks(self) -> MaskSet | None:

@@ -1,0 +1,87 @@
+"""What a method prunes: the weights that an allocation covers, their masks, and the optimizers that move them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from acdc_cli.sparsity.allocate import Allocation, shares_of
+from acdc_cli.sparsity.hooks import Optimizers, optimizers_of
+from acdc_cli.sparsity.masks import MaskSet
+from acdc_cli.sparsity.method import plain_model
+from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
+from acdc_cli.sparsity.rules import Share
+
+
+@dataclass
+class Covered:
+    """A model as a method sees it.
+
+    Attributes:
+        model: out of its wrappers.
+        weights: those that some target is for, those that stay dense included, frozen ones not.
+        shares: which of them share which target; frozen ones are in a share of their own, without a target.
+        masks: all ones, not enforced.
+        hooks: what ``release`` takes off again.
+    """
+
+    model: nn.Module
+    weights: dict[str, nn.Parameter]
+    shares: list[Share]
+    masks: MaskSet
+    optimizers: list[Optimizer]
+    hooks: list[RemovableHandle] = field(default_factory=list)
+
+    @property
+    def ranked(self) -> list[Share]:
+        """The shares that masks are chosen for."""
+        return [share for share in self.shares if share.why_dense != "frozen"]
+
+    def at_each_step(self, before: Callable[[], None] | None = None, after: Callable[[], None] | None = None) -> None:
+        """Call these around the steps of the (first) optimizer; a step that a gradient scaler skips is none."""
+        first = self.optimizers[0]
+        if before is not None:
+            self.hooks.append(first.register_step_pre_hook(_without_arguments(before)))
+        if after is not None:
+            self.hooks.append(first.register_step_post_hook(_without_arguments(after)))
+
+    def release(self) -> None:
+        """Take all hooks off."""
+        for hook in self.hooks:
+            hook.remove()
+        self.hooks = []
+
+
+def _without_arguments(action: Callable[[], None]) -> Callable[[Optimizer, Any, Any], None]:
+    def hook(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        action()
+
+    return hook
+
+
+def cover(model: nn.Module, optimizer: Optimizers, allocation: Allocation) -> Covered:
+    """Find what an allocation covers in a model (wrapped or not).
+
+    Frozen weights are left alone: what is pruned has to be able to come back.
+
+    Raises:
+        ValueError: if the model has nothing to prune, cannot take the allocation, or has weights no optimizer holds.
+        TypeError: for a wrapper around an optimizer that calls no hooks.
+    """
+    model = plain_model(model)
+    weights = prunable_weights(model, embeddings=True)
+    frozen = tuple(name for name, weight in weights.items() if not weight.requires_grad)
+    layers = prunable_layers(model, embeddings=True)
+    trained = {name: layer for name, layer in layers.items() if name not in frozen}
+    if all(layer.is_table for layer in trained.values()):
+        raise ValueError("the model has no linear or convolution layer to prune that is trained")
+    shares = shares_of(trained, allocation)
+    names = {name for share in shares for name in share.names}
+    covered = {name: weight for name, weight in weights.items() if name in names}
+    shares += [Share(frozen, None, "frozen")] if frozen else []
+    return Covered(model, covered, shares, MaskSet(covered), optimizers_of(optimizer, covered))

@@ -1,0 +1,44 @@
+"""When masks move between two steps, and how far: pure functions of the step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Window:
+    """Every ``interval`` steps from ``start`` to ``end``, both included; steps are counted as they are done.
+
+    Raises:
+        ValueError: unless 0 <= start <= end and interval >= 1.
+    """
+
+    start: int
+    end: int
+    interval: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.end or self.interval < 1:
+            raise ValueError(f"no window: steps {self.start} to {self.end}, every {self.interval}")
+
+    def is_due(self, step: int) -> bool:
+        """Whether masks move at this step (0-based)."""
+        return self.start <= step <= self.end and (step - self.start) % self.interval == 0
+
+    def progress(self, step: int) -> float:
+        """How much of the window has passed, in [0, 1]: 1 from its last due step on."""
+        whole = (self.end - self.start) // self.interval * self.interval
+        if step < self.start:
+            return 0.0
+        return 1.0 if step >= self.start + whole else (step - self.start) / whole
+
+
+def gradual_sparsity(initial: float, final: float, progress: float, power: float = 3.0) -> float:
+    """s_f + (s_i - s_f) (1 - progress)^power: cubic at power 3 (Zhu & Gupta 2017, arXiv 1710.01878, equation 1)."""
+    return final + (initial - final) * (1 - progress) ** power
+
+
+def cosine_drop_fraction(initial: float, step: int, end: int) -> float:
+    """alpha / 2 (1 + cos(pi t / T_end)) (RigL, arXiv 1911.11134, section 3); 0 from T_end on."""
+    return initial / 2 * (1 + math.cos(math.pi * min(step, end) / end)) if end else 0.0
