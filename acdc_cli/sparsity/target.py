@@ -61,3 +61,16 @@ def _not_a_target(target: object) -> AllocationError:
 def removed_fraction(target: Target) -> float:
     """The fraction of weights that a target removes."""
     return 1 - target.kept / target.group if isinstance(target, Pattern) else target
+
+
+def require_fractions(*targets: Target, method: str) -> None:
+    """Raise AllocationError if one is N:M, for a method whose connections do not keep to groups."""
+    for target in targets:
+        if isinstance(target, Pattern):
+            raise AllocationError(f"target {target}: method {method} cannot honour N:M; use a fraction, such as 0.5")
+
+
+def require_layer_by_layer(distribution: str, method: str) -> None:
+    """Raise AllocationError for a global ranking, with a method that works within each layer."""
+    if distribution == "global":
+        raise AllocationError(f"distribution global: method {method} works layer by layer; use erk or uniform")

@@ -9,19 +9,12 @@ from __future__ import annotations
 from typing import Any, Self
 
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from acdc_cli.sparsity.allocate import Allocation, shares_of
-from acdc_cli.sparsity.hooks import (
-    Optimizers,
-    check_same_on_every_rank,
-    hold_at_zero,
-    moment_reset,
-    optimizers_of,
-)
+from acdc_cli.sparsity.allocate import Allocation
+from acdc_cli.sparsity.covered import Covered, cover
+from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, hold_at_zero, moment_reset
 from acdc_cli.sparsity.masks import MaskSet
-from acdc_cli.sparsity.method import Work, model_state, plain_model
-from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
+from acdc_cli.sparsity.method import Work, model_state
 from acdc_cli.sparsity.rules import Share
 from acdc_cli.sparsity.select import magnitude_masks
 from acdc_cli.sparsity.timeline import Timeline
@@ -109,7 +102,7 @@ class ACDC:
         Raises:
             RuntimeError: before ``attach``, or in the middle of a phase whose masks this object has never seen.
         """
-        if not self._hooks:
+        if self._covered is None or not self._covered.hooks:
             raise RuntimeError("attach(model, optimizer) comes before the first epoch")
         phase = self.timeline.phase(epoch)
         if self._phase_start < 0 and epoch != phase.start_epoch:
@@ -123,19 +116,18 @@ class ACDC:
         self._masks.enforced = phase.kind == "sparse"
         if self._masks.enforced:
             if phase == self.timeline.last_sparse_phase():
-                self._dense_state = model_state(self._model)
-            self._compress()
+                self._dense_state = model_state(self._covered.model)
+            self._compress(self._covered)
         elif self.reset_moments and phase.start_epoch > 0:
             for reset in self._resets:
                 reset()
 
-    def _compress(self) -> None:
+    def _compress(self, covered: Covered) -> None:
         """Prune to the largest magnitudes, and note how far the masks moved since the last sparse phase."""
         previous = self._masks.snapshot() if self._has_masks else None
-        shares = [share for share in self.shares if share.why_dense != "frozen"]
-        self._masks.copy_(magnitude_masks(self._weights, self.allocation, shares))
+        self._masks.copy_(magnitude_masks(covered.weights, self.allocation, covered.ranked))
         check_same_on_every_rank(self._masks)
-        self._masks.apply_(self._weights)
+        self._masks.apply_(covered.weights)
         self._has_masks = True
         if previous is not None:
             self.mask_change = self._masks.change_from(previous)
@@ -150,10 +142,10 @@ class ACDC:
         Raises:
             RuntimeError: before the last sparse phase has begun, when there is no final pair yet.
         """
-        if self._dense_state is None:
+        if self._covered is None or self._dense_state is None:
             raise RuntimeError(f"no outputs before the last sparse phase, {self.timeline.last_sparse_phase()}")
         dense = {name: tensor.clone() for name, tensor in self._dense_state.items()}
-        return {"sparse": model_state(self._model), "dense": dense}
+        return {"sparse": model_state(self._covered.model), "dense": dense}
 
     def state_dict(self) -> dict[str, Any]:
         """What a loop needs to go on, beside the model's and the optimizer's state: tensors and plain values."""

@@ -1,0 +1,54 @@
+"""GMP: gradual magnitude pruning (Zhu & Gupta 2017, arXiv 1710.01878)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from acdc_cli.sparsity.allocate import Allocation
+from acdc_cli.sparsity.covered import Covered
+from acdc_cli.sparsity.moving import Masks, MovingMasks, Rule
+from acdc_cli.sparsity.pick import positive_where
+from acdc_cli.sparsity.rules import Share
+from acdc_cli.sparsity.select import magnitude_masks
+from acdc_cli.sparsity.target import Pattern, require_fractions
+from acdc_cli.sparsity.window import Window, gradual_sparsity
+
+
+def gmp(
+    sparsity: float | str | Allocation,
+    window: Window,
+    *,
+    initial_sparsity: float = 0.0,
+    power: float = 3.0,
+    **spread: Any,
+) -> MovingMasks:
+    """Prune more and more: s_t = s_f + (s_i - s_f) (1 - (t - t_0) / (n dt))^3, equation 1, at each due step.
+
+    The smallest magnitudes go; what is pruned never comes back.
+
+    Args:
+        sparsity: the final one, s_f: a fraction, or an ``Allocation``.
+        window: t_0, t_0 + n dt and dt, in steps.
+        initial_sparsity: s_i, reached at the window's start.
+        power: 3 in the paper (cubic); 1 is linear.
+        spread: as ``ACDC``'s.
+
+    Raises:
+        AllocationError: for N:M, which has no halfway.
+    """
+    allocation = Allocation.of(sparsity, **spread)
+    require_fractions(allocation.target, *allocation.rules.values(), method="gmp")
+
+    def at(share: Share, progress: float) -> Share:
+        if share.target is None or isinstance(share.target, Pattern):
+            return share
+        initial = min(initial_sparsity, share.target)
+        return replace(share, target=gradual_sparsity(initial, share.target, progress, power))
+
+    def prune(covered: Covered, step: int) -> Masks:
+        shares = [at(share, window.progress(step)) for share in covered.ranked]
+        remaining = {name: positive_where(covered.masks[name], weight) for name, weight in covered.weights.items()}
+        return magnitude_masks(remaining, allocation, shares)
+
+    return MovingMasks(allocation, Rule(when_by_weights=window.is_due, by_weights=prune))

@@ -1,0 +1,28 @@
+"""Stochastic iterative hard thresholding: what AC/DC's theory is about (arXiv 2106.12379, section 3, equation 3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from acdc_cli.sparsity.allocate import Allocation
+from acdc_cli.sparsity.covered import Covered
+from acdc_cli.sparsity.moving import Masks, MovingMasks, Rule
+from acdc_cli.sparsity.select import magnitude_masks
+from acdc_cli.sparsity.window import Window
+
+
+def iht(sparsity: float | str | Allocation, window: Window, **spread: Any) -> MovingMasks:
+    """theta_{t+1} = T_k(theta_t - eta g_t): every step moves all weights, then only the k largest stay.
+
+    Args:
+        sparsity: a fraction, N:M, or an ``Allocation``.
+        window: the steps that threshold; each one in the theory.
+        spread: as ``ACDC``'s.
+    """
+    allocation = Allocation.of(sparsity, **spread)
+
+    def threshold(covered: Covered, step: int) -> Masks:
+        return magnitude_masks(covered.weights, allocation, covered.ranked)
+
+    rule = Rule(when_by_weights=window.is_due, by_weights=threshold, is_hard_threshold=True)
+    return MovingMasks(allocation, rule)

@@ -1,0 +1,89 @@
+"""RigL (Evci et al., ICML 2020, arXiv 1911.11134) and SET (Mocanu et al. 2018, arXiv 1707.04780)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from acdc_cli.sparsity.allocate import Allocation
+from acdc_cli.sparsity.covered import Covered
+from acdc_cli.sparsity.moving import Masks, MovingMasks, Rule
+from acdc_cli.sparsity.pick import random_scores, rewire
+from acdc_cli.sparsity.select import magnitude_masks
+from acdc_cli.sparsity.target import require_fractions, require_layer_by_layer
+from acdc_cli.sparsity.window import Window, cosine_drop_fraction
+
+
+def rigl(
+    sparsity: float | str | Allocation, window: Window, *, drop_fraction: float = 0.3, seed: int = 0, **spread: Any
+) -> MovingMasks:
+    """Begin at random; at each due step drop the smallest weights and grow where gradients are largest (Algorithm 1).
+
+    In every layer, alpha / 2 (1 + cos(pi t / T_end)) of its connections move. New ones begin at 0, with cleared
+    moments. Such a step takes the place of a step of the optimizer, and its gradients are those of the batch, over all
+    ranks.
+
+    Args:
+        sparsity: kept throughout: a fraction, or an ``Allocation`` (uniform or ERK).
+        window: dT is its interval, T_end its end; in the paper 100 steps, and three quarters of the run.
+        drop_fraction: alpha.
+        seed: of the first masks.
+        spread: as ``ACDC``'s.
+
+    Raises:
+        AllocationError: for N:M, or a distribution that is not layer by layer.
+    """
+    allocation = _checked(Allocation.of(sparsity, **spread), "rigl")
+
+    def move(covered: Covered, step: int) -> Masks:
+        gradients = {name: weight.grad for name, weight in covered.weights.items()}
+        return _moved(covered, gradients, cosine_drop_fraction(drop_fraction, step, window.end))
+
+    rule = Rule(
+        at_start=lambda covered, _: _random_masks(covered, allocation, seed),
+        when_by_gradients=lambda step: step > 0 and window.is_due(step),
+        by_gradients=move,
+        replaces_step=True,
+    )
+    return MovingMasks(allocation, rule)
+
+
+def set_(
+    sparsity: float | str | Allocation, window: Window, *, drop_fraction: float = 0.3, seed: int = 0, **spread: Any
+) -> MovingMasks:
+    """SET: as ``rigl``, but new connections are drawn at random, after a step of the optimizer like any other."""
+    allocation = _checked(Allocation.of(sparsity, **spread), "set")
+
+    def move(covered: Covered, step: int) -> Masks:
+        return _moved(
+            covered,
+            random_scores(covered.weights, seed, step),
+            cosine_drop_fraction(drop_fraction, step, window.end),
+        )
+
+    rule = Rule(
+        at_start=lambda covered, _: _random_masks(covered, allocation, seed),
+        when_by_weights=lambda step: step > 0 and window.is_due(step),
+        by_weights=move,
+    )
+    return MovingMasks(allocation, rule)
+
+
+def _checked(allocation: Allocation, method: str) -> Allocation:
+    require_fractions(allocation.target, *allocation.rules.values(), method=method)
+    require_layer_by_layer(allocation.distribution, method)
+    return allocation
+
+
+def _random_masks(covered: Covered, allocation: Allocation, seed: int) -> Masks:
+    return magnitude_masks(random_scores(covered.weights, seed, 0), allocation, covered.ranked)
+
+
+def _moved(covered: Covered, growth: dict[str, Any], fraction: float) -> Masks:
+    """Layer by layer; layers that stay dense have nothing to move, and one that got no gradient does not move."""
+    masks = covered.masks.snapshot()
+    for share in covered.ranked:
+        for name in share.names if share.target is not None else ():
+            moved = int(fraction * int(masks[name].count_nonzero()))
+            if moved and growth[name] is not None:
+                masks[name] = rewire(masks[name], covered.weights[name], growth[name], moved)
+    return masks

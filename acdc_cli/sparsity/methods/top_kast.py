@@ -1,0 +1,163 @@
+"""Top-KAST: Top-K Always Sparse Training (Jayakumar et al., NeurIPS 2020, arXiv 2106.03517)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from acdc_cli.sparsity.allocate import Allocation
+from acdc_cli.sparsity.covered import Covered, cover
+from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, mask_gradients
+from acdc_cli.sparsity.masks import MaskSet
+from acdc_cli.sparsity.method import Work, model_state
+from acdc_cli.sparsity.rules import Share
+from acdc_cli.sparsity.select import magnitude_masks
+from acdc_cli.sparsity.target import AllocationError, Pattern, require_fractions
+
+
+class TopKAST:
+    """The forward pass uses the largest weights A, the backward pass updates a superset B of them (section 2.1).
+
+    All weights are stored. Between two steps the model holds those of A and zeros, so that every forward pass is
+    sparse; the others are kept here, and put back for the length of a step of the optimizer, whose gradients are
+    masked to B. What is outside B does not move.
+
+    The exploration regulariser (section 2.2) adds L2 decay of 1/D as much on B without A as the optimizer's own
+    ``weight_decay`` has on A, D being the density of A; so a weight in B has to grow to get into A.
+
+    Args:
+        sparsity: of A: a fraction, or an ``Allocation``.
+        backward_sparsity: of B, at most that of A; 0 updates all weights.
+        interval: steps after which A and B are chosen anew.
+        spread: as ``ACDC``'s.
+
+    Raises:
+        AllocationError: for N:M, or a B that is smaller than A.
+    """
+
+    def __init__(
+        self, sparsity: float | str | Allocation, *, backward_sparsity: float, interval: int = 1, **spread: Any
+    ) -> None:
+        self.allocation = Allocation.of(sparsity, **spread)
+        targets = (self.allocation.target, *self.allocation.rules.values())
+        require_fractions(*targets, method="top_kast")
+        if not 0 <= backward_sparsity <= max(target for target in targets if not isinstance(target, Pattern)):
+            raise AllocationError(f"backward_sparsity {backward_sparsity} is outside [0, {self.allocation.target}]")
+        self.backward_sparsity, self.interval = backward_sparsity, interval
+        self.shares: list[Share] = []
+        self._covered: Covered | None = None
+
+    def attach(self, model: nn.Module, optimizer: Optimizers) -> Self:
+        """Bind to a model and its optimizer, before the first step; see ``ACDC.attach``. Returns itself."""
+        self.detach()
+        self._covered = covered = cover(model, optimizer, self.allocation)
+        if len(covered.optimizers) > 1:
+            raise ValueError("top_kast swaps weights around each step of one optimizer, and these are several")
+        self.shares, self._masks, self._step = covered.shares, covered.masks, 0
+        self._backward = MaskSet(covered.weights)
+        self._before_epoch: dict[str, Tensor] | None = None
+        self._stored = {name: weight.detach().clone() for name, weight in covered.weights.items()}
+        self._masks.enforced = self._backward.enforced = True
+        covered.hooks = mask_gradients(covered.weights, self._backward)
+        covered.at_each_step(self._before_step, self._after_step)
+        self._choose(covered)
+        return self
+
+    def detach(self) -> None:
+        """Take the hooks off again. The model keeps the weights of A and zeros."""
+        if self._covered is not None:
+            self._covered.release()
+
+    @property
+    def masks(self) -> MaskSet:
+        """A: what the forward pass uses."""
+        return self._masks
+
+    @property
+    def mask_change(self) -> float | None:
+        """Of all covered weights, those whose place in A is another one than at the epoch's start."""
+        return None if self._before_epoch is None else self._masks.change_from(self._before_epoch)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Note where the epoch begins."""
+        self._before_epoch = self._masks.snapshot() if self._step > 0 else None
+
+    @torch.no_grad()
+    def _choose(self, covered: Covered) -> None:
+        """A = the largest weights under the allocation; B = the largest at the smaller sparsity, which holds A."""
+        wider = [self._backward_share(share) for share in covered.ranked]
+        self._masks.copy_(magnitude_masks(self._stored, self.allocation, covered.ranked))
+        self._backward.copy_(magnitude_masks(self._stored, self.allocation, wider))
+        check_same_on_every_rank(self._masks)
+        for name, weight in covered.weights.items():
+            weight.copy_(self._stored[name])
+        self._masks.apply_(covered.weights)
+
+    def _backward_share(self, share: Share) -> Share:
+        if share.target is None or isinstance(share.target, Pattern):
+            return share
+        return replace(share, target=min(self.backward_sparsity, share.target))
+
+    @torch.no_grad()
+    def _before_step(self) -> None:
+        """Put all weights back, and let the exploration regulariser pull at those that only B has."""
+        assert self._covered is not None
+        (optimizer,) = self._covered.optimizers
+        decay_of = {
+            id(weight): group.get("weight_decay", 0.0) for group in optimizer.param_groups for weight in group["params"]
+        }
+        scale = getattr(optimizer, "grad_scale", None)  # a fused optimizer takes it out of the gradients by itself
+        for name, weight in self._covered.weights.items():
+            weight.copy_(self._stored[name])
+            if weight.grad is None or not (decay := decay_of[id(weight)]):
+                continue
+            kept = self._masks[name]
+            more = decay * (kept.numel() / int(kept.count_nonzero()) - 1)
+            pull = weight * (more if scale is None else more * scale)
+            weight.grad.add_(pull.masked_fill_(kept | ~self._backward[name], 0.0))
+
+    @torch.no_grad()
+    def _after_step(self) -> None:
+        """Keep what has moved inside B, and leave the model with A."""
+        covered = self._covered
+        assert covered is not None
+        self._step += 1
+        for name, weight in covered.weights.items():
+            self._stored[name].copy_(torch.where(self._backward[name], weight, self._stored[name]))
+        if self._step % self.interval == 0:
+            self._choose(covered)
+        else:
+            for name, weight in covered.weights.items():
+                weight.copy_(self._stored[name])
+            self._masks.apply_(covered.weights)
+
+    def work(self) -> Work:
+        """2f, and weight gradients for B."""
+        return Work(True, True, True, weight_gradient_weights=self._backward.kept_per_layer())
+
+    def outputs(self) -> dict[str, dict[str, Tensor] | None]:
+        """The sparse model, A. Raises RuntimeError before ``attach``."""
+        if self._covered is None:
+            raise RuntimeError("attach(model, optimizer) comes first")
+        return {"sparse": model_state(self._covered.model), "dense": None}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a loop needs to go on, beside the model's and the optimizer's state: tensors and plain values."""
+        return {
+            "step": self._step,
+            "masks": self._masks.state_dict(),
+            "backward": self._backward.state_dict(),
+            "stored": self._stored,
+            "before_epoch": self._before_epoch,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned. Model and optimizer are restored by their owner."""
+        self._step, self._before_epoch = state["step"], state["before_epoch"]
+        self._masks.load_state_dict(state["masks"])
+        self._backward.load_state_dict(state["backward"])
+        for name, stored in self._stored.items():
+            stored.copy_(state["stored"][name])

@@ -1,0 +1,177 @@
+"""Masks that move between two steps: everything that the methods which do so have in common.
+
+What differs between them is a ``Rule``: when masks move, and where they move to. The object here holds what must
+survive: the masks, the number of steps done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from acdc_cli.sparsity.allocate import Allocation
+from acdc_cli.sparsity.covered import Covered, cover
+from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, clear_moments, hold_at_zero
+from acdc_cli.sparsity.masks import MaskSet
+from acdc_cli.sparsity.method import Work, model_state
+from acdc_cli.sparsity.rules import Share
+
+Masks = dict[str, Tensor]  # name -> bool, True where the weight exists
+Choose = Callable[[Covered, int], Masks]  # (weights with their masks and gradients, steps done) -> new masks
+When = Callable[[int], bool]  # steps done -> whether
+
+
+def never(step: int) -> bool:
+    """At no step."""
+    return False
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a method is.
+
+    Attributes:
+        at_start: the first masks, chosen as the method is attached; None: dense until a step chooses.
+        when_by_weights, by_weights: the steps after which new masks are chosen, by the weights. Before the first step
+            counts as after step 0.
+        when_by_gradients, by_gradients: the steps before which new masks are chosen by ``weight.grad``, which then has
+            the gradients of all weights, over all ranks and passes.
+        replaces_step: whether the optimizer leaves out a step that chose masks by gradients.
+        is_hard_threshold: all weights move with every step, and choosing masks is what sets some to zero; else what is
+            outside the masks is held at zero, and what comes back begins there with cleared moments.
+    """
+
+    at_start: Choose | None = None
+    when_by_weights: When = never
+    by_weights: Choose | None = None
+    when_by_gradients: When = never
+    by_gradients: Choose | None = None
+    replaces_step: bool = False
+    is_hard_threshold: bool = False
+
+
+class MovingMasks:
+    """A sparse method (see ``method.Method``) that follows a rule. It makes a sparse model and no dense one.
+
+    Args:
+        allocation: how much is removed, and how that is spread.
+        rule: when masks move, and where to.
+    """
+
+    def __init__(self, allocation: Allocation, rule: Rule) -> None:
+        self.allocation, self.rule = allocation, rule
+        self.shares: list[Share] = []
+        self._covered: Covered | None = None
+
+    def attach(self, model: nn.Module, optimizer: Optimizers) -> Self:
+        """Bind to a model (wrapped or not) and what trains it, before the first step. Returns itself.
+
+        Raises:
+            ValueError: if the model has nothing to prune, cannot take the sparsity, or has weights no optimizer holds.
+            TypeError: for a wrapper around an optimizer that calls no hooks.
+        """
+        self.detach()
+        self._covered = covered = cover(model, optimizer, self.allocation)
+        self.shares, self._masks = covered.shares, covered.masks
+        self._step = 0
+        self._epoch_step, self._epoch_dense_gradients = 0, 0  # how many of the epoch's steps took all gradients
+        self._before_epoch: Masks | None = None
+        if not self.rule.is_hard_threshold:
+            covered.hooks = hold_at_zero(covered.weights, covered.masks, covered.optimizers)
+        covered.at_each_step(self._before_step, self._after_step)
+        if self.rule.at_start is not None:
+            self._take_over(covered, self.rule.at_start(covered, 0))
+        self._masks.dense_gradients = self._wants_gradients()
+        return self
+
+    def detach(self) -> None:
+        """Take the hooks off again: the weights stay as they are, and nothing holds them there any more."""
+        if self._covered is not None:
+            self._covered.release()
+
+    @property
+    def masks(self) -> MaskSet | None:
+        """The masks now; None while there are none."""
+        return self._masks if self._masks.enforced else None
+
+    @property
+    def mask_change(self) -> float | None:
+        """Of all covered weights, those whose mask is another one than at the epoch's start; None in the first."""
+        return None if self._before_epoch is None else self._masks.change_from(self._before_epoch)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Note where the epoch begins; before the very first step, masks may be due."""
+        self._epoch_step = self._epoch_dense_gradients = 0
+        self._before_epoch = self._masks.snapshot() if self._step > 0 and self._masks.enforced else None
+        if self._step == 0:
+            self._choose_by_weights()
+
+    def _wants_gradients(self) -> bool:
+        return self.rule.is_hard_threshold or self.rule.when_by_gradients(self._step)
+
+    def _before_step(self) -> None:
+        covered, rule = self._covered, self.rule
+        assert covered is not None
+        if rule.by_gradients is None or not rule.when_by_gradients(self._step):
+            return
+        self._take_over(covered, rule.by_gradients(covered, self._step))
+        self._masks.dense_gradients = False
+        for parameters in (group["params"] for optimizer in covered.optimizers for group in optimizer.param_groups):
+            for parameter in parameters if rule.replaces_step else ():
+                parameter.grad = None  # every optimizer passes over it
+        for name, weight in covered.weights.items():
+            if weight.grad is not None:
+                self._masks.apply_to_(name, weight.grad)
+
+    def _after_step(self) -> None:
+        self._epoch_dense_gradients += self._wants_gradients()
+        self._step += 1
+        self._epoch_step += 1
+        self._choose_by_weights()
+        self._masks.dense_gradients = self._wants_gradients()
+
+    def _choose_by_weights(self) -> None:
+        if self._covered is not None and self.rule.by_weights is not None and self.rule.when_by_weights(self._step):
+            self._take_over(self._covered, self.rule.by_weights(self._covered, self._step))
+
+    def _take_over(self, covered: Covered, masks: Masks) -> None:
+        """Make these the masks, on every rank the same."""
+        for name, weight in covered.weights.items():
+            if self._masks.enforced and not self.rule.is_hard_threshold:
+                clear_moments(covered.optimizers, weight, masks[name] != self._masks[name])
+        self._masks.copy_(masks)
+        check_same_on_every_rank(self._masks)
+        self._masks.enforced = True
+        self._masks.apply_(covered.weights)
+
+    def work(self) -> Work:
+        """3f, and F - f more for a step that takes the gradients of all weights."""
+        share = self._epoch_dense_gradients / self._epoch_step if self._epoch_step else 0.0
+        return Work(True, True, True, dense_gradient_share=share)
+
+    def outputs(self) -> dict[str, dict[str, Tensor] | None]:
+        """The sparse model. Raises RuntimeError before ``attach``."""
+        if self._covered is None:
+            raise RuntimeError("attach(model, optimizer) comes first")
+        return {"sparse": model_state(self._covered.model), "dense": None}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a loop needs to go on, beside the model's and the optimizer's state: tensors and plain values."""
+        return {
+            "step": self._step,
+            "epoch_steps": [self._epoch_step, self._epoch_dense_gradients],
+            "is_sparse": self._masks.enforced,
+            "masks": self._masks.state_dict(),
+            "before_epoch": self._before_epoch,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned. Model and optimizer are restored by their owner."""
+        self._step = state["step"]
+        self._epoch_step, self._epoch_dense_gradients = state["epoch_steps"]
+        self._masks.load_state_dict(state["masks"])
+        self._masks.enforced, self._before_epoch = state["is_sparse"], state["before_epoch"]
+        self._masks.dense_gradients = self._wants_gradients()
