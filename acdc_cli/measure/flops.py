@@ -74,7 +74,7 @@ def step_flops(work: Work, dense: int, current: int, weight_gradient: int | None
     gradients, 3f + (F - f) / n.
 
     Args:
-        weight_gradient: FLOPs of the gradients of ``work.weight_gradient_weights``, where a method says which those are.
+        weight_gradient: FLOPs of the gradients of ``work.weight_gradient_weights``, if the method has them.
     """
     if weight_gradient is None:
         weight_gradient = current if work.weight_gradient_skips_zeros else dense

@@ -45,7 +45,8 @@ class DSD:
         self.detach()
         self._covered = covered = cover(model, optimizer, self.allocation)
         self.shares, self._masks = covered.shares, covered.masks
-        self._has_masks, self._sparse_state = False, None
+        self._has_masks = False
+        self._sparse_state: dict[str, Tensor] | None = None
         covered.hooks = hold_at_zero(covered.weights, covered.masks, covered.optimizers)
         return self
 
