@@ -17,6 +17,7 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 from acdc_cli.config import Config, check_ranges, register_schema, schema_keys
 from acdc_cli.data.options import check_dataset
 from acdc_cli.errors import BadInput, nearest
+from acdc_cli.method_options import check_method, resolve_method, resolve_spread
 from acdc_cli.models.libraries import require_timm
 from acdc_cli.models.options import check_model
 from acdc_cli.overrides import check_overrides, conf_dir, rewrite
@@ -66,8 +67,10 @@ def complete(composed: DictConfig, experiment: str | None, overrides: list[str])
         raise explain(error) from None
     check_ranges(config)
     _resolve_start(config)
+    resolve_method(config)
     resolve_schedule(config)
     _resolve_sparsity(config)
+    check_method(config)
     check_dataset(config)
     _check_combinations(config)
     check_model(config.model, overrides)
@@ -107,14 +110,12 @@ def _resolve_start(config: Config) -> None:
         if getattr(config, key) is not None:
             raise BadInput(f"{key}={getattr(config, key)}: is derived from start_from; drop {key}")
     if config.masks is None:
-        if config.method.name == "static":
-            raise BadInput("method=static: needs masks to keep; add masks=from_weights start_from=RUN_OR_FILE")
         return
     if config.start_from is None:
         raise BadInput("masks=from_weights: needs weights to read them off; add start_from=RUN_OR_FILE")
     if config.finetune is not None:
         raise BadInput("masks=from_weights: finetune=dense trains without masks; drop one of the two")
-    config.method.name, config.method.reset_moments = "static", None
+    config.method.name = "static"
 
 
 def _resolve_sparsity(config: Config) -> None:
@@ -136,6 +137,7 @@ def _resolve_sparsity(config: Config) -> None:
             sparsity.distribution, sparsity.min_layer_density, sparsity.block = "global", 0.0, None
     # Pairs, not a mapping: of two rules for a layer the later one wins, so their order is part of the id.
     sparsity.rules = [[rule, str(own) if isinstance(own, Pattern) else own] for rule, own in rules.items()] or None
+    resolve_spread(config)
     allocation_of(config)
 
 

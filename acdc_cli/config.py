@@ -32,6 +32,20 @@ READ_BY_FAMILY: dict[str, tuple[str, ...]] = {
     "torchvision": (),
     "timm": (),
 }
+# method.name -> the keys of `method` that it reads; the others are null.
+READ_BY_METHOD: dict[str, tuple[str, ...]] = {
+    "acdc": ("reset_moments",),
+    "gmp": ("start", "end", "interval_steps", "initial_sparsity", "power"),
+    "rigl": ("start", "end", "interval_steps", "drop_fraction", "layerwise"),
+    "set": ("start", "end", "interval_steps", "drop_fraction", "layerwise"),
+    "top_kast": ("backward_sparsity", "interval_steps", "layerwise"),
+    "dsd": ("start", "end"),
+    "iht": ("start", "end", "interval_steps"),
+    "static": ("layerwise",),
+    "snip": (),
+    "magnitude": (),
+    "dense": (),
+}
 # Families that are whole libraries: ``model.name`` is one of their models, and not just what the run is called.
 LIBRARIES = ("torchvision", "timm")
 
@@ -95,8 +109,16 @@ class SparsityConfig:
 class MethodConfig:
     """Which sparse method."""
 
-    name: str = one_of("acdc", "dense", "static")
+    name: str = one_of(*READ_BY_METHOD)
     reset_moments: bool | None = field()
+    start: float | None = number(0, 1)  # fractions of the run between which masks move
+    end: float | None = number(0, 1)
+    interval_steps: int | None = number(1)  # optimizer steps between two moves
+    initial_sparsity: float | None = number(0, 1, below=True)
+    power: float | None = number(0, above=True)  # of the gradual schedule: 3 is cubic
+    drop_fraction: float | None = number(0, 1)  # of a layer's connections that move
+    backward_sparsity: float | None = number(0, 1, below=True)
+    layerwise: str | None = one_of("erk", "uniform")  # what a global target becomes
 
 
 @dataclass(kw_only=True)
@@ -197,6 +219,11 @@ class Config:
     data_dir: str = field()
     runs_dir: str = field()
     plan: bool | None = field()
+
+
+def is_pruned_to_target(config: Config) -> bool:
+    """Whether the run reads ``sparsity``: neither without masks nor with those of the weights it starts from."""
+    return config.method.name != "dense" and config.masks != "from_weights"
 
 
 def known(value: T | None) -> T:

@@ -12,10 +12,22 @@ from pathlib import Path
 from acdc_cli.compose import from_yaml
 from acdc_cli.config import Config
 from acdc_cli.errors import BadInput
+from acdc_cli.method_options import resolve_method
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.schedule import PHASE_NUMBERS, timeline_of
 
-MAY_BE_TYPED = ("data_dir", "loader", "device", "workers", "os_cache", "threads", "tracker", "precision", "seed")
+MAY_BE_TYPED = (
+    "data_dir",
+    "loader",
+    "device",
+    "workers",
+    "os_cache",
+    "threads",
+    "tracker",
+    "checkpoint",
+    "precision",
+    "seed",
+)
 OF_THIS_RUN = ("start_from", "finetune", "run", "runs_dir", "plan")
 
 
@@ -34,7 +46,7 @@ def finetuning_config(typed: Config, overrides: list[str]) -> Config:
         raise BadInput("finetune=dense: needs the run to start from; add start_from=RUN")
     parent = RunFolder.open(Path(typed.start_from).expanduser())
     result = parent.read_result()
-    if result["sparse"] is None or result["dense"] is None:
+    if result["method"] != "acdc" or result["sparse"] is None or result["dense"] is None:
         raise BadInput(
             f"start_from={parent.path}: method={result['method']} leaves no dense partner to fine-tune; "
             "choose a run of method=acdc"
@@ -47,7 +59,8 @@ def finetuning_config(typed: Config, overrides: list[str]) -> Config:
         setattr(config, name, getattr(typed, name))
     for override in overrides:
         _take_over(config, typed, override)
-    config.method.name, config.method.reset_moments = "dense", None
+    config.method.name = "dense"
+    resolve_method(config)
     config.schedule.phases = None
     for name in PHASE_NUMBERS:
         setattr(config.schedule, name, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -9,20 +10,32 @@ from acdc_cli.config import Config, ScheduleConfig, known
 from acdc_cli.errors import BadInput
 from acdc_cli.sparsity.timeline import Timeline, TimelineError, default_phase_epochs, nearest_stretched_epochs
 
-WITHOUT_PHASES = ("dense", "static")  # methods
 PHASE_NUMBERS = ("warmup_epochs", "sparse_epochs", "dense_epochs", "final_sparse_epochs")
 PHASES_EXAMPLE = "[[dense,0,10],[sparse,10,20]]"
 BOUNDARIES_EXAMPLE = "[0.1,0.5,0.7]"
 
 
 def timeline_of(config: Config) -> Timeline:
-    """The timeline of a complete config."""
-    if config.method.name in WITHOUT_PHASES:
-        kind = "dense" if config.method.name == "dense" else "sparse"
-        return Timeline.of([(kind, 0, known(config.epochs))])
+    """The timeline of a complete config. A sparse epoch is one that ends with the sparsity that was asked for."""
+    if config.method.name != "acdc":
+        return Timeline.of(_phases_of_method(config))
     if config.schedule.phases is not None:
         return Timeline.of(config.schedule.phases)
     return Timeline.acdc(known(config.epochs), **{name: getattr(config.schedule, name) for name in PHASE_NUMBERS})
+
+
+def _phases_of_method(config: Config) -> list[tuple[str, int, int]]:
+    epochs, method = known(config.epochs), config.method
+    if method.name == "dense":
+        return [("dense", 0, epochs)]
+    if method.name == "gmp":  # dense until the epoch at whose end the last pruning is done
+        first = min(max(math.ceil(round(known(method.end) * epochs, 6)) - 1, 0), epochs - 1)
+        return [("dense", 0, first)] * (first > 0) + [("sparse", first, epochs)]
+    if method.name == "dsd":
+        first = min(max(round(known(method.start) * epochs), 1), epochs - 2)
+        last = min(max(round(known(method.end) * epochs), first + 1), epochs - 1)
+        return [("dense", 0, first), ("sparse", first, last), ("dense", last, epochs)]
+    return [("sparse", 0, epochs)]
 
 
 def resolve_schedule(config: Config) -> None:
@@ -37,7 +50,7 @@ def resolve_schedule(config: Config) -> None:
     numbers = {name: getattr(schedule, name) for name in PHASE_NUMBERS}
     published, schedule.published = schedule.published, None
     boundaries, schedule.boundaries = schedule.boundaries, None
-    if config.method.name in WITHOUT_PHASES:
+    if config.method.name != "acdc":
         config.epochs = config.epochs or schedule.epochs
         schedule.phases = None
         numbers = dict.fromkeys(PHASE_NUMBERS)

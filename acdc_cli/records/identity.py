@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from acdc_cli.config import Config
+from acdc_cli.config import Config, is_pruned_to_target
 
 # Where things lie, what they are called and how they are watched changes no number. Of start_from, its hash enters.
 NOT_IN_ID = ("runs_dir", "data_dir", "run", "tracker", "checkpoint", "workers", "os_cache", "plan", "start_from")
@@ -18,15 +18,15 @@ _SPARSITY_AND_PHASES = (
     "schedule.dense_epochs",
     "schedule.final_sparse_epochs",
     "schedule.phases",
-    "method.reset_moments",
 )
-# Keys that a method does not read: `method=dense sparsity=0.8,0.9` is one run.
-UNREAD = {"dense": (*_SPARSITY_AND_PHASES, "bn_recalibration"), "static": _SPARSITY_AND_PHASES}
 
 
 def identity(config: Config) -> dict[str, Any]:
     """The part of a config that the id is made of: no place, no name, nothing unread, no null."""
-    return _prune(asdict(config), (*NOT_IN_ID, *UNREAD.get(config.method.name, ())), "")
+    # Keys that a method does not read: `method=dense sparsity=0.8,0.9` is one run.
+    unread = () if is_pruned_to_target(config) else _SPARSITY_AND_PHASES
+    unread = (*unread, "bn_recalibration") if config.method.name == "dense" else unread
+    return _prune(asdict(config), (*NOT_IN_ID, *unread), "")
 
 
 def _prune(node: dict[str, Any], left_out: tuple[str, ...], prefix: str) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def readable_name(config: Config) -> str:
     method = [config.method.name]
     if config.finetune is not None:
         method = ["dense", "finetuned"]
-    elif config.method.name == "acdc":
+    elif is_pruned_to_target(config):
         sparsity = config.sparsity
         method.append(str(sparsity.target).replace(":", "of"))
         method += [sparsity.distribution] if sparsity.distribution != "global" else []

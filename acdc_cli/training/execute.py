@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -55,6 +56,7 @@ def _say_nothing(line: str) -> None:
 
 
 def _execute(config: Config, say: Say, ranks: Ranks) -> RunFolder:
+    config = _with_dense_run(config, say)
     config = locate_start(config)
     plan(config)  # what the model cannot take is said before data is looked for
     check_ranks(config, ranks)
@@ -76,6 +78,17 @@ def _execute(config: Config, say: Say, ranks: Ranks) -> RunFolder:
         group.together(lambda: stack.enter_context(folder.locked()) if group.is_first else None)
         _train_in(folder, settled, dataset, group, say)
     return folder
+
+
+def _with_dense_run(config: Config, say: Say) -> Config:
+    """One-shot magnitude pruning starts from a dense network: without start_from, the dense run of the same config."""
+    if config.method.name != "magnitude" or config.start_from is not None:
+        return config
+    dense, config = copy.deepcopy(config), copy.deepcopy(config)
+    dense.method.name, dense.run.name, dense.run.overwrite, dense.bn_recalibration = "dense", None, False, None
+    say("method=magnitude: first the dense run that it prunes")
+    config.start_from = str(execute(dense, say).path)
+    return config
 
 
 def _open_data(config: Config) -> Dataset:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 import acdc_cli
+from acdc_cli.config import is_pruned_to_target
 from acdc_cli.measure.accuracy import agreement
 from acdc_cli.measure.dynamics import dead_channels
 from acdc_cli.measure.flops import inference_flops, nonzeros
@@ -126,7 +127,7 @@ def _result(
     samples_seen = run.loaders["train"].count * len(rows)
     # A dense run's forward passes at the same resolutions; fine-tuning: over the whole schedule.
     dense_run = sum(inference_flops(run.sizes(epoch)) for epoch in range(run.epoch)) * run.loaders["train"].count
-    is_spread = config.method.name == "acdc"
+    is_spread = is_pruned_to_target(config)
     spread = {key: getattr(config.sparsity, key) if is_spread else None for key in ("distribution", "block", "rules")}
     dense_flops, seconds = inference_flops(sizes), sum(row["seconds"] for row in rows)
     train_seconds = sum(run.loaders["train"].count / row["samples_per_second"] for row in rows)
@@ -137,7 +138,7 @@ def _result(
         "dataset": config.dataset.name,
         "seed": config.seed,
         "epochs": config.epochs,
-        "sparsity_target": config.sparsity.target if config.method.name == "acdc" else None,
+        "sparsity_target": config.sparsity.target if is_spread else None,
         **spread,
         "sparsity": (prunable - sum(left.values())) / prunable,
         "sparsity_of_pruned_layers": 1 - sum(left[name] for name in pruned) / sum(pruned.values()),

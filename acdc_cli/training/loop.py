@@ -100,7 +100,14 @@ def run_epoch(run: Run, progress: Progress, pauses: Pauses) -> dict[str, Any]:
             raise AcdcError(f"training diverged in epoch {epoch}: {name} is {value}; try a lower optimizer.lr")
     samples = run.loaders["train"].count
     sizes, train_sizes, left = run.sizes(), run.sizes(epoch), nonzeros(run.model)
-    charged = step_flops(run.method.work(), inference_flops(train_sizes), inference_flops(train_sizes, left))
+    work = run.method.work()
+    updated = None if work.weight_gradient_weights is None else left | work.weight_gradient_weights
+    charged = step_flops(
+        work,
+        inference_flops(train_sizes),
+        inference_flops(train_sizes, left),
+        None if updated is None else inference_flops(train_sizes, updated),
+    )
     total_before = run.rows[-1]["train_flops_total"] if run.rows else run.flops_before
     prunable = sum(size.weights for size in sizes.values())
     weights, masks = prunable_weights(run.model), run.method.masks

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from acdc_cli.compose import allocation_of, from_yaml
-from acdc_cli.config import Config, known
+from acdc_cli.config import Config, is_pruned_to_target, known
 from acdc_cli.data.sources import SOURCES
 from acdc_cli.errors import BadInput
 from acdc_cli.measure.flops import LayerSize, closed_form_train_fraction, inference_flops, layer_sizes
@@ -45,7 +45,7 @@ def plan(config: Config) -> dict[str, Any]:
     phases = [[phase.kind, phase.start_epoch, phase.end_epoch] for phase in timeline.phases]
     if config.first_epoch is not None:
         phases = [["dense", config.first_epoch, config.epochs]]
-    is_pruned = config.method.name == "acdc"
+    is_pruned = is_pruned_to_target(config)
     left, stay_dense = _weights_left(config, model)
     dense_flops = {pixels: inference_flops(sizes_at[pixels]) for pixels in sizes_at}
     sparse_flops = {pixels: inference_flops(sizes_at[pixels], left) for pixels in sizes_at}
@@ -83,12 +83,41 @@ def _train_fraction(config: Config, resolutions: list[int], dense: dict[int, int
         before = plan(from_yaml(RunFolder(Path(str(config.start_from))).config.read_text()))
         tail = sum(dense[pixels] for pixels in resolutions[known(config.first_epoch) :])
         return before["train_flops_fraction"] + tail / whole
+    if config.method.name not in ("acdc", "dense"):
+        return (
+            sum(
+                _cost(config, epoch, sparse[pixels] / dense[pixels]) * dense[pixels]
+                for epoch, pixels in enumerate(resolutions)
+            )
+            / whole
+        )
     timeline, spent = timeline_of(config), 0.0
     for pixels in sorted(set(resolutions)):
         kinds = [timeline.phase(epoch).kind for epoch, other in enumerate(resolutions) if other == pixels]
         fraction = closed_form_train_fraction(sparse[pixels] / dense[pixels], kinds.count("sparse"), len(kinds))
         spent += fraction * dense[pixels] * len(kinds)
     return spent / whole
+
+
+def _cost(config: Config, epoch: int, f: float) -> float:
+    """An epoch's training FLOPs over a dense one's (3F), by the method's own rule.
+
+    Args:
+        f: the forward pass's FLOPs at the target sparsity, over F.
+    """
+    method, epochs = config.method, known(config.epochs)
+    if method.name == "gmp":
+        start, end = (known(fraction) * epochs for fraction in (method.start, method.end))
+        progress = min(max((epoch + 1 - start) / (end - start), 0.0), 1.0) if end > start else float(epoch + 1 > start)
+        initial = 1.0 if epoch + 1 < start else 1 - known(method.initial_sparsity)
+        return f + (initial - f) * (1 - progress) ** known(method.power)
+    if method.name in ("rigl", "set", "static", "snip", "magnitude"):
+        moves = known(method.start) * epochs <= epoch < known(method.end) * epochs if method.name == "rigl" else False
+        return f + (1 - f) / (3 * known(method.interval_steps)) if moves else f
+    if method.name == "top_kast":
+        return (2 * f + max(f, 1 - known(method.backward_sparsity))) / 3
+    is_sparse = timeline_of(config).phase(epoch).kind == "sparse" and method.name == "dsd"
+    return f if is_sparse else (1 + 2 * (f if method.name == "iht" else 1.0)) / 3
 
 
 def _sparsity(sizes: dict[str, LayerSize], left: dict[str, int], names: list[str]) -> float:
@@ -103,7 +132,7 @@ def _weights_left(config: Config, model: nn.Module) -> tuple[dict[str, int], lis
     start = start_state(model, config) if config.start_from is not None else {}
     if config.method.name == "dense":
         return all_weights, list(all_weights)
-    if config.method.name == "static":
+    if config.masks == "from_weights":
         left = {name: int(start[name].count_nonzero()) for name in all_weights}
         if left == all_weights:
             raise BadInput(

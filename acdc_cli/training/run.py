@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from acdc_cli.compose import allocation_of
 from acdc_cli.config import Config, known
 from acdc_cli.data.batches import MicroBatch, evaluation_batches, training_batches
 from acdc_cli.data.crops import Crops
@@ -23,13 +22,13 @@ from acdc_cli.data.view import View
 from acdc_cli.errors import AcdcError
 from acdc_cli.measure.flops import LayerSize, layer_sizes
 from acdc_cli.measure.memory import reset_peak_memory
+from acdc_cli.methods import build_method
 from acdc_cli.models import build_model
 from acdc_cli.ranks import Ranks
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.resolution import view_of
 from acdc_cli.schedule import timeline_of
 from acdc_cli.sparsity.method import Method
-from acdc_cli.sparsity.methods import ACDC, Dense, Static
 from acdc_cli.sparsity.timeline import Timeline
 from acdc_cli.training.group import ALONE, Group
 from acdc_cli.training.machine import WEIGHT_DTYPE, autocast, device_of, gradient_scaler, prepare_torch
@@ -163,13 +162,9 @@ class Run:
         self.part = None if state.get("part") is None else self._load_part(state["part"])
 
 
-def build_method(config: Config, timeline: Timeline) -> Method:
-    """The sparse method of a complete config, not yet attached."""
-    if config.method.name == "dense":
-        return Dense()
-    if config.method.name == "static":
-        return Static()
-    return ACDC(timeline, allocation_of(config), reset_moments=bool(config.method.reset_moments))
+def _goes_on_from_a_run(config: Config) -> bool:
+    """Whether what a dense run has spent is part of this one's cost."""
+    return config.method.name == "magnitude" and Path(str(config.start_from)).is_dir()
 
 
 def _crops(config: Config) -> Crops | None:
@@ -197,6 +192,16 @@ def build_run(config: Config, dataset: Dataset, group: Group = ALONE) -> Run:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     optimizer = build_optimizer(config.optimizer, model, config.precision.dtype)
     timeline = timeline_of(config)
+    loaders = open_loaders(
+        config.loader,
+        dataset,
+        known(config.workers),
+        device,
+        _crops(config),
+        config.os_cache is not False,
+        config.shuffle_window,
+    )
+    method = build_method(config, -(-loaders["train"].count // config.batch_size))
     parallel = group.parallel(model, device)
     compiled: Callable[[nn.Module], Any] = torch.compile if config.precision.compile else lambda module: module
     forward = compiled(model)
@@ -205,15 +210,7 @@ def build_run(config: Config, dataset: Dataset, group: Group = ALONE) -> Run:
         group=group,
         device=device,
         dataset=dataset,
-        loaders=open_loaders(
-            config.loader,
-            dataset,
-            known(config.workers),
-            device,
-            _crops(config),
-            config.os_cache is not False,
-            config.shuffle_window,
-        ),
+        loaders=loaders,
         augment=Augmentation(config.dataset.crop_padding or 0, config.dataset.flip, config.seed),
         normalize=Normalization(dataset.info["mean"], dataset.info["std"], config.precision.channels_last, dtype),
         model=model,
@@ -222,11 +219,11 @@ def build_run(config: Config, dataset: Dataset, group: Group = ALONE) -> Run:
         optimizer=optimizer,
         scaler=gradient_scaler(config),
         timeline=timeline,
-        method=build_method(config, timeline).attach(model, optimizer),
+        method=method.attach(model, optimizer),
         sizes_at={},
         rows=[],
         part=None,
         flops_before=RunFolder(Path(str(config.start_from))).read_result()["train_flops_total"]
-        if config.finetune
+        if config.finetune or _goes_on_from_a_run(config)
         else 0,
     )

@@ -1,0 +1,72 @@
+"""The keys of ``method``: those it reads, and what goes with it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from acdc_cli.config import READ_BY_METHOD, Config
+from acdc_cli.errors import BadInput
+from acdc_cli.sparsity.target import Pattern
+
+WITHIN_LAYERS = ("rigl", "set")  # move single connections within a layer, so that no block or group would stay whole
+DSD_EPOCHS = 3  # a phase has at least one
+
+
+def resolve_method(config: Config) -> None:
+    """Empty the keys that the method does not read: they are no part of the run, nor of its id.
+
+    Raises:
+        BadInput: if one that it does read has no value.
+    """
+    method = config.method
+    read = () if config.masks == "from_weights" else READ_BY_METHOD[method.name]
+    for key in (field.name for field in fields(method) if field.name != "name"):
+        if key not in read:
+            setattr(method, key, None)
+        elif getattr(method, key) is None:
+            raise BadInput(
+                f"method.{key}=null: method={method.name} needs a value; conf/method/{method.name}.yaml has one"
+            )
+    if method.start is not None and method.end is not None and method.start > method.end:
+        raise BadInput(
+            f"method.start={method.start}: after method.end={method.end}; nearest: method.start={method.end}"
+        )
+
+
+def resolve_spread(config: Config) -> None:
+    """Give a method that works layer by layer a distribution that does; RigL's uniform keeps the first layer dense.
+
+    Called when the sparsity's own keys are resolved.
+    """
+    method, sparsity = config.method, config.sparsity
+    if method.layerwise is not None and sparsity.distribution == "global" and not _has_pattern(config):
+        sparsity.distribution = method.layerwise
+    ruled = [rule for rule, _ in sparsity.rules or []]
+    if method.name in WITHIN_LAYERS and sparsity.distribution == "uniform" and "first" not in ruled:
+        sparsity.rules = [["first", 0.0], *(sparsity.rules or [])]
+
+
+def check_method(config: Config) -> None:
+    """Raise BadInput for a combination that the method cannot do."""
+    method, sparsity, name = config.method, config.sparsity, config.method.name
+    if name in ("gmp", "top_kast", *WITHIN_LAYERS) and _has_pattern(config):
+        raise BadInput(
+            f"sparsity.target={sparsity.target} method={name}: N:M is for acdc, dsd, iht, static, snip and magnitude; "
+            "use a fraction, such as 0.5"
+        )
+    if name in WITHIN_LAYERS and sparsity.block is not None:
+        raise BadInput(f"sparsity.block={sparsity.block}: method={name} moves single weights; use sparsity.block=null")
+    if name == "top_kast" and method.backward_sparsity is not None:
+        least = min(float(own) for own in [sparsity.target, *(own for _, own in sparsity.rules or [])] if own)
+        if method.backward_sparsity > least:
+            raise BadInput(
+                f"method.backward_sparsity={method.backward_sparsity}: above the forward sparsity {least}, of which it is "
+                f"to be the larger part of the weights; nearest: method.backward_sparsity={least}"
+            )
+    if name == "dsd" and config.epochs is not None and config.epochs < DSD_EPOCHS:
+        raise BadInput(f"epochs={config.epochs}: dsd has three phases; nearest: epochs={DSD_EPOCHS}")
+
+
+def _has_pattern(config: Config) -> bool:
+    targets = [config.sparsity.target, *(own for _, own in config.sparsity.rules or [])]
+    return any(isinstance(target, (str, Pattern)) for target in targets)

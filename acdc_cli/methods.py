@@ -1,0 +1,63 @@
+"""From the method's keys to a method: what it reads, what it refuses, and how it is built."""
+
+from __future__ import annotations
+
+from acdc_cli.compose import allocation_of
+from acdc_cli.config import Config, known
+from acdc_cli.schedule import timeline_of
+from acdc_cli.sparsity.method import Method
+from acdc_cli.sparsity.methods import (
+    ACDC,
+    DSD,
+    Dense,
+    Static,
+    TopKAST,
+    gmp,
+    iht,
+    magnitude,
+    random_static,
+    rigl,
+    set_,
+    snip,
+)
+from acdc_cli.sparsity.window import Window
+
+
+def build_method(config: Config, steps_per_epoch: int) -> Method:
+    """The sparse method of a complete config, not yet attached. Raises ValueError if it cannot do what is asked."""
+    method, steps = config.method, known(config.epochs) * steps_per_epoch
+    if method.name == "dense":
+        return Dense()
+    if config.masks == "from_weights":
+        return Static()
+    allocation = allocation_of(config)
+    if method.name == "acdc":
+        return ACDC(timeline_of(config), allocation, reset_moments=bool(method.reset_moments))
+    if method.name == "dsd":
+        return DSD(timeline_of(config), allocation)
+    if method.name == "top_kast":
+        return TopKAST(
+            allocation, backward_sparsity=known(method.backward_sparsity), interval=known(method.interval_steps)
+        )
+    if method.name == "gmp":
+        return gmp(
+            allocation,
+            _window(config, steps),
+            initial_sparsity=known(method.initial_sparsity),
+            power=known(method.power),
+        )
+    if method.name in ("rigl", "set"):
+        build = rigl if method.name == "rigl" else set_
+        drop_fraction = known(method.drop_fraction)
+        return build(allocation, _window(config, steps), drop_fraction=drop_fraction, seed=config.seed)
+    if method.name == "iht":
+        return iht(allocation, _window(config, steps))
+    if method.name == "static":
+        return random_static(allocation, seed=config.seed)
+    return {"snip": snip, "magnitude": magnitude}[method.name](allocation)
+
+
+def _window(config: Config, steps: int) -> Window:
+    """The method's window in steps of this run: it stretches with the run."""
+    start, end = (round(known(fraction) * steps) for fraction in (config.method.start, config.method.end))
+    return Window(start, end, known(config.method.interval_steps))
