@@ -40,7 +40,7 @@ READ_BY_METHOD: dict[str, tuple[str, ...]] = {
     "set": ("start", "end", "interval_steps", "drop_fraction", "layerwise"),
     "top_kast": ("backward_sparsity", "interval_steps", "layerwise"),
     "dsd": ("start", "end"),
-    "iht": ("start", "end", "interval_steps"),
+    "iht": ("interval_steps",),
     "static": ("layerwise",),
     "snip": (),
     "magnitude": (),

@@ -60,8 +60,8 @@ def check_method(config: Config) -> None:
         least = min(float(own) for own in [sparsity.target, *(own for _, own in sparsity.rules or [])] if own)
         if method.backward_sparsity > least:
             raise BadInput(
-                f"method.backward_sparsity={method.backward_sparsity}: above the forward sparsity {least}, of which it is "
-                f"to be the larger part of the weights; nearest: method.backward_sparsity={least}"
+                f"method.backward_sparsity={method.backward_sparsity}: above the forward sparsity {least}; what is "
+                f"updated has to hold what is used; nearest: method.backward_sparsity={least}"
             )
     if name == "dsd" and config.epochs is not None and config.epochs < DSD_EPOCHS:
         raise BadInput(f"epochs={config.epochs}: dsd has three phases; nearest: epochs={DSD_EPOCHS}")
