@@ -141,7 +141,7 @@ class MovingMasks:
         """Make these the masks, on every rank the same."""
         for name, weight in covered.weights.items():
             if self._masks.enforced and not self.rule.is_hard_threshold:
-                clear_moments(covered.optimizers, weight, masks[name] != self._masks[name])
+                clear_moments(covered.optimizers, weight, masks[name] != self._masks[name].to(masks[name].device))
         self._masks.copy_(masks)
         check_same_on_every_rank(self._masks)
         self._masks.enforced = True
