@@ -58,6 +58,7 @@ class TopKAST:
         if len(covered.optimizers) > 1:
             raise ValueError("top_kast swaps weights around each step of one optimizer, and these are several")
         self.shares, self._masks, self._step = covered.shares, covered.masks, 0
+        self._epoch = -1
         self._backward = MaskSet(covered.weights)
         self._before_epoch: dict[str, Tensor] | None = None
         self._stored = {name: weight.detach().clone() for name, weight in covered.weights.items()}
@@ -85,6 +86,9 @@ class TopKAST:
 
     def begin_epoch(self, epoch: int) -> None:
         """Note where the epoch begins."""
+        if epoch == self._epoch:
+            return
+        self._epoch = epoch
         self._before_epoch = self._masks.snapshot() if self._step > 0 else None
 
     @torch.no_grad()
@@ -166,6 +170,7 @@ class TopKAST:
         """What a loop needs to go on, beside the model's and the optimizer's state: tensors and plain values."""
         return {
             "step": self._step,
+            "epoch": self._epoch,
             "masks": self._masks.state_dict(),
             "backward": self._backward.state_dict(),
             "stored": self._stored,
@@ -174,7 +179,7 @@ class TopKAST:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned. Model and optimizer are restored by their owner."""
-        self._step, self._before_epoch = state["step"], state["before_epoch"]
+        self._step, self._epoch, self._before_epoch = state["step"], state["epoch"], state["before_epoch"]
         self._masks.load_state_dict(state["masks"])
         self._backward.load_state_dict(state["backward"])
         for name, stored in self._stored.items():
