@@ -72,7 +72,11 @@ PAIR = ((1.0, 2.0, 3.0, 4.0), (10.0, 20.0, 30.0, 40.0))
 
 @pytest.mark.parametrize(
     ("distribution", "first", "second"),
-    [("global", [0, 0, 0, 0], [1, 1, 1, 1]), ("uniform", [0, 0, 1, 1], [0, 0, 1, 1]), ("erk", [0, 0, 1, 1], [0, 0, 1, 1])],
+    [
+        ("global", [0, 0, 0, 0], [1, 1, 1, 1]),
+        ("uniform", [0, 0, 1, 1], [0, 0, 1, 1]),
+        ("erk", [0, 0, 1, 1], [0, 0, 1, 1]),
+    ],
 )
 def test_ranked_over_all_layers_or_within_each(distribution: str, first: list[int], second: list[int]) -> None:
     model = rows(*PAIR)

@@ -80,7 +80,11 @@ def test_the_same_key_draws_the_same() -> None:
 
 
 def test_another_layer_seed_or_step_draws_others() -> None:
-    drawn = [scores for key in [(3, 100), (3, 101), (4, 100), (31, 0), (3, 10)] for scores in random_scores(WEIGHTS, *key).values()]
+    drawn = [
+        scores
+        for key in [(3, 100), (3, 101), (4, 100), (31, 0), (3, 10)]
+        for scores in random_scores(WEIGHTS, *key).values()
+    ]
     for index, scores in enumerate(drawn):
         assert not any(torch.equal(scores, other) for other in drawn[:index])
 

@@ -17,7 +17,9 @@ EIGHT = (8.0, -7.0, 6.0, -5.0, 4.0, -3.0, 2.0, 1.0)
 STILL = (0.0,) * 8
 
 
-def eight(make: Callable[[nn.Module], Optimizer] = plain_sgd, **options: object) -> tuple[nn.Linear, Optimizer, TopKAST]:
+def eight(
+    make: Callable[[nn.Module], Optimizer] = plain_sgd, **options: object
+) -> tuple[nn.Linear, Optimizer, TopKAST]:
     """A: the two largest of eight; B: the four largest."""
     layer = row(*EIGHT)
     optimizer = make(layer)
