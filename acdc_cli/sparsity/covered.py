@@ -43,12 +43,14 @@ class Covered:
         return [share for share in self.shares if share.why_dense != "frozen"]
 
     def at_each_step(self, before: Callable[[], None] | None = None, after: Callable[[], None] | None = None) -> None:
-        """Call these around the steps of the (first) optimizer; a step that a gradient scaler skips is none."""
-        first = self.optimizers[0]
+        """Call these around each step; one that a gradient scaler skips is none.
+
+        Several optimizers step in the order in which they were given: before the first of them, after the last.
+        """
         if before is not None:
-            self.hooks.append(first.register_step_pre_hook(_without_arguments(before)))
+            self.hooks.append(self.optimizers[0].register_step_pre_hook(_unless_skipped(before)))
         if after is not None:
-            self.hooks.append(first.register_step_post_hook(_without_arguments(after)))
+            self.hooks.append(self.optimizers[-1].register_step_post_hook(_unless_skipped(after)))
 
     def release(self) -> None:
         """Take all hooks off."""
@@ -57,9 +59,13 @@ class Covered:
         self.hooks = []
 
 
-def _without_arguments(action: Callable[[], None]) -> Callable[[Optimizer, Any, Any], None]:
+def _unless_skipped(action: Callable[[], None]) -> Callable[[Optimizer, Any, Any], None]:
     def hook(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        action()
+        # A scaler does not call ``step`` where gradients overflowed; a fused optimizer it does, and tells it to do
+        # nothing.
+        overflowed = getattr(optimizer, "found_inf", None)
+        if overflowed is None or not overflowed.item():
+            action()
 
     return hook
 

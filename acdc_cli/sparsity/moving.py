@@ -76,7 +76,7 @@ class MovingMasks:
         self.detach()
         self._covered = covered = cover(model, optimizer, self.allocation)
         self.shares, self._masks = covered.shares, covered.masks
-        self._step = 0
+        self._step, self._epoch = 0, -1
         self._epoch_step, self._epoch_dense_gradients = 0, 0  # how many of the epoch's steps took all gradients
         self._before_epoch: Masks | None = None
         if not self.rule.is_hard_threshold:
@@ -104,6 +104,9 @@ class MovingMasks:
 
     def begin_epoch(self, epoch: int) -> None:
         """Note where the epoch begins; before the very first step, masks may be due."""
+        if epoch == self._epoch:
+            return
+        self._epoch = epoch
         self._epoch_step = self._epoch_dense_gradients = 0
         self._before_epoch = self._masks.snapshot() if self._step > 0 and self._masks.enforced else None
         if self._step == 0:
@@ -141,7 +144,7 @@ class MovingMasks:
         """Make these the masks, on every rank the same."""
         for name, weight in covered.weights.items():
             if self._masks.enforced and not self.rule.is_hard_threshold:
-                clear_moments(covered.optimizers, weight, masks[name] != self._masks[name])
+                clear_moments(covered.optimizers, weight, masks[name] != self._masks[name].to(masks[name].device))
         self._masks.copy_(masks)
         check_same_on_every_rank(self._masks)
         self._masks.enforced = True
@@ -162,6 +165,7 @@ class MovingMasks:
         """What a loop needs to go on, beside the model's and the optimizer's state: tensors and plain values."""
         return {
             "step": self._step,
+            "epoch": self._epoch,
             "epoch_steps": [self._epoch_step, self._epoch_dense_gradients],
             "is_sparse": self._masks.enforced,
             "masks": self._masks.state_dict(),
@@ -170,7 +174,7 @@ class MovingMasks:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned. Model and optimizer are restored by their owner."""
-        self._step = state["step"]
+        self._step, self._epoch = state["step"], state["epoch"]
         self._epoch_step, self._epoch_dense_gradients = state["epoch_steps"]
         self._masks.load_state_dict(state["masks"])
         self._masks.enforced, self._before_epoch = state["is_sparse"], state["before_epoch"]

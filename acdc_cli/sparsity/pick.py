@@ -26,7 +26,7 @@ def positive_where(kept: Tensor, scores: Tensor) -> Tensor:
     A weight that training has moved to exactly 0.0 is a connection all the same.
     """
     least = torch.finfo(scores.dtype).tiny
-    return torch.where(kept, scores.detach().abs().clamp_min(least), torch.zeros_like(scores))
+    return torch.where(kept.to(scores.device), scores.detach().abs().clamp_min(least), torch.zeros_like(scores))
 
 
 def rewire(mask: Tensor, magnitudes: Tensor, growth_scores: Tensor, moved: int) -> Tensor:
@@ -40,6 +40,7 @@ def rewire(mask: Tensor, magnitudes: Tensor, growth_scores: Tensor, moved: int) 
     Returns:
         The new mask, with as many connections as the old one.
     """
+    mask = mask.to(magnitudes.device)
     kept = int(mask.count_nonzero())
     (staying,) = keep_largest([positive_where(mask, magnitudes)], mask.numel() - kept + moved)
     (grown,) = keep_largest([positive_where(~staying, growth_scores)], mask.numel() - moved)

@@ -118,6 +118,11 @@ def _spread(blocks: Tensor, weight: Tensor, block: Sequence[int]) -> Tensor:
     return torch.empty_like(weight, dtype=torch.bool).copy_(per_weight)
 
 
+def blocks_with(places: Tensor, block: Sequence[int]) -> Tensor:
+    """True all over every block that has a True. Shapes as in ``keep_largest_blocks``."""
+    return _spread(_block_scores(places, block) > 0, places, block)
+
+
 def pattern_mask(weight: Tensor, pattern: Pattern) -> Tensor:
     """N:M along (out, *kernel, in); among equal magnitudes the lower position goes first.
 

@@ -45,7 +45,7 @@ class DSD:
         self.detach()
         self._covered = covered = cover(model, optimizer, self.allocation)
         self.shares, self._masks = covered.shares, covered.masks
-        self._has_masks = False
+        self._has_masks, self._phase_start = False, -1
         self._sparse_state: dict[str, Tensor] | None = None
         covered.hooks = hold_at_zero(covered.weights, covered.masks, covered.optimizers)
         return self
@@ -62,10 +62,13 @@ class DSD:
 
     def begin_epoch(self, epoch: int) -> None:
         """Prune, or let all weights train again, if a phase begins."""
-        assert self._covered is not None, "attach(model, optimizer) comes before the first epoch"
-        if not self.timeline.begins(epoch):
+        if self._covered is None:
+            raise RuntimeError("attach(model, optimizer) comes before the first epoch")
+        phase = self.timeline.phase(epoch)
+        if phase.start_epoch == self._phase_start:
             return
-        self._masks.enforced = self.timeline.phase(epoch).kind == "sparse"
+        self._phase_start = phase.start_epoch
+        self._masks.enforced = phase.kind == "sparse"
         if self._masks.enforced:
             self._masks.copy_(magnitude_masks(self._covered.weights, self.allocation, self._covered.ranked))
             check_same_on_every_rank(self._masks)
@@ -92,6 +95,7 @@ class DSD:
     def state_dict(self) -> dict[str, Any]:
         """What a loop needs to go on, beside the model's and the optimizer's state: tensors and plain values."""
         return {
+            "phase_start": self._phase_start,
             "is_sparse": self._masks.enforced,
             "has_masks": self._has_masks,
             "masks": self._masks.state_dict(),
@@ -100,6 +104,7 @@ class DSD:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned. Model and optimizer are restored by their owner."""
+        self._phase_start = state["phase_start"]
         self._masks.load_state_dict(state["masks"])
         self._masks.enforced, self._has_masks = state["is_sparse"], state["has_masks"]
         self._sparse_state = state["sparse_state"]

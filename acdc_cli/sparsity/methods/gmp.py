@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered
 from acdc_cli.sparsity.moving import Masks, MovingMasks, Rule
 from acdc_cli.sparsity.pick import positive_where
 from acdc_cli.sparsity.rules import Share
-from acdc_cli.sparsity.select import magnitude_masks
+from acdc_cli.sparsity.select import blocks_with, magnitude_masks
 from acdc_cli.sparsity.target import Pattern, require_fractions
 from acdc_cli.sparsity.window import Window, gradual_sparsity
 
@@ -49,6 +52,20 @@ def gmp(
     def prune(covered: Covered, step: int) -> Masks:
         shares = [at(share, window.progress(step)) for share in covered.ranked]
         remaining = {name: positive_where(covered.masks[name], weight) for name, weight in covered.weights.items()}
-        return magnitude_masks(remaining, allocation, shares)
+        if allocation.block is not None:
+            for name in (name for share in shares if share.target is not None for name in share.names):
+                remaining[name] = _cut_blocks_first(remaining[name], allocation.block)
+        masks = magnitude_masks(remaining, allocation, shares)
+        # ERK's whole weights, given out by the largest remainder, may ask a layer for one less than before.
+        return {name: mask & (remaining[name] > 0) for name, mask in masks.items()}
 
     return MovingMasks(allocation, Rule(when_by_weights=window.is_due, by_weights=prune))
+
+
+def _cut_blocks_first(remaining: Tensor, block: tuple[int, ...]) -> Tensor:
+    """Magnitudes by which a block that has lost some of its weights ranks below every block that is whole.
+
+    Else another block may be the smallest next time, and what the first one lost would come back.
+    """
+    is_cut = blocks_with(remaining == 0, block) & (remaining > 0)
+    return remaining.masked_fill(is_cut, torch.finfo(remaining.dtype).tiny)

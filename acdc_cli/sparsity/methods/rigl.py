@@ -24,7 +24,8 @@ def rigl(
 
     Args:
         sparsity: kept throughout: a fraction, or an ``Allocation`` (uniform or ERK).
-        window: dT is its interval, T_end its end; in the paper 100 steps, and three quarters of the run.
+        window: dT is its interval, T_end its end, at which nothing moves any more; in the paper 100 steps, and three
+            quarters of the run.
         drop_fraction: alpha.
         seed: of the first masks.
         spread: as ``ACDC``'s.
@@ -40,7 +41,7 @@ def rigl(
 
     rule = Rule(
         at_start=lambda covered, _: _random_masks(covered, allocation, seed),
-        when_by_gradients=lambda step: step > 0 and window.is_due(step),
+        when_by_gradients=lambda step: 0 < step < window.end and window.is_due(step),
         by_gradients=move,
         replaces_step=True,
     )

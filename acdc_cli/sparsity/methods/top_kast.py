@@ -25,8 +25,9 @@ class TopKAST:
     sparse; the others are kept here, and put back for the length of a step of the optimizer, whose gradients are
     masked to B. What is outside B does not move.
 
-    The exploration regulariser (section 2.2) adds L2 decay of 1/D as much on B without A as the optimizer's own
-    ``weight_decay`` has on A, D being the density of A; so a weight in B has to grow to get into A.
+    The exploration regulariser (section 2.2) adds L2 decay of 1/D times as much on B without A as the optimizer's own
+    ``weight_decay`` has on A, D being the density of A over the weights that are ranked together; so a weight in B has
+    to grow to get into A. Where the decay is decoupled (AdamW), so is this.
 
     Args:
         sparsity: of A: a fraction, or an ``Allocation``.
@@ -57,6 +58,7 @@ class TopKAST:
         if len(covered.optimizers) > 1:
             raise ValueError("top_kast swaps weights around each step of one optimizer, and these are several")
         self.shares, self._masks, self._step = covered.shares, covered.masks, 0
+        self._epoch = -1
         self._backward = MaskSet(covered.weights)
         self._before_epoch: dict[str, Tensor] | None = None
         self._stored = {name: weight.detach().clone() for name, weight in covered.weights.items()}
@@ -64,6 +66,7 @@ class TopKAST:
         covered.hooks = mask_gradients(covered.weights, self._backward)
         covered.at_each_step(self._before_step, self._after_step)
         self._choose(covered)
+        self._densities = self._forward_densities(covered)
         return self
 
     def detach(self) -> None:
@@ -83,6 +86,9 @@ class TopKAST:
 
     def begin_epoch(self, epoch: int) -> None:
         """Note where the epoch begins."""
+        if epoch == self._epoch:
+            return
+        self._epoch = epoch
         self._before_epoch = self._masks.snapshot() if self._step > 0 else None
 
     @torch.no_grad()
@@ -101,23 +107,38 @@ class TopKAST:
             return share
         return replace(share, target=min(self.backward_sparsity, share.target))
 
+    def _forward_densities(self, covered: Covered) -> dict[str, float]:
+        """D by name: of the weights that are ranked together, so that a layer left with few is not torn at."""
+        kept = self._masks.kept_per_layer()
+        densities: dict[str, float] = {}
+        for share in covered.ranked:
+            together = [share.names] if self.allocation.distribution == "global" else [(name,) for name in share.names]
+            for names in together:
+                count = sum(covered.weights[name].numel() for name in names)
+                densities |= dict.fromkeys(names, max(1, sum(kept[name] for name in names)) / count)
+        return densities
+
     @torch.no_grad()
     def _before_step(self) -> None:
         """Put all weights back, and let the exploration regulariser pull at those that only B has."""
         assert self._covered is not None
         (optimizer,) = self._covered.optimizers
-        decay_of = {
-            id(weight): group.get("weight_decay", 0.0) for group in optimizer.param_groups for weight in group["params"]
-        }
+        group_of = {id(weight): group for group in optimizer.param_groups for weight in group["params"]}
         scale = getattr(optimizer, "grad_scale", None)  # a fused optimizer takes it out of the gradients by itself
         for name, weight in self._covered.weights.items():
+            self._stored[name] = self._stored[name].to(weight)  # wherever the model has moved to
             weight.copy_(self._stored[name])
-            if weight.grad is None or not (decay := decay_of[id(weight)]):
+            group = group_of[id(weight)]
+            if weight.grad is None or not (decay := group.get("weight_decay", 0.0)):
                 continue
-            kept = self._masks[name]
-            more = decay * (kept.numel() / int(kept.count_nonzero()) - 1)
-            pull = weight * (more if scale is None else more * scale)
-            weight.grad.add_(pull.masked_fill_(kept | ~self._backward[name], 0.0))
+            explored = (self._backward[name] & ~self._masks[name]).to(weight.device)
+            if group.get("decoupled_weight_decay"):
+                factor = (1 - group["lr"] * decay / self._densities[name]) / (1 - group["lr"] * decay)
+                weight.copy_(torch.where(explored, weight * factor, weight))
+            else:
+                more = decay * (1 / self._densities[name] - 1)
+                pull = weight * (more if scale is None else more * scale)
+                weight.grad.add_(pull.masked_fill_(~explored, 0.0))
 
     @torch.no_grad()
     def _after_step(self) -> None:
@@ -126,7 +147,8 @@ class TopKAST:
         assert covered is not None
         self._step += 1
         for name, weight in covered.weights.items():
-            self._stored[name].copy_(torch.where(self._backward[name], weight, self._stored[name]))
+            moves = self._backward[name].to(weight.device)
+            self._stored[name].copy_(torch.where(moves, weight, self._stored[name]))
         if self._step % self.interval == 0:
             self._choose(covered)
         else:
@@ -148,6 +170,7 @@ class TopKAST:
         """What a loop needs to go on, beside the model's and the optimizer's state: tensors and plain values."""
         return {
             "step": self._step,
+            "epoch": self._epoch,
             "masks": self._masks.state_dict(),
             "backward": self._backward.state_dict(),
             "stored": self._stored,
@@ -156,7 +179,7 @@ class TopKAST:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned. Model and optimizer are restored by their owner."""
-        self._step, self._before_epoch = state["step"], state["before_epoch"]
+        self._step, self._epoch, self._before_epoch = state["step"], state["epoch"], state["before_epoch"]
         self._masks.load_state_dict(state["masks"])
         self._backward.load_state_dict(state["backward"])
         for name, stored in self._stored.items():
