@@ -1,4 +1,4 @@
-"""A sweep's jobs in processes of their own, and how the sweep stops them: by marks in a folder that all of them share."""
+"""A sweep's jobs in processes of their own, and how the sweep stops them: by marks in a folder that all share."""
 
 from __future__ import annotations
 
