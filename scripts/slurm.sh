@@ -1,7 +1,7 @@
 #!/bin/bash
 # One run of acdc-train on whole nodes of a SLURM cluster, which goes on by itself after the time limit:
-#     sbatch scripts/slurm.sh model=resnet50 sparsity=0.9 threads=8
-#     sbatch --nodes=4 --partition=NAME --account=NAME scripts/slurm.sh model=resnet50 sparsity=0.9 threads=8
+#     sbatch scripts/slurm.sh model=resnet50 sparsity=0.9
+#     sbatch --nodes=4 --partition=NAME --account=NAME scripts/slurm.sh model=resnet50 sparsity=0.9
 # Options before the script win over those below. acdc-train must be on PATH when you type sbatch (activate the virtual
 # environment), and it, data_dir and runs_dir must lie where all nodes see them.
 #
@@ -29,7 +29,8 @@
 
 # --kill-on-bad-exit=0 --wait=300: when the first rank stops, the others get five minutes to write what they are writing.
 # --cpus-per-task: srun does not take it over from sbatch (since SLURM 22.05).
-srun --kill-on-bad-exit=0 --wait=300 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" acdc-train "$@"
+# --cpu-bind=none: a rank takes its share of the cores that it sees, so it has to see all that the job has on the node.
+srun --kill-on-bad-exit=0 --wait=300 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --cpu-bind=none acdc-train "$@"
 code=$?
 
 # 75: interrupted and resumable. Nothing else is tried again: bad input stays bad, and a rank that was killed (137) may

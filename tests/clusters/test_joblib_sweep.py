@@ -37,7 +37,7 @@ def test_ctrl_c_ends_every_job_after_its_step(tmp_path: Path, data_dir: Path) ->
     os.killpg(process.pid, signal.SIGINT)  # a terminal's reaches every process
     stopped = ended(process)
     assert stopped.returncode == 75, stopped.stderr
-    assert "Traceback" not in stopped.stderr
+    assert "Traceback" not in stopped.stderr, stopped.stderr
     assert states(tmp_path) == ["interrupted", "interrupted"]
     assert stopped.stdout.count("interrupted") == 3  # the one that had not begun too
     assert left_in(tmp_path) == ["runs", "runs/default"]
