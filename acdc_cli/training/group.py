@@ -105,6 +105,8 @@ class Group:
         if self._host is None:
             return model
         devices = [device] if device.type == "cuda" else None
+        # Of a 1x1 convolution whose weights are channels_last: the same memory, described in two ways.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # the word's successor is unknown to PyTorch before 2.15
             return DistributedDataParallel(

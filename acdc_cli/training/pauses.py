@@ -61,7 +61,7 @@ class Pauses:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._came = number
         signal.signal(number, self._before[number] or signal.SIG_DFL)
-        with suppress(OSError):  # a terminal that has gone away is why SIGHUP comes
+        with suppress(OSError, RuntimeError):  # a terminal that has gone away; a line that is being written already
             self._say(f"{signal.Signals(number).name}: finishing the step; again to stop at once")
 
     def after_step(self) -> None:
