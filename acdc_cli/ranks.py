@@ -51,7 +51,7 @@ def ranks_of(variables: Mapping[str, str]) -> Ranks:
         ranks = _told(variables)
     except (KeyError, ValueError, ZeroDivisionError) as error:
         raise BadInput(f"{error}: {NO_SENSE}") from None
-    if not 0 <= ranks.rank < ranks.count or not 0 <= ranks.local_rank:
+    if not 0 <= ranks.rank < ranks.count or ranks.local_rank < 0:
         raise BadInput(f"rank {ranks.rank} of {ranks.count} (local rank {ranks.local_rank}): {NO_SENSE}")
     return ranks
 

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from acdc_cli.commands.console import output_closed
 from acdc_cli.commands.sweep import collect_outcomes, record_outcome, summarize
 from acdc_cli.config import Config, register_schema
-from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, BadInput, Interrupted
+from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, BadInput, Elsewhere, Interrupted
 from acdc_cli.overrides import check_overrides, conf_dir, rewrite
 from acdc_cli.ranks import ranks_of
 
@@ -85,7 +85,9 @@ def main() -> None:
         signal.signal(number, _interrupt)
     if "COMP_LINE" in os.environ:  # tab completion runs this program once a Tab, with the line so far
         _complete_line()
-    sys.exit(run_command_line(sys.argv[1:]))
+    code = run_command_line(sys.argv[1:])
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends the other ranks when one has: the code stands
+    sys.exit(code)
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -124,7 +126,7 @@ def _print_error(error: AcdcError) -> None:
     rank = _rank()
     if rank == 0:
         print(f"acdc-train: error: {error}", file=sys.stderr)
-    elif not isinstance(error, (BadInput, Interrupted)):
+    elif not isinstance(error, (BadInput, Elsewhere, Interrupted)):
         print(f"acdc-train: error: rank {rank}: {error}", file=sys.stderr)
 
 
