@@ -68,8 +68,18 @@ def collect_outcomes(folder: Path) -> list[dict[str, Any]]:
     return [last[job] for job in sorted(last)]
 
 
-def summarize(outcomes: list[dict[str, Any]], interrupted: bool) -> int:
-    """Print one table of all jobs, and the reasons of those that failed. Returns the sweep's exit code."""
+def summarize(outcomes: list[dict[str, Any]], interrupted: bool, is_shown: bool = True) -> int:
+    """Print one table of all jobs, and the reasons of those that failed. Returns the sweep's exit code.
+
+    Args:
+        is_shown: of several ranks one prints.
+    """
+    if is_shown:
+        _show(outcomes)
+    return sweep_exit_code([outcome["exit_code"] for outcome in outcomes], interrupted)
+
+
+def _show(outcomes: list[dict[str, Any]]) -> None:
     from acdc_cli.records.folder import RunFolder
     from acdc_cli.report.table import COLUMNS, print_table, run_row
 
@@ -86,7 +96,6 @@ def summarize(outcomes: list[dict[str, Any]], interrupted: bool) -> int:
     for outcome in outcomes:
         if outcome["error"] is not None:
             print(f"acdc-train: {' '.join(outcome['overrides'])}: {outcome['error']}", file=sys.stderr)
-    return sweep_exit_code([outcome["exit_code"] for outcome in outcomes], interrupted)
 
 
 def sweep_exit_code(exit_codes: list[int], interrupted: bool) -> int:

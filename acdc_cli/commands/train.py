@@ -203,4 +203,4 @@ def _run_sweep(arguments: list[str]) -> int:
         interrupted = True
     finally:
         outcomes = collect_outcomes(folder)
-    return summarize(outcomes, interrupted)
+    return summarize(outcomes, interrupted, is_shown=_rank() == 0)

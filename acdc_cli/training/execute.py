@@ -114,7 +114,7 @@ def _train_in(folder: RunFolder, config: Config, dataset: Dataset, group: Group,
         records.resume(run.rows, run.epoch)
         with (
             Progress(known(config.epochs), run.epoch, run.steps_per_epoch, group.is_first) as progress,
-            Pauses(lambda: records.save(run), config.checkpoint.every_minutes, group, progress.say) as pauses,
+            Pauses(lambda: records.save(run), config.checkpoint.every_minutes, group, progress.say_at_once) as pauses,
         ):
             while run.epoch < known(config.epochs):
                 run.rows.append(run_epoch(run, progress, pauses))

@@ -28,7 +28,7 @@ class Pauses:
         save: writes the checkpoint.
         every_minutes: between two checkpoints inside an epoch; None: only at a stop.
         group: the ranks, which agree on every pause one step after the first of them has wished for it.
-        say: takes a line for the user.
+        say: takes a line for the user, at any moment.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Pauses:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._came = number
         signal.signal(number, self._before[number] or signal.SIG_DFL)
-        with suppress(OSError, RuntimeError):  # a terminal that has gone away; a line that is being written already
+        with suppress(OSError):  # a terminal that has gone away is why SIGHUP comes
             self._say(f"{signal.Signals(number).name}: finishing the step; again to stop at once")
 
     def after_step(self) -> None:
