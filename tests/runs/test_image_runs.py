@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from image_tree import write_image_tree
 from support import environment
 from torch import nn
 from training import train
