@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from acdc_cli.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, BadInput, Interrupted
+from acdc_cli.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, BadInput, Elsewhere, Interrupted
 from acdc_cli.ranks import ranks_of
 
 
@@ -58,5 +58,5 @@ def print_error(error: AcdcError) -> None:
     number = rank()
     if number == 0:
         print(f"acdc-train: error: {error}", file=sys.stderr)
-    elif not isinstance(error, (BadInput, Interrupted)):
+    elif not isinstance(error, (BadInput, Elsewhere, Interrupted)):
         print(f"acdc-train: error: rank {number}: {error}", file=sys.stderr)

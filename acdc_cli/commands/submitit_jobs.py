@@ -141,6 +141,7 @@ def _collect(
                 "run": None,
                 "error": error,
                 "job": number,
+                "rank": 0,
                 "overrides": typed(overrides_of[number]),
             }
         )

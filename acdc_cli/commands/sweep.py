@@ -31,10 +31,7 @@ OUTCOMES = "outcomes.jsonl"
 
 
 def record_outcome(job: Callable[[], str | None]) -> None:
-    """Do one job and put on record how it ended. Only an interrupt gets out: it ends the sweep.
-
-    Of a job's ranks the first one keeps the record.
-    """
+    """Do one job and put on record how it ended. Only an interrupt gets out: it ends the sweep."""
     hydra = HydraConfig.get()
     folder = Path(hydra.sweep.dir)
     outcome: dict[str, Any] = {"exit_code": EXIT_DONE, "run": None, "error": None}
@@ -55,8 +52,8 @@ def record_outcome(job: Callable[[], str | None]) -> None:
         outcome |= {"exit_code": EXIT_FAILED, "error": f"{type(error).__name__}: {error}"}
         traceback.print_exc()
     finally:
-        if rank() == 0:
-            report_outcome(folder, outcome | {"job": hydra.job.num, "overrides": typed(hydra.overrides.task)})
+        which = {"job": hydra.job.num, "rank": rank(), "overrides": typed(hydra.overrides.task)}
+        report_outcome(folder, outcome | which)
 
 
 def _hand_on(number: int | None) -> None:
@@ -81,10 +78,11 @@ def report_outcome(folder: Path, outcome: dict[str, Any]) -> None:
 
 
 def read_outcomes(folder: Path) -> list[dict[str, Any]]:
-    """The jobs' last lines, in the order of the sweep."""
+    """The jobs' last lines, in the order of the sweep; a job's first rank's, if several have left lines here."""
     path = folder / OUTCOMES
-    lines = path.read_text().splitlines() if path.is_file() else []
-    last = {outcome["job"]: outcome for outcome in map(json.loads, lines)}  # a job may have been queued again
+    outcomes = map(json.loads, path.read_text().splitlines() if path.is_file() else [])
+    by_rank = sorted(outcomes, key=lambda outcome: outcome["rank"], reverse=True)
+    last = {outcome["job"]: outcome for outcome in by_rank}  # a job may have been queued again
     return [last[job] for job in sorted(last)]
 
 
@@ -95,8 +93,18 @@ def collect_outcomes(folder: Path) -> list[dict[str, Any]]:
     return outcomes
 
 
-def summarize(outcomes: list[dict[str, Any]], interrupted: bool) -> int:
-    """Print one table of all jobs, and the reasons of those that failed. Returns the sweep's exit code."""
+def summarize(outcomes: list[dict[str, Any]], interrupted: bool, is_shown: bool = True) -> int:
+    """Print one table of all jobs, and the reasons of those that failed. Returns the sweep's exit code.
+
+    Args:
+        is_shown: of several ranks one prints.
+    """
+    if is_shown:
+        _show(outcomes)
+    return sweep_exit_code([outcome["exit_code"] for outcome in outcomes], interrupted)
+
+
+def _show(outcomes: list[dict[str, Any]]) -> None:
     from acdc_cli.records.folder import RunFolder
     from acdc_cli.report.table import COLUMNS, print_table, run_row
 
@@ -113,7 +121,6 @@ def summarize(outcomes: list[dict[str, Any]], interrupted: bool) -> int:
     for outcome in outcomes:
         if outcome["error"] is not None:
             print(f"acdc-train: {' '.join(outcome['overrides'])}: {outcome['error']}", file=sys.stderr)
-    return sweep_exit_code([outcome["exit_code"] for outcome in outcomes], interrupted)
 
 
 def sweep_exit_code(exit_codes: list[int], interrupted: bool) -> int:

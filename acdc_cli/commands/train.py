@@ -86,7 +86,9 @@ def main() -> None:
         signal.signal(number, interrupt)
     if "COMP_LINE" in os.environ:  # tab completion runs this program once a Tab, with the line so far
         _complete_line()
-    sys.exit(run_command_line(sys.argv[1:]))
+    code = run_command_line(sys.argv[1:])
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends the other ranks when one has: the code stands
+    sys.exit(code)
 
 
 def _complete_line() -> None:
@@ -180,7 +182,7 @@ def _run_sweep(arguments: list[str]) -> int:
         error = of_launcher
     finally:
         outcomes = collect_outcomes(folder)
-    code = summarize(outcomes, interrupted)
+    code = summarize(outcomes, interrupted, is_shown=rank() == 0)
     if error is not None:
         raise error
     return code

@@ -28,7 +28,7 @@ class Pauses:
         save: writes the checkpoint.
         every_minutes: between two checkpoints inside an epoch; None: only at a stop.
         group: the ranks, which agree on every pause one step after the first of them has wished for it.
-        say: takes a line for the user.
+        say: takes a line for the user, at any moment.
     """
 
     def __init__(
