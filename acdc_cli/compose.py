@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from acdc_cli.config import Config, check_ranges, register_schema, schema_keys
 from acdc_cli.data.options import check_dataset
-from acdc_cli.errors import BadInput, nearest
+from acdc_cli.errors import BadInput, nearest, not_a_choice
 from acdc_cli.method_options import check_method, resolve_method, resolve_spread
 from acdc_cli.models.libraries import require_timm
 from acdc_cli.models.options import check_model
@@ -197,6 +198,12 @@ def _as_name(text: str) -> str:
     return re.sub(r"[^\w.+=,-]+", "-", text).strip("-.") or "run"
 
 
+_LAUNCHER = "hydra/launcher/"
+LAUNCHER_PACKAGES = {
+    "joblib": "hydra-joblib-launcher",
+    "submitit_local": "hydra-submitit-launcher",
+    "submitit_slurm": "hydra-submitit-launcher",
+}
 _TYPE_WORDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
 
 
@@ -206,6 +213,8 @@ def explain(error: BaseException) -> BadInput:
     while cause is not None:
         if isinstance(cause, MissingMandatoryValue):
             return BadInput(f"{cause.full_key}: has no value; set {cause.full_key}=VALUE")
+        if isinstance(cause, MissingConfigException) and (file := cause.missing_cfg_file or "").startswith(_LAUNCHER):
+            return _no_launcher(file.removeprefix(_LAUNCHER), cause.options or [])
         if isinstance(cause, ConfigKeyError) and cause.full_key:
             meant = nearest(cause.full_key, schema_keys())
             return BadInput(f"{cause.full_key}: there is no such key; did you mean {meant}?")
@@ -220,6 +229,12 @@ def explain(error: BaseException) -> BadInput:
             return BadInput(f"{cause.full_key}: {reason}")
         cause = cause.__cause__ or cause.__context__
     return BadInput(re.sub(r"\s+", " ", str(error)).strip())
+
+
+def _no_launcher(name: str, others: Sequence[str]) -> BadInput:
+    if name in LAUNCHER_PACKAGES:
+        return BadInput(f"hydra/launcher={name}: is not installed; run: pip install {LAUNCHER_PACKAGES[name]}")
+    return not_a_choice("hydra/launcher", name, sorted({*others, *LAUNCHER_PACKAGES}))
 
 
 def to_yaml(config: Config) -> str:

@@ -43,6 +43,18 @@ class Interrupted(AcdcError):
         self.signal_number = signal_number
 
 
+class Elsewhere(AcdcError):
+    """What went wrong for several ranks of a run, or for another one: the first rank says it.
+
+    Args:
+        error: that the ranks end with.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.exit_code = getattr(error, "exit_code", EXIT_FAILED)
+
+
 def reason(error: BaseException) -> str:
     """The first line of what an error says, or its name if it says nothing."""
     lines = str(error).strip().splitlines()

@@ -56,6 +56,11 @@ def is_override(argument: str) -> bool:
     return not argument.startswith("-") and ("=" in argument or argument.startswith("~"))
 
 
+def quoted(text: str) -> str:
+    """As a value that Hydra takes literally."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def rewrite(arguments: list[str]) -> list[str]:
     """Spell out amounts: ``sparsity=0.8,2:4`` becomes ``sparsity.target=0.8,2:4``. Everything else is kept.
 

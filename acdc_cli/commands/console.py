@@ -1,4 +1,4 @@
-"""What the small commands share: one-line errors and exit codes."""
+"""What the commands share: one-line errors and exit codes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
-from acdc_cli.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError
+from acdc_cli.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, BadInput, Elsewhere, Interrupted
+from acdc_cli.ranks import ranks_of
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,3 +44,19 @@ def run_command(name: str, parser: Parser, run: Callable[[argparse.Namespace], i
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     sys.exit(code)
+
+
+def rank() -> int:
+    """Which of a run's processes this is."""
+    with suppress(BadInput):  # said when the run begins
+        return ranks_of(os.environ).rank
+    return 0
+
+
+def print_error(error: AcdcError) -> None:
+    """acdc-train's line. Of several ranks the first says what all have found; any other what it alone may have."""
+    number = rank()
+    if number == 0:
+        print(f"acdc-train: error: {error}", file=sys.stderr)
+    elif not isinstance(error, (BadInput, Elsewhere, Interrupted)):
+        print(f"acdc-train: error: rank {number}: {error}", file=sys.stderr)

@@ -7,12 +7,14 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
+from acdc_cli.commands.console import print_error, rank
+from acdc_cli.commands.job_process import is_stopping
 from acdc_cli.errors import (
     EXIT_BAD_INPUT,
     EXIT_DATA_MISSING,
@@ -21,6 +23,7 @@ from acdc_cli.errors import (
     EXIT_INTERRUPTED,
     AcdcError,
     Interrupted,
+    reason,
 )
 from acdc_cli.overrides import NO_RULES
 
@@ -29,47 +32,79 @@ OUTCOMES = "outcomes.jsonl"
 
 def record_outcome(job: Callable[[], str | None]) -> None:
     """Do one job and put on record how it ended. Only an interrupt gets out: it ends the sweep."""
+    hydra = HydraConfig.get()
+    folder = Path(hydra.sweep.dir)
     outcome: dict[str, Any] = {"exit_code": EXIT_DONE, "run": None, "error": None}
     try:
+        if is_stopping(folder):
+            raise KeyboardInterrupt
         outcome["run"] = job()
     except AcdcError as error:
         outcome |= {"exit_code": error.exit_code, "error": str(error)}
-        print(f"acdc-train: error: {error}", file=sys.stderr)
+        print_error(error)
         if isinstance(error, Interrupted):
             _hand_on(error.signal_number)
             raise KeyboardInterrupt from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # the latter is submitit's, which has queued the job again
         outcome |= {"exit_code": EXIT_INTERRUPTED, "error": "interrupted"}
         raise
     except Exception as error:
         outcome |= {"exit_code": EXIT_FAILED, "error": f"{type(error).__name__}: {error}"}
         traceback.print_exc()
     finally:
-        hydra = HydraConfig.get()
-        typed = [override for override in hydra.overrides.task if override != NO_RULES]
-        overrides = [override.replace("\\:", ":") for override in typed]  # Hydra escapes 2:4
-        outcome |= {"job": hydra.job.num, "overrides": overrides}
-        with (Path(hydra.sweep.dir) / OUTCOMES).open("a") as file:
-            file.write(json.dumps(outcome) + "\n")
+        which = {"job": hydra.job.num, "rank": rank(), "overrides": typed(hydra.overrides.task)}
+        report_outcome(folder, outcome | which)
 
 
 def _hand_on(number: int | None) -> None:
     """Give a signal to whoever handles it outside our run: submitit queues its job again, and exits."""
-    if number is not None and callable(signal.getsignal(number)):
+    if number is None or not callable(signal.getsignal(number)):
+        return
+    try:
         signal.raise_signal(number)
+    except Exception as error:  # submitit, when the job has had all its time
+        print(f"acdc-train: {reason(error)}", file=sys.stderr)
 
 
-def collect_outcomes(folder: Path) -> list[dict[str, Any]]:
-    """The jobs' last lines, in the order of the sweep. Removes the folder, and what Hydra has put there."""
+def typed(overrides: Iterable[str]) -> list[str]:
+    """A job's overrides as the user knows them."""
+    return [override.replace("\\:", ":") for override in overrides if override != NO_RULES]  # Hydra escapes 2:4
+
+
+def report_outcome(folder: Path, outcome: dict[str, Any]) -> None:
+    """Leave a line in the folder that a sweep's jobs share."""
+    with (folder / OUTCOMES).open("a") as file:
+        file.write(json.dumps(outcome) + "\n")
+
+
+def read_outcomes(folder: Path) -> list[dict[str, Any]]:
+    """The jobs' last lines, in the order of the sweep; a job's first rank's, if several have left lines here."""
     path = folder / OUTCOMES
-    lines = path.read_text().splitlines() if path.is_file() else []
-    shutil.rmtree(folder, ignore_errors=True)
-    last = {outcome["job"]: outcome for outcome in map(json.loads, lines)}  # a job may have been queued again
+    outcomes = map(json.loads, path.read_text().splitlines() if path.is_file() else [])
+    by_rank = sorted(outcomes, key=lambda outcome: outcome["rank"], reverse=True)
+    last = {outcome["job"]: outcome for outcome in by_rank}  # a job may have been queued again
     return [last[job] for job in sorted(last)]
 
 
-def summarize(outcomes: list[dict[str, Any]], interrupted: bool) -> int:
-    """Print one table of all jobs, and the reasons of those that failed. Returns the sweep's exit code."""
+def collect_outcomes(folder: Path) -> list[dict[str, Any]]:
+    """What ``read_outcomes`` says. Removes the folder, and what Hydra has put there."""
+    outcomes = read_outcomes(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    return outcomes
+
+
+def summarize(outcomes: list[dict[str, Any]], interrupted: bool, is_shown: bool = True) -> int:
+    """Print one table of all jobs, and the reasons of those that failed. Returns the sweep's exit code.
+
+    Args:
+        is_shown: of several ranks one prints.
+    """
+    if is_shown:
+        _show(outcomes)
+    return sweep_exit_code([outcome["exit_code"] for outcome in outcomes], interrupted)
+
+
+def _show(outcomes: list[dict[str, Any]]) -> None:
     from acdc_cli.records.folder import RunFolder
     from acdc_cli.report.table import COLUMNS, print_table, run_row
 
@@ -86,7 +121,6 @@ def summarize(outcomes: list[dict[str, Any]], interrupted: bool) -> int:
     for outcome in outcomes:
         if outcome["error"] is not None:
             print(f"acdc-train: {' '.join(outcome['overrides'])}: {outcome['error']}", file=sys.stderr)
-    return sweep_exit_code([outcome["exit_code"] for outcome in outcomes], interrupted)
 
 
 def sweep_exit_code(exit_codes: list[int], interrupted: bool) -> int:

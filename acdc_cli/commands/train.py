@@ -20,12 +20,13 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from acdc_cli.commands.console import output_closed
+from acdc_cli.commands.console import output_closed, print_error, rank
+from acdc_cli.commands.job_process import interrupt
+from acdc_cli.commands.launchers import use_own_launchers
 from acdc_cli.commands.sweep import collect_outcomes, record_outcome, summarize
 from acdc_cli.config import Config, register_schema
-from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, BadInput, Interrupted
-from acdc_cli.overrides import check_overrides, conf_dir, rewrite
-from acdc_cli.ranks import ranks_of
+from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, BadInput
+from acdc_cli.overrides import check_overrides, conf_dir, quoted, rewrite
 
 WIDTH_WITHOUT_TERMINAL = 80  # columns
 
@@ -50,7 +51,7 @@ def run_job(composed: DictConfig) -> str | None:
     from acdc_cli.training.execute import execute
 
     folder = execute(config, say)
-    if _rank():
+    if rank():
         return str(folder.path)
     Console().print(summary_table(folder))
     print(f"report: {folder.report}")
@@ -81,16 +82,13 @@ def sweep_job(composed: DictConfig) -> None:
 
 def main() -> None:
     """The console script."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, interrupt)
     if "COMP_LINE" in os.environ:  # tab completion runs this program once a Tab, with the line so far
         _complete_line()
-    sys.exit(run_command_line(sys.argv[1:]))
-
-
-def _interrupt(number: int, frame: object) -> None:
-    """SIGTERM and SIGHUP end a run as Ctrl-C does: its status says so, its checkpoint stays, the exit code is 75."""
-    raise KeyboardInterrupt
+    code = run_command_line(sys.argv[1:])
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends the other ranks when one has: the code stands
+    sys.exit(code)
 
 
 def _complete_line() -> None:
@@ -107,7 +105,7 @@ def run_command_line(arguments: list[str]) -> int:
         sys.stdout.flush()  # here, where a closed pipe can still be told from a crash
         return code
     except AcdcError as error:
-        _print_error(error)
+        print_error(error)
         return error.exit_code
     except KeyboardInterrupt:
         print("acdc-train: interrupted; the same command goes on", file=sys.stderr)
@@ -117,21 +115,6 @@ def run_command_line(arguments: list[str]) -> int:
     except Exception:
         traceback.print_exc()
         return EXIT_FAILED
-
-
-def _print_error(error: AcdcError) -> None:
-    """Of several ranks the first one says what all of them have found; any other what it alone may have."""
-    rank = _rank()
-    if rank == 0:
-        print(f"acdc-train: error: {error}", file=sys.stderr)
-    elif not isinstance(error, (BadInput, Interrupted)):
-        print(f"acdc-train: error: rank {rank}: {error}", file=sys.stderr)
-
-
-def _rank() -> int:
-    with suppress(BadInput):  # said when the run begins
-        return ranks_of(os.environ).rank
-    return 0
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -170,11 +153,6 @@ def _print_config(overrides: list[str], extra_dir: str | None) -> int:
     return EXIT_DONE
 
 
-def _quoted(text: str) -> str:
-    """As a value that Hydra takes literally."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
 def _run_single(arguments: list[str]) -> int:
     """One run. Its error is carried past Hydra, which would print lines of its own about it."""
     errors: list[Exception] = []
@@ -193,12 +171,18 @@ def _run_single(arguments: list[str]) -> int:
 
 def _run_sweep(arguments: list[str]) -> int:
     """All jobs of a sweep, then one table; jobs that are done already cost nothing."""
+    use_own_launchers()
     folder = Path(tempfile.mkdtemp(prefix="acdc-sweep-"))  # where the jobs report to
-    interrupted = False
+    interrupted, error = False, None
     try:
-        _run_hydra([*arguments, f"hydra.sweep.dir={_quoted(str(folder))}"], sweep_job)
+        _run_hydra([*arguments, f"hydra.sweep.dir={quoted(str(folder))}", "hydra.sweep.subdir=."], sweep_job)
     except KeyboardInterrupt:
         interrupted = True
+    except AcdcError as of_launcher:
+        error = of_launcher
     finally:
         outcomes = collect_outcomes(folder)
-    return summarize(outcomes, interrupted)
+    code = summarize(outcomes, interrupted, is_shown=rank() == 0)
+    if error is not None:
+        raise error
+    return code

@@ -20,7 +20,7 @@ def windowed_order(seed: int, epoch: int, count: int, window: int) -> np.ndarray
     A file that is larger than memory is read in whole runs, and no more than a stretch of it is needed at a time.
 
     Args:
-        window: samples of a stretch. From the whole set up, every order can occur that is made of whole runs.
+        window: samples of a stretch. From the whole set up, every order can occur.
 
     Returns:
         A permutation of range(count), int64.

@@ -39,5 +39,6 @@ def load_model(run: str | Path, kind: str = "sparse") -> nn.Module:
     usual = SOURCES[config.dataset.name]  # of a run that is older than these two words
     channels = int(built_for.get("channels", usual.sample_shape[0]))
     model = build_model(config.model, channels, int(built_for.get("classes", usual.classes)))
-    model.load_state_dict(state)
+    weights = next(tensor for tensor in state.values() if tensor.is_floating_point())
+    model.to(weights.dtype).load_state_dict(state)  # float64 of precision=fp64 stays that
     return model.eval()

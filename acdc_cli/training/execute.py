@@ -120,13 +120,14 @@ def _train_in(folder: RunFolder, config: Config, dataset: Dataset, group: Group,
         records.begin(config)
         run = _build(config, dataset, group)
         if group.from_first(folder.checkpoint.is_file()):
-            run.load_state_dict(load_checkpoint(folder.checkpoint, records.run_id)["run"])
+            checkpoint = group.together(lambda: load_checkpoint(folder.checkpoint, records.run_id))
+            run.load_state_dict(checkpoint["run"])
             say(f"resuming {folder.path} after {_position(run)}")
         _name_excluded(run, say)
         records.resume(run.rows, run.epoch)
         with (
             Progress(known(config.epochs), run.epoch, run.steps_per_epoch, group.is_first) as progress,
-            Pauses(lambda: records.save(run), config.checkpoint.every_minutes, group, progress.say) as pauses,
+            Pauses(lambda: records.save(run), config.checkpoint.every_minutes, group, progress.say_at_once) as pauses,
         ):
             while run.epoch < known(config.epochs):
                 run.rows.append(run_epoch(run, progress, pauses))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from acdc_cli.errors import AcdcError, Interrupted
+from acdc_cli.errors import AcdcError, Elsewhere, Interrupted
 from acdc_cli.ranks import ONE_RANK, Ranks
 
 T = TypeVar("T")
@@ -32,7 +32,10 @@ class Group:
         return self.ranks.is_first
 
     def together(self, action: Callable[[], T]) -> T:
-        """Do something on every rank; what goes wrong on one is raised on all, and nobody waits for it."""
+        """Do something on every rank; what goes wrong on one ends all, nobody waits for it, and the first one says it.
+
+        The action itself must not talk to the other ranks.
+        """
         if self._host is None:
             return action()
         result, error = None, None
@@ -42,9 +45,8 @@ class Group:
             error = own
         errors: list[Any] = [None] * self.ranks.count
         distributed.all_gather_object(errors, error, group=self._host)
-        for each in [error, *errors]:
-            if each is not None:
-                raise each
+        if found := [each for each in errors if each is not None]:
+            raise found[0] if self.is_first else Elsewhere(found[0])
         return cast(T, result)
 
     def first_on_each_node(self, action: Callable[[], T]) -> T:
@@ -105,6 +107,8 @@ class Group:
         if self._host is None:
             return model
         devices = [device] if device.type == "cuda" else None
+        # Of a 1x1 convolution whose weights are channels_last: the same memory, described in two ways.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # the word's successor is unknown to PyTorch before 2.15
             return DistributedDataParallel(

@@ -86,6 +86,12 @@ def evaluate(run: Run, keep_logits: bool = False) -> tuple[dict[str, float | Non
     return measure(run.predict, run.val_batches(), keep_logits, run.group.joined)
 
 
+def _check_finite(epoch: int, figures: dict[str, Any]) -> None:
+    for name, value in figures.items():
+        if value is not None and not math.isfinite(value):
+            raise AcdcError(f"training diverged in epoch {epoch}: {name} is {value}; try a lower optimizer.lr")
+
+
 def run_epoch(run: Run, progress: Progress, pauses: Pauses) -> dict[str, Any]:
     """Train one epoch, evaluate, charge its FLOPs. Returns the epoch's record, a row of metrics.jsonl."""
     epoch = run.epoch
@@ -95,9 +101,7 @@ def run_epoch(run: Run, progress: Progress, pauses: Pauses) -> dict[str, Any]:
     run.group.spread(run.model.buffers())
     measured, _ = evaluate(run)
     run.part = None
-    for name, value in (trained | measured).items():
-        if value is not None and not math.isfinite(value):
-            raise AcdcError(f"training diverged in epoch {epoch}: {name} is {value}; try a lower optimizer.lr")
+    run.group.together(lambda: _check_finite(epoch, trained | measured))
     samples = run.loaders["train"].count
     sizes, train_sizes, left = run.sizes(), run.sizes(epoch), nonzeros(run.model)
     work = run.method.work()

@@ -28,7 +28,7 @@ class Pauses:
         save: writes the checkpoint.
         every_minutes: between two checkpoints inside an epoch; None: only at a stop.
         group: the ranks, which agree on every pause one step after the first of them has wished for it.
-        say: takes a line for the user.
+        say: takes a line for the user, at any moment.
     """
 
     def __init__(
@@ -59,9 +59,12 @@ class Pauses:
         self._before = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._came = number
+        is_first, self._came = self._came is None, number
         signal.signal(number, self._before[number] or signal.SIG_DFL)
-        with suppress(OSError):  # a terminal that has gone away is why SIGHUP comes
+        if not is_first:  # it may have come while the line for another was being printed, which cannot be begun twice
+            return
+        # A terminal that has gone away is why SIGHUP comes; a line of the run's own may be half printed.
+        with suppress(OSError, RuntimeError, ImportError):
             self._say(f"{signal.Signals(number).name}: finishing the step; again to stop at once")
 
     def after_step(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from types import TracebackType
 from typing import Any, Self
@@ -11,6 +12,8 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 LINES_WITHOUT_TERMINAL = 10
+STDERR = 2
+BELOW_THE_BAR = "\n"
 
 
 class Progress:
@@ -54,6 +57,11 @@ class Progress:
     def say(self, line: str) -> None:
         """A line that stays, above the bar."""
         self._console.print(line, highlight=False, soft_wrap=True)
+
+    def say_at_once(self, line: str) -> None:
+        """A line out of a signal handler: whatever else prints may be what the signal has come into the middle of."""
+        if not self._console.quiet:
+            os.write(STDERR, f"{BELOW_THE_BAR if self._console.is_terminal else ''}{line}\n".encode())
 
     def step(self) -> None:
         """One training step is done."""

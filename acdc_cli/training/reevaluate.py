@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import torch
 from safetensors import safe_open
 
 from acdc_cli.compose import from_yaml
-from acdc_cli.data.input_step import Normalization
 from acdc_cli.data.prepare import open_dataset
 from acdc_cli.data.sources import SOURCES
 from acdc_cli.errors import BadInput, not_a_choice
@@ -62,8 +62,7 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
     run = build_run(settle(config, lambda line: None), dataset)
     run.model.load_state_dict(model.state_dict())
     # Another set's images are normalised as the training set's were.
-    mean, std = json.loads(trained_with["mean"]), json.loads(trained_with["std"])
-    run.normalize = Normalization(mean, std, config.precision.channels_last)
+    run.normalize = replace(run.normalize, mean=json.loads(trained_with["mean"]), std=json.loads(trained_with["std"]))
     measured, _ = evaluate(run)
     left = nonzeros(run.model)
     sizes = run.sizes()

@@ -148,12 +148,15 @@ class Run:
         loss_sum, correct = (state[key].to(self.device) * self.group.is_first for key in ("loss_sum", "correct"))
         return Part(state["step"], loss_sum, correct, state["seconds"], state["starved"])
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned. Raises AcdcError if it was trained on other data."""
-        if state["data"] != self.dataset.identity:
+    def _check_data(self, identity: str) -> None:
+        if identity != self.dataset.identity:
             raise AcdcError(
                 f"{self.dataset.folder}: not the data that this run began with; run.overwrite=true starts over"
             )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned. Raises AcdcError if it was trained on other data."""
+        self.group.together(lambda: self._check_data(state["data"]))
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])

@@ -27,7 +27,7 @@ from acdc_cli.training.reevaluate import reevaluate
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("needs_ffcv")]
 
-CLASSES = 4
+CLASSES = 4  # of the fixture ``images``
 SMALL = [
     "dataset=imagenet",
     "model=resnet8",
@@ -45,15 +45,6 @@ PROGRESSIVE = [
     "dataset.resolution_multiple=8",
     "epochs=4",
 ]
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data_dir with 4 photographs' crops, 60 training and 30 validation images of each."""
-    folder = tmp_path_factory.mktemp("images")
-    tree = write_image_tree(folder / "tree", train=60, val=30, classes=CLASSES)
-    prepare("imagenet", tree, folder / "data" / "imagenet", workers=1)
-    return folder / "data"
 
 
 def dense_flops(run: RunFolder, pixels: int) -> int:
@@ -78,17 +69,6 @@ def test_progressive_resizing_is_on_record_and_charged(loader: str, images: Path
     assert result["train_flops_fraction"] == pytest.approx(result["train_flops_total"] / whole)
     again = reevaluate(run.path, "sparse", None, None)
     assert (again["val_top1"], again["val_loss"]) == (result["sparse"]["val_top1"], result["sparse"]["val_loss"])
-
-
-def test_the_same_run_again_has_the_same_figures(images: Path, tmp_path: Path) -> None:
-    """With two reading threads too: which thread decodes what is no part of a run."""
-    once, again = (
-        train(tmp_path / folder, images, *PROGRESSIVE, "loader=ffcv", f"workers={workers}").read_metrics()
-        for folder, workers in (("once", 1), ("again", 2))
-    )
-    assert [(row["train_loss"], row["val_loss"]) for row in once] == [
-        (row["train_loss"], row["val_loss"]) for row in again
-    ]
 
 
 def test_both_loaders_train_equally_well(images: Path, tmp_path: Path) -> None:

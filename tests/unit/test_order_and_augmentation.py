@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from acdc_cli.data.input_step import Augmentation, Normalization
-from acdc_cli.data.order import sample_order, uniform
+from acdc_cli.data.order import hash_of, sample_order, uniform
 
 MASK = 2**64 - 1
 GOLDEN = 0x9E3779B97F4A7C15
@@ -64,6 +64,23 @@ def test_numbers_agree_with_python_arithmetic() -> None:
     for seed, epoch, draw in product((0, 7, 2**31 - 1), (0, 199), (0, 1, 2)):
         expected = [slow_uniform(seed, epoch, int(sample), draw) for sample in samples]
         assert uniform(seed, epoch, samples, draw).tolist() == expected
+
+
+@pytest.mark.parametrize("parts", [(0,), (7,), (0, 0), (3, 199, 12, 1), (2**31 - 1, 0, 2**40, 63)], ids=str)
+def test_a_hash_agrees_with_python_arithmetic(parts: tuple[int, ...]) -> None:
+    expected = splitmix64((parts[0] + GOLDEN) & MASK)
+    for part in parts[1:]:
+        expected = splitmix64(expected ^ ((part + GOLDEN) & MASK))
+    assert hash_of(*parts) == expected
+
+
+def test_a_hash_depends_on_every_part_and_on_their_order() -> None:
+    assert hash_of(0) == 0xE220A8397B1DCDAF  # splitmix64's published first output
+    hashes = {hash_of(*parts) for parts in product(range(6), repeat=4)} | {
+        hash_of(*parts) for parts in product(range(6), repeat=2)
+    }
+    assert len(hashes) == 6**4 + 6**2
+    assert all(0 <= each < 2**64 for each in hashes)
 
 
 def test_a_samples_number_is_the_same_in_any_batch() -> None:

@@ -155,6 +155,7 @@ class ACDC:
             "has_masks": self._has_masks,
             "masks": self._masks.state_dict(),
             "dense_state": self._dense_state,
+            "mask_change": self.mask_change,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -164,3 +165,4 @@ class ACDC:
         self._masks.load_state_dict(state["masks"])
         self._masks.enforced = state["is_sparse"]
         self._dense_state = state["dense_state"]
+        self.mask_change = state.get("mask_change")  # states older than positions inside an epoch lack it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file
 from torch import Tensor
@@ -10,6 +11,8 @@ from torch import Tensor
 from acdc_cli.compose import compose_config
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.training.execute import execute
+
+VARYING = {"seconds", "samples_per_second", "peak_memory_bytes"}  # between two runs of one id
 
 
 def train(tmp_path: Path, data_dir: Path, *overrides: str) -> RunFolder:
@@ -24,3 +27,18 @@ def model_state(folder: RunFolder, kind: str = "sparse") -> dict[str, Tensor]:
 
 def equal_bits(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
     return left.keys() == right.keys() and all(left[name].equal(right[name]) for name in left)
+
+
+def without_times(run: RunFolder) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl, without what may differ."""
+    return [{key: value for key, value in row.items() if key not in VARYING} for row in run.read_metrics()]
+
+
+def check_same(run: RunFolder, undisturbed: RunFolder) -> None:
+    """One run twice: models, masks, rows and results to the last bit."""
+    assert run.path.name == undisturbed.path.name and run.is_done
+    for kind in ("sparse", "dense", "masks"):
+        assert equal_bits(model_state(run, kind), model_state(undisturbed, kind))
+    assert without_times(run) == without_times(undisturbed)
+    for kind in ("sparse", "dense", "agreement"):
+        assert run.read_result()[kind] == undisturbed.read_result()[kind]
