@@ -51,7 +51,7 @@ def build_method(config: Config, steps_per_epoch: int) -> Method:
         drop_fraction = known(method.drop_fraction)
         return build(allocation, _window(config, steps), drop_fraction=drop_fraction, seed=config.seed)
     if method.name == "iht":
-        return iht(allocation, interval=known(method.interval_steps), steps=steps)
+        return iht(allocation, Window(0, steps, known(method.interval_steps)))
     if method.name == "static":
         return random_static(allocation, seed=config.seed)
     return {"snip": snip, "magnitude": magnitude}[method.name](allocation)

@@ -8,15 +8,15 @@ from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered
 from acdc_cli.sparsity.moving import Masks, MovingMasks, Rule
 from acdc_cli.sparsity.select import magnitude_masks
+from acdc_cli.sparsity.window import Window
 
 
-def iht(sparsity: float | str | Allocation, *, interval: int = 1, steps: int, **spread: Any) -> MovingMasks:
+def iht(sparsity: float | str | Allocation, window: Window, **spread: Any) -> MovingMasks:
     """theta_{t+1} = T_k(theta_t - eta g_t): every step moves all weights, then only the k largest stay.
 
     Args:
         sparsity: a fraction, N:M, or an ``Allocation``.
-        interval: steps between two thresholds; 1 in the theory.
-        steps: of the whole training, which ends with one.
+        window: the steps that threshold; each one in the theory. Its end always does: there the network is used.
         spread: as ``ACDC``'s.
     """
     allocation = Allocation.of(sparsity, **spread)
@@ -25,7 +25,7 @@ def iht(sparsity: float | str | Allocation, *, interval: int = 1, steps: int, **
         return magnitude_masks(covered.weights, allocation, covered.ranked)
 
     rule = Rule(
-        when_by_weights=lambda step: step == steps or (step > 0 and step % interval == 0),
+        when_by_weights=lambda step: window.is_due(step) or step == window.end,
         by_weights=threshold,
         is_hard_threshold=True,
     )
