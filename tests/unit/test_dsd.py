@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toy_layers import backward, gradient_of, mask_of, plain_sgd, row, step, weights_of
 from torch import nn
 from torch.optim import Optimizer
+from toy_layers import backward, gradient_of, mask_of, plain_sgd, row, step, weights_of
 
 from acdc_cli.sparsity import Timeline, Work
 from acdc_cli.sparsity.methods import DSD

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toy_layers import mask_of, plain_sgd, row, rows, step, weights_of
 from torch import nn
+from toy_layers import mask_of, plain_sgd, row, rows, step, weights_of
 
 from acdc_cli.sparsity.methods import magnitude, random_static
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from toy_layers import plain_sgd, row, step
 from torch import nn
+from toy_layers import plain_sgd, row, step
 
 from acdc_cli.measure.flops import LayerSize, inference_flops, layer_sizes, nonzeros, step_flops
 from acdc_cli.sparsity.method import Work

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
-from toy_layers import mask_of, plain_sgd, row, rows, step, weights_of
 from torch import Tensor, nn
+from toy_layers import mask_of, plain_sgd, row, rows, step, weights_of
 
 from acdc_cli.sparsity.methods import gmp
 from acdc_cli.sparsity.target import AllocationError
@@ -124,7 +126,7 @@ def test_what_is_pruned_never_comes_back_though_a_kept_weight_becomes_zero() -> 
 def deep_net() -> nn.Sequential:
     torch.manual_seed(0)
     sizes = [6, 14, 10, 26, 8, 4]
-    return nn.Sequential(*(nn.Linear(*pair) for pair in zip(sizes, sizes[1:], strict=False)))
+    return nn.Sequential(*(nn.Linear(*pair) for pair in itertools.pairwise(sizes)))
 
 
 @pytest.mark.parametrize(

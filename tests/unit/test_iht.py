@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toy_layers import backward, gradient_of, mask_of, plain_sgd, row, rows, step, weights_of
 from torch import nn
+from toy_layers import backward, gradient_of, mask_of, plain_sgd, row, rows, step, weights_of
 
 from acdc_cli.sparsity.methods import iht
 from acdc_cli.sparsity.window import Window

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from toy_layers import backward, gradient_of, mask_of, plain_sgd, row, set_masks, step, weights_of
 from torch import nn
 from torch.optim import Optimizer
+from toy_layers import backward, gradient_of, mask_of, plain_sgd, row, set_masks, step, weights_of
 
 from acdc_cli.sparsity.methods import rigl, set_
 from acdc_cli.sparsity.moving import MovingMasks
@@ -233,7 +233,7 @@ def test_counts_are_exact_and_constant(make: Callable, distribution: str, kept: 
 
 @pytest.mark.parametrize("make", [rigl, set_])
 def test_what_layer_by_layer_methods_cannot_do_is_refused(make: Callable) -> None:
-    with pytest.raises(AllocationError, match="distribution global.*layer by layer"):
+    with pytest.raises(AllocationError, match=r"distribution global.*layer by layer"):
         make(0.5, Window(0, 4, 2))
     with pytest.raises(AllocationError, match="cannot honour N:M"):
         make("2:4", Window(0, 4, 2), distribution="uniform")

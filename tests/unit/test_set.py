@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
-from toy_layers import gradient_of, mask_of, plain_sgd, row, set_masks, step, weights_of
 from torch import nn
+from toy_layers import gradient_of, mask_of, plain_sgd, row, set_masks, step, weights_of
 
 from acdc_cli.sparsity.methods import rigl, set_
 from acdc_cli.sparsity.moving import MovingMasks
@@ -71,7 +73,7 @@ def layer_of_a_hundred(seed: int) -> list[torch.Tensor]:
 def test_other_seeds_and_other_steps_grow_others() -> None:
     first, other = layer_of_a_hundred(0), layer_of_a_hundred(1)
     assert all(not torch.equal(*pair) for pair in zip(first, other, strict=True))
-    grown = [after & ~before for before, after in zip(first, first[1:], strict=False)]
+    grown = [after & ~before for before, after in itertools.pairwise(first)]
     assert all(places.any() for places in grown)
     assert not torch.equal(*grown)
 

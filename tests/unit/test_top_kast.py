@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from toy_layers import backward, gradient_of, mask_of, plain_sgd, row, rows, step, weights_of
 from torch import nn
 from torch.optim import Optimizer
+from toy_layers import backward, gradient_of, mask_of, plain_sgd, row, rows, step, weights_of
 
 from acdc_cli.sparsity.methods import TopKAST
 from acdc_cli.sparsity.target import AllocationError
@@ -90,7 +90,7 @@ def test_with_equal_sparsities_a_alone_moves() -> None:
 
 
 def test_the_regulariser_pulls_four_times_as_hard_outside_a_quarter_dense() -> None:
-    """D = 2 / 8: with decay 0.125 a weight of A loses an eighth, one of B without A four eighths, the others nothing."""
+    """D = 2 / 8: with decay 0.125 a weight of A loses an eighth, one of B without A four eighths, others nothing."""
     layer, optimizer, method = eight(lambda model: plain_sgd(model, weight_decay=0.125))
     step(layer, optimizer, *STILL)
     assert stored_of(method) == [7.0, -6.125, 3.0, -2.5, 4.0, -3.0, 2.0, 1.0]
