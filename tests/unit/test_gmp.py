@@ -164,3 +164,21 @@ def test_masks_are_nested_and_zeros_exact_whatever_trains(spread: dict) -> None:
             assert not (mask & ~before.get(name, mask)).any(), f"{name} grew in step {index}"
             assert not model.get_parameter(name)[~mask].any()
         before = method.masks.snapshot()
+
+
+def test_masks_are_nested_where_erk_would_give_a_weight_back() -> None:
+    """One weight more in all can be one less for a layer, when whole weights go by the largest remainder."""
+    model = deep_net()
+    total = sum(layer.weight.numel() for layer in model)
+    optimizer = plain_sgd(model)
+    method = gmp(0.9, Window(0, total, 1), power=1.0, distribution="erk").attach(model, optimizer)
+    method.begin_epoch(0)
+    before = method.masks.kept_per_layer()
+    for _ in range(total):
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        kept = method.masks.kept_per_layer()
+        assert all(kept[name] <= before[name] for name in kept)
+        before = kept
+    assert abs(sum(before.values()) - (total - round(0.9 * total))) <= len(model)
