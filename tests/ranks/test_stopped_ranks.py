@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from support import BIN, environment
-from torchrun_job import DIGITS, END_SECONDS, Job, epochs_done, only_run
-from training import train
+from torchrun_job import DIGITS, END_SECONDS, Job, only_run
+from training import position, train
 
 pytestmark = pytest.mark.slow
 
@@ -37,6 +37,11 @@ def start_as_srun_does(rank: int, *overrides: str) -> subprocess.Popen:
     )
 
 
+def is_inside(runs: Path, epoch: int) -> bool:
+    done, steps = position(runs)
+    return (done, steps or 0) >= (epoch, 1)
+
+
 def check_interrupted(runs: Path, at_least: int) -> None:
     status = only_run(runs).read_status()
     assert status["state"] == "interrupted" and at_least <= status["epoch"] < 6
@@ -45,10 +50,10 @@ def check_interrupted(runs: Path, at_least: int) -> None:
 
 
 def stop_step(told: dict[int, int], at_epoch: int, *overrides: str, runs: Path) -> list[str]:
-    """Start both tasks, send some of them a signal once so many epochs are done. Returns what each has said."""
+    """Start both tasks, send some of them a signal inside the epoch (0-based). Returns what each has said."""
     tasks = [start_as_srun_does(rank, *overrides) for rank in range(2)]
     try:
-        while epochs_done(runs) < at_epoch:
+        while not is_inside(runs, at_epoch):
             assert [task.poll() for task in tasks] == [None, None], [task.communicate()[1] for task in tasks]
             time.sleep(0.005)
         for rank, number in told.items():
@@ -65,7 +70,7 @@ def stop_step(told: dict[int, int], at_epoch: int, *overrides: str, runs: Path) 
 
 def test_stopped_ranks_exit_75_and_the_run_goes_on(data_dir: Path, tmp_path: Path) -> None:
     """The tasks of an srun, then one of them, then torchrun, which ends its ranks; one process does the rest."""
-    typed = [*DIGITS, f"data_dir={data_dir}", f"runs_dir={tmp_path}"]
+    typed = [*DIGITS, f"data_dir={data_dir}", f"runs_dir={tmp_path}", "checkpoint.every_minutes=0"]
     errors = stop_step({0: signal.SIGTERM, 1: signal.SIGTERM}, 1, *typed, runs=tmp_path)
     assert "SIGTERM: finishing the step" in errors[0] and errors[0].count("the same command goes on") == 1
     assert errors[1] == ""  # the first rank speaks for all
@@ -77,7 +82,7 @@ def test_stopped_ranks_exit_75_and_the_run_goes_on(data_dir: Path, tmp_path: Pat
     check_interrupted(tmp_path, at_least=2)
 
     with Job(*typed) as job:
-        job.wait_until(lambda: epochs_done(tmp_path) >= 3)
+        job.wait_until(lambda: is_inside(tmp_path, 3))
         job.signal(signal.SIGTERM)
         ended = job.end()
     assert ended.code != 0 and ended.seconds < END_SECONDS
