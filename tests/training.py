@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from acdc_cli.compose import compose_config
-from acdc_cli.records.folder import RunFolder
+from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.training.execute import execute
 
 VARYING = {"seconds", "samples_per_second", "peak_memory_bytes"}  # between two runs of one id
@@ -42,3 +43,12 @@ def check_same(run: RunFolder, undisturbed: RunFolder) -> None:
     assert without_times(run) == without_times(undisturbed)
     for kind in ("sparse", "dense", "agreement"):
         assert run.read_result()[kind] == undisturbed.read_result()[kind]
+
+
+def position(runs: Path) -> tuple[int, int | None]:
+    """What the one run's checkpoint has behind it: epochs, and steps of the next one; None: it is between two."""
+    for run in run_folders(runs):
+        if run.checkpoint.is_file():
+            state = torch.load(run.checkpoint, weights_only=True)["run"]
+            return len(state["rows"]), None if state["part"] is None else state["part"]["step"]
+    return 0, None

@@ -114,6 +114,8 @@ class TorchFilesLoader:
             collate_fn=_as_fetched,
             generator=torch.Generator(),  # its own: the global one is the model's
             worker_init_fn=ignore_stop_signals,
+            # A worker ends with its parent. That is the run only if it is forked: Python 3.14 has a server fork it.
+            multiprocessing_context="fork" if self._workers else None,
         )
         for images, samples in zip(loader, batches, strict=True):
             if isinstance(images, DataMissing):

@@ -41,6 +41,18 @@ def replace_json(path: Path, value: Any) -> None:
     replace_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+_locks: set[int] = set()  # descriptors of the folders that this process owns
+
+
+def _let_go() -> None:
+    """In a forked child: a lock lasts as long as any process has it open, and a reader can outlive a killed run."""
+    while _locks:
+        os.close(_locks.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
 class RunFolder:
     """Paths and records of one run, ``RUNS_DIR/<experiment>/<readable name>-<8 hex>/``."""
 
@@ -79,9 +91,11 @@ class RunFolder:
             pass  # a file system without locks, as some network ones are: on with it, unguarded
         for stale in self.path.rglob(".*.tmp"):
             stale.unlink(missing_ok=True)  # of a run that was killed while it wrote
+        _locks.add(descriptor)
         try:
             yield
         finally:
+            _locks.discard(descriptor)
             os.close(descriptor)
 
     def clear(self) -> None:

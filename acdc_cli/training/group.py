@@ -163,4 +163,6 @@ def joined_group(ranks: Ranks, device: torch.device) -> Iterator[Group]:
 def rank_is_lost(error: BaseException) -> bool:
     """Whether an error comes from a collective whose other end is gone."""
     words = ("gloo", "NCCL", "ProcessGroup", "Connection closed by peer", "Connection reset by peer")
+    if isinstance(error, distributed.DistError):
+        return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in words)

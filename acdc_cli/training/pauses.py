@@ -63,8 +63,7 @@ class Pauses:
         signal.signal(number, self._before[number] or signal.SIG_DFL)
         if not is_first:  # it may have come while the line for another was being printed, which cannot be begun twice
             return
-        # A terminal that has gone away is why SIGHUP comes; a line of the run's own may be half printed.
-        with suppress(OSError, RuntimeError, ImportError):
+        with suppress(OSError):  # a terminal that has gone away is why SIGHUP comes
             self._say(f"{signal.Signals(number).name}: finishing the step; again to stop at once")
 
     def after_step(self) -> None:

@@ -112,7 +112,7 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(
 def test_an_interrupted_preparation_goes_on_where_it_was(number: int, large_tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start(large_tree, out)
-    wait_for(out / STAGING / "val.beton", process)
+    wait_for(out / STAGING / "train.written", process)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # a terminal sends it to every process
     else:

@@ -12,8 +12,6 @@ from typing import Any
 
 import torch
 
-from acdc_cli.records.folder import run_folders
-
 PATIENCE_SECONDS = 120
 _FORKS = get_context("forkserver")
 _FORKS.set_forkserver_preload(["console_process", "acdc_cli.training.execute", "acdc_cli.data.ffcv_loader"])
@@ -65,12 +63,3 @@ class ConsoleProcess:
             self._process.kill()
             raise AssertionError(f"still running: {self.said}")
         return int(self._process.exitcode)
-
-
-def position(runs: Path) -> tuple[int, int | None]:
-    """What the one run's checkpoint has behind it: epochs, and steps of the next one; None: it is between two."""
-    for run in run_folders(runs):
-        if run.checkpoint.is_file():
-            state = torch.load(run.checkpoint, weights_only=True)["run"]
-            return len(state["rows"]), None if state["part"] is None else state["part"]["step"]
-    return 0, None

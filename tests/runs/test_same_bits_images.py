@@ -6,8 +6,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from console_process import ConsoleProcess, position
-from training import check_same, train
+from console_process import ConsoleProcess
+from training import check_same, position, train
 
 from acdc_cli.records.folder import RunFolder, run_folders
 
