@@ -137,7 +137,7 @@ class TestMasksFromWeights:
             train(tmp_path, data_dir, "epochs=2", f"start_from={tmp_path / 'dense.pt'}", "masks=from_weights")
         assert [path.name for path in tmp_path.iterdir()] == ["dense.pt"]
 
-    @pytest.mark.parametrize("typed", [["masks=from_weights"], ["method=static"]], ids=str)
+    @pytest.mark.parametrize("typed", [["masks=from_weights"], ["method=static", "masks=from_weights"]], ids=str)
     def test_they_need_weights(self, typed: list[str]) -> None:
         with pytest.raises(BadInput, match="start_from="):
             compose_config(typed)

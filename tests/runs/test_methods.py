@@ -1,0 +1,131 @@
+"""Every method from the command line: its sparsity, its cost, its files, and going on in the middle."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from support import Command
+from training import equal_bits, model_state, train, without_times
+
+from acdc_cli.errors import Interrupted
+from acdc_cli.training import execute as execution
+
+METHODS = ("gmp", "rigl", "set", "top_kast", "dsd", "iht", "static", "snip", "magnitude")
+INTERVAL = {method: ["method.interval_steps=7"] for method in ("gmp", "rigl", "set", "top_kast", "iht")}
+SHORT = ["epochs=4", "batch_size=128"]  # 12 steps an epoch
+RESNET8 = {  # of width 32, one grey channel: name -> weights
+    "conv1": 288,
+    "layer1.0.conv1": 9216,
+    "layer1.0.conv2": 9216,
+    "layer2.0.conv1": 18432,
+    "layer2.0.conv2": 36864,
+    "layer3.0.conv1": 73728,
+    "layer3.0.conv2": 147456,
+    "fc": 1280,
+}
+
+
+def typed(method: str) -> list[str]:
+    return [*SHORT, f"method={method}", "sparsity=0.9", *INTERVAL.get(method, [])]
+
+
+def nonzeros(state: dict) -> dict[str, int]:
+    return {name: int(state[f"{name}.weight"].count_nonzero()) for name in RESNET8}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_it_ends_at_the_sparsity_that_was_asked_for_and_goes_on_after_a_crash(
+    method: str, tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(tmp_path / "whole", data_dir, *typed(method))
+    result, kept = whole.read_result(), nonzeros(model_state(whole))
+    total = sum(RESNET8.values())
+    if method == "top_kast":  # uniform: every layer by itself
+        assert kept == {name: count - round(0.9 * count) for name, count in RESNET8.items()}
+    else:
+        assert sum(kept.values()) == total - round(0.9 * total) == result["nonzero_weights"]
+    assert result["method"] == method and result["sparsity_target"] == 0.9
+    assert (result["dense"] is not None) == (method == "dsd")
+    real, calls = execution.run_epoch, []
+
+    def interrupted(*arguments: object) -> dict:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(execution, "run_epoch", interrupted)
+    broken = tmp_path / "broken"
+    dense = ["start_from=" + str(next((tmp_path / "whole").rglob("*-dense-*")))] if method == "magnitude" else []
+    with pytest.raises(Interrupted):
+        train(broken, data_dir, *typed(method), *dense)
+    monkeypatch.setattr(execution, "run_epoch", real)
+    resumed = train(broken, data_dir, *typed(method), *dense)
+    assert equal_bits(model_state(whole), model_state(resumed))
+    assert without_times(whole) == without_times(resumed)
+
+
+@pytest.mark.slow
+def test_what_the_methods_cost(tmp_path: Path, data_dir: Path) -> None:
+    """Over 3F: f is the run's own inference fraction where the masks are of one density throughout."""
+    ran = {
+        method: train(tmp_path, data_dir, *typed(method)).read_result() for method in ("static", "rigl", "magnitude")
+    }
+    f = ran["static"]["sparse"]["inference_flops_fraction"]
+    assert ran["static"]["train_flops_fraction"] == pytest.approx(f, abs=1e-9)
+    # 48 steps; up to step 37 every 7th one (7, 14, 21, 28, 35) takes all gradients: five times (F - f) / 3.
+    assert ran["rigl"]["train_flops_fraction"] == pytest.approx(f + 5 / 48 * (1 - f) / 3, rel=2e-3)
+    magnitude = ran["magnitude"]
+    assert magnitude["train_flops_fraction"] == pytest.approx(1 + magnitude["sparse"]["inference_flops_fraction"])
+
+
+def test_gradual_pruning_follows_its_schedule(tmp_path: Path, data_dir: Path) -> None:
+    """12 steps an epoch, from step 12 to 36, every 12: 5%, then 90 - 85 / 8 = 79.375%, then 90%."""
+    run = train(tmp_path, data_dir, *SHORT, "method=gmp", "method.interval_steps=12", "sparsity.min_layer_density=0")
+    total = sum(RESNET8.values())
+    asked = [0.05, 0.9 - 0.85 / 8, 0.9, 0.9]
+    assert [row["sparsity"] for row in run.read_metrics()] == [round(each * total) / total for each in asked]
+    assert [row["phase"] for row in run.read_metrics()] == ["dense", "dense", "sparse", "sparse"]
+
+
+def test_rigl_over_uniform_layers_keeps_the_first_one_dense(tmp_path: Path, data_dir: Path) -> None:
+    run = train(tmp_path, data_dir, *SHORT, "method=rigl", "sparsity=uniform", "sparsity.target=0.9", "epochs=1")
+    kept = nonzeros(model_state(run))
+    assert kept["conv1"] == 288 and kept["fc"] == 1280 - round(0.9 * 1280)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("method=gmp sparsity=2:4", "N:M is for acdc"),
+        ("method=rigl sparsity=2:4", "N:M is for acdc"),
+        ("method=set sparsity=block", "use sparsity.block=null"),
+        ("method=top_kast sparsity=0.3", "nearest: method.backward_sparsity=0.3"),
+        ("method=dsd epochs=2", "nearest: epochs=3"),
+        ("method=gmp method.start=0.8", "nearest: method.start=0.75"),
+        ("method=gmp method.power=null", "conf/method/gmp.yaml"),
+        ("method=rigel", "did you mean method=rigl"),
+        ("method=magnitude start_from=nowhere", "no such file"),
+    ],
+)
+def test_what_a_method_cannot_do_is_one_line(line: str, said: str, program: Command, tmp_path: Path) -> None:
+    ended = program(*line.split(), "tracker=none", "loader=device")
+    assert ended.returncode == (3 if "nowhere" in line else 2) and said in ended.stderr, ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_that_a_method_does_not_read_makes_no_other_run(program: Command) -> None:
+    plans = [program("plan=true", "method=snip", *more).stdout for more in ([], ["method.drop_fraction=0.5"])]
+    assert plans[0] == plans[1] != ""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_plan_is_a_fraction(method: str, program: Command, tmp_path: Path) -> None:
+    import json
+
+    fraction = json.loads(program("plan=true", f"method={method}", "sparsity=0.9").stdout)["train_flops_fraction"]
+    assert 0 < fraction < 2 and math.isfinite(fraction)
