@@ -21,7 +21,7 @@ from acdc_cli.sparsity.allocate import closed_form_nonzeros, shares_of
 from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
 from acdc_cli.sparsity.rules import excluded
 from acdc_cli.sparsity.target import AllocationError
-from acdc_cli.training.start import start_state
+from acdc_cli.training.start import goes_on_from_a_run, start_state
 
 
 def plan(config: Config) -> dict[str, Any]:
@@ -84,13 +84,9 @@ def _train_fraction(config: Config, resolutions: list[int], dense: dict[int, int
         tail = sum(dense[pixels] for pixels in resolutions[known(config.first_epoch) :])
         return before["train_flops_fraction"] + tail / whole
     if config.method.name not in ("acdc", "dense"):
-        return (
-            sum(
-                _cost(config, epoch, sparse[pixels] / dense[pixels]) * dense[pixels]
-                for epoch, pixels in enumerate(resolutions)
-            )
-            / whole
-        )
+        before = goes_on_from_a_run(config) or (config.method.name == "magnitude" and config.start_from is None)
+        costs = (_cost(config, epoch, sparse[pixels] / dense[pixels]) for epoch, pixels in enumerate(resolutions))
+        return before + sum(cost * dense[pixels] for cost, pixels in zip(costs, resolutions, strict=True)) / whole
     timeline, spent = timeline_of(config), 0.0
     for pixels in sorted(set(resolutions)):
         kinds = [timeline.phase(epoch).kind for epoch, other in enumerate(resolutions) if other == pixels]

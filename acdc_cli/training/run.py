@@ -33,7 +33,7 @@ from acdc_cli.sparsity.timeline import Timeline
 from acdc_cli.training.group import ALONE, Group
 from acdc_cli.training.machine import WEIGHT_DTYPE, autocast, device_of, gradient_scaler, prepare_torch
 from acdc_cli.training.optim import build_optimizer
-from acdc_cli.training.start import load_start
+from acdc_cli.training.start import goes_on_from_a_run, load_start
 
 
 @dataclass
@@ -165,11 +165,6 @@ class Run:
         self.part = None if state.get("part") is None else self._load_part(state["part"])
 
 
-def _goes_on_from_a_run(config: Config) -> bool:
-    """Whether what a dense run has spent is part of this one's cost."""
-    return config.method.name == "magnitude" and Path(str(config.start_from)).is_dir()
-
-
 def _crops(config: Config) -> Crops | None:
     """How image files are cropped; None for a set of arrays, which has no such keys."""
     dataset = config.dataset
@@ -227,6 +222,6 @@ def build_run(config: Config, dataset: Dataset, group: Group = ALONE) -> Run:
         rows=[],
         part=None,
         flops_before=RunFolder(Path(str(config.start_from))).read_result()["train_flops_total"]
-        if config.finetune or _goes_on_from_a_run(config)
+        if config.finetune or goes_on_from_a_run(config)
         else 0,
     )

@@ -63,6 +63,11 @@ def model_file(config: Config) -> Path:
     return path
 
 
+def goes_on_from_a_run(config: Config) -> bool:
+    """Whether what a dense run has spent is part of this one's cost: one-shot pruning starts from it."""
+    return config.method.name == "magnitude" and Path(str(config.start_from)).is_dir()
+
+
 def load_start(model: nn.Module, config: Config) -> None:
     """Give the model the weights of ``start_from``. Raises what ``start_state`` does."""
     model.load_state_dict(start_state(model, config), strict=False)
