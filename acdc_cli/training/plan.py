@@ -84,9 +84,9 @@ def _train_fraction(config: Config, resolutions: list[int], dense: dict[int, int
         tail = sum(dense[pixels] for pixels in resolutions[known(config.first_epoch) :])
         return before["train_flops_fraction"] + tail / whole
     if config.method.name not in ("acdc", "dense"):
-        before = goes_on_from_a_run(config) or (config.method.name == "magnitude" and config.start_from is None)
+        first = goes_on_from_a_run(config) or (config.method.name == "magnitude" and config.start_from is None)
         costs = (_cost(config, epoch, sparse[pixels] / dense[pixels]) for epoch, pixels in enumerate(resolutions))
-        return before + sum(cost * dense[pixels] for cost, pixels in zip(costs, resolutions, strict=True)) / whole
+        return first + sum(cost * dense[pixels] for cost, pixels in zip(costs, resolutions, strict=True)) / whole
     timeline, spent = timeline_of(config), 0.0
     for pixels in sorted(set(resolutions)):
         kinds = [timeline.phase(epoch).kind for epoch, other in enumerate(resolutions) if other == pixels]
