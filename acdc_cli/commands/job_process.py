@@ -15,7 +15,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from acdc_cli.data.held_signals import ENDING
+from acdc_cli.data.held_signals import ENDING, is_heard
 
 STOP = "stop"  # a job that finds it does not begin
 RUNNING = "running"  # running-HOST-PID: a process that has begun, to be signalled
@@ -33,7 +33,9 @@ class JobProcess:
     def __call__(self, composed: DictConfig) -> None:
         """Do the job; its outcome is on record."""
         folder = Path(HydraConfig.get().sweep.dir)
-        before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+        before = {
+            number: signal.signal(number, interrupt) for number in filter(is_heard, (signal.SIGTERM, signal.SIGHUP))
+        }
         mark = folder / f"{RUNNING}-{socket.gethostname()}-{os.getpid()}"
         try:
             with suppress(KeyboardInterrupt):
@@ -63,7 +65,7 @@ def stopping_jobs(folder: Path) -> Iterator[None]:
     """
 
     def stop(number: int, frame: object) -> None:
-        for ending in ENDING:
+        for ending in filter(is_heard, ENDING):
             signal.signal(ending, stop_at_once)
         (folder / STOP).touch()
         with suppress(OSError):  # a terminal that has gone away is why SIGHUP comes
@@ -74,7 +76,7 @@ def stopping_jobs(folder: Path) -> Iterator[None]:
         _signal_running(folder)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in ENDING}
+    before = {number: signal.signal(number, stop) for number in filter(is_heard, ENDING)}
     try:
         yield
     finally:

@@ -25,6 +25,7 @@ from acdc_cli.commands.job_process import interrupt
 from acdc_cli.commands.launchers import use_own_launchers
 from acdc_cli.commands.sweep import collect_outcomes, record_outcome, summarize
 from acdc_cli.config import Config, register_schema
+from acdc_cli.data.held_signals import is_heard
 from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, BadInput
 from acdc_cli.overrides import check_overrides, conf_dir, quoted, rewrite
 
@@ -82,7 +83,7 @@ def sweep_job(composed: DictConfig) -> None:
 
 def main() -> None:
     """The console script."""
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+    for number in filter(is_heard, (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)):
         signal.signal(number, interrupt)
     if "COMP_LINE" in os.environ:  # tab completion runs this program once a Tab, with the line so far
         _complete_line()

@@ -11,6 +11,11 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOPPING = (*ENDING, signal.SIGUSR1, signal.SIGUSR2)  # the latter two are what clusters send before they take a machine
 
 
+def is_heard(number: int) -> bool:
+    """Whether whoever started this process lets it have the signal: ``nohup`` ignores SIGHUP, and that stays so."""
+    return signal.getsignal(number) != signal.SIG_IGN
+
+
 def ignore_stop_signals(worker: int) -> None:
     """For a reading process: a terminal or a cluster signals all of a run's processes, and the run's own decides."""
     for number in STOPPING:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from acdc_cli.data.held_signals import STOPPING
+from acdc_cli.data.held_signals import STOPPING, is_heard
 from acdc_cli.errors import Interrupted
 from acdc_cli.training.group import Group
 
@@ -43,7 +43,7 @@ class Pauses:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # signals reach no other
-            self._before = {number: signal.signal(number, self._note) for number in STOPPING}
+            self._before = {number: signal.signal(number, self._note) for number in STOPPING if is_heard(number)}
         return self
 
     def __exit__(

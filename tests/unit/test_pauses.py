@@ -143,3 +143,15 @@ def test_a_terminal_that_has_gone_away_does_not_keep_a_run_from_its_checkpoint()
         os.kill(os.getpid(), signal.SIGHUP)
         pauses.after_step()
     assert len(saves) == 1
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    """``nohup acdc-train`` outlives its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Pauses(lambda: None, None, ALONE, lambda line: None) as pauses:
+            signal.raise_signal(signal.SIGHUP)
+            pauses.after_step()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
