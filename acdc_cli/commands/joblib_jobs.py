@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -49,5 +50,6 @@ def _begin_worker() -> None:
     # A terminal signals all of a sweep's processes, and the sweep's own decides. How joblib starts processes is not for
     # those of a run, which share memory with it.
     ignore_stop_signals(0)
+    signal.signal(signal.SIGTERM, lambda number, frame: None)  # what the sweep hands on: a job hears it
     os.environ["TTY_COMPATIBLE"] = "0"  # lines: two bars on one terminal would overwrite each other
     multiprocessing.set_start_method(None, force=True)
