@@ -150,6 +150,7 @@ def _result(
         "train_flops_fraction": rows[-1]["train_flops_total"] / (3 * dense_run),
         "agreement": both,
         "seconds": seconds,
+        "seconds_before": run.seconds_before,
         "samples_per_second": samples_seen / train_seconds,
         "peak_memory_bytes": max(row["peak_memory_bytes"] for row in rows),
         "layer_sparsity": rows[-1]["layer_sparsity"],

@@ -69,6 +69,7 @@ class Run:
     rows: list[dict[str, Any]]
     part: Part | None  # None: between two epochs
     flops_before: int  # spent by the run that this one goes on from
+    seconds_before: float
 
     @property
     def epoch(self) -> int:
@@ -173,6 +174,13 @@ def _crops(config: Config) -> Crops | None:
     return Crops(config.seed, known(dataset.crop_scale_min), known(dataset.resize_ratio))
 
 
+def _run_before(config: Config) -> dict[str, Any]:
+    """The result of the run whose cost is part of this one's; empty if there is none."""
+    if config.finetune or goes_on_from_a_run(config):
+        return RunFolder(Path(str(config.start_from))).read_result()
+    return {}
+
+
 def build_run(config: Config, dataset: Dataset, group: Group = ALONE) -> Run:
     """Build a run at epoch 0 from a settled config. Raises ValueError if model and sparsity do not fit."""
     prepare_torch(config, group.ranks)
@@ -200,6 +208,7 @@ def build_run(config: Config, dataset: Dataset, group: Group = ALONE) -> Run:
         config.shuffle_window,
     )
     method = build_method(config, -(-loaders["train"].count // config.batch_size))
+    before = _run_before(config)
     parallel = group.parallel(model, device)
     compiled: Callable[[nn.Module], Any] = torch.compile if config.precision.compile else lambda module: module
     forward = compiled(model)
@@ -221,7 +230,6 @@ def build_run(config: Config, dataset: Dataset, group: Group = ALONE) -> Run:
         sizes_at={},
         rows=[],
         part=None,
-        flops_before=RunFolder(Path(str(config.start_from))).read_result()["train_flops_total"]
-        if config.finetune or goes_on_from_a_run(config)
-        else 0,
+        flops_before=before.get("train_flops_total", 0),
+        seconds_before=before.get("seconds", 0.0),
     )

@@ -10,6 +10,7 @@ from support import Command
 from training import equal_bits, model_state, train, without_times
 
 from acdc_cli.errors import Interrupted
+from acdc_cli.records.folder import RunFolder
 from acdc_cli.training import execute as execution
 
 METHODS = ("gmp", "rigl", "set", "top_kast", "dsd", "iht", "static", "snip", "magnitude")
@@ -80,6 +81,9 @@ def test_what_the_methods_cost(tmp_path: Path, data_dir: Path) -> None:
     assert ran["rigl"]["train_flops_fraction"] == pytest.approx(f + 5 / 48 * (1 - f) / 3, rel=2e-3)
     magnitude = ran["magnitude"]
     assert magnitude["train_flops_fraction"] == pytest.approx(1 + magnitude["sparse"]["inference_flops_fraction"])
+    dense = RunFolder(next(tmp_path.rglob("*-dense-*"))).read_result()
+    assert magnitude["seconds_before"] == dense["seconds"]
+    assert ran["rigl"]["seconds_before"] == 0
 
 
 def test_gradual_pruning_follows_its_schedule(tmp_path: Path, data_dir: Path) -> None:
