@@ -106,7 +106,7 @@ def summarize(outcomes: list[dict[str, Any]], interrupted: bool, is_shown: bool 
 
 def _show(outcomes: list[dict[str, Any]]) -> None:
     from acdc_cli.records.folder import RunFolder
-    from acdc_cli.report.table import COLUMNS, print_table, run_row
+    from acdc_cli.report.table import NOTHING, RUN_COLUMNS, print_runs, run_row
 
     rows = []
     for outcome in outcomes:
@@ -115,9 +115,9 @@ def _show(outcomes: list[dict[str, Any]]) -> None:
             rows.append([f"{' '.join(outcome['overrides'])}\n{row[0]}", *row[1:]])
         elif outcome["exit_code"] != EXIT_DONE:
             state = "interrupted" if outcome["exit_code"] == EXIT_INTERRUPTED else "failed"
-            rows.append([" ".join(outcome["overrides"]), state, *["–"] * (len(COLUMNS) - 2)])
+            rows.append([" ".join(outcome["overrides"]), state, *[NOTHING] * (len(RUN_COLUMNS) - 2)])
     if rows:
-        print_table(rows, title="sweep")
+        print_runs(rows, title="sweep")
     for outcome in outcomes:
         if outcome["error"] is not None:
             print(f"acdc-train: {' '.join(outcome['overrides'])}: {outcome['error']}", file=sys.stderr)

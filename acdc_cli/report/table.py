@@ -1,9 +1,11 @@
-"""Tables of runs, from their result.json."""
+"""Tables of runs as text: on a terminal, in a README, in a spreadsheet."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -12,29 +14,41 @@ from rich.table import Table
 
 from acdc_cli.errors import AcdcError
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.report.comparison import Row, Spread
 
-COLUMNS = (
+NOTHING = "–"
+RUN_COLUMNS = (
     "run", "state", "method", "target", "sparsity", "sparse top-1", "dense top-1", "train FLOPs", "inference FLOPs",
     "seconds",
 )  # fmt: skip
-WIDTH_WITHOUT_TERMINAL = 140
+COMPARISON_COLUMNS = (
+    "method", "target", "seeds", "sparsity", "of pruned layers", "sparse top-1", "dense top-1", "inference FLOPs",
+    "train FLOPs", "seconds", "step time", "memory",
+)  # fmt: skip
+TEXT_COLUMNS = ("run", "state", "method", "setting")
+COMPARISON_NOTE = (
+    "Means over seeds, ± their standard deviation. Sparsity over all prunable weights, and over the layers that are "
+    "pruned. FLOPs, step time and memory over those of method=dense; seconds of a whole run."
+)
+WIDTH_WITHOUT_TERMINAL = 150
+Cells = list[list[str]]
 
 
 def run_row(folder: RunFolder) -> list[str]:
-    """One run's cells, in the order of COLUMNS; a dash where there is no number (yet)."""
+    """One run's cells, in the order of RUN_COLUMNS; a dash where there is no number (yet)."""
     try:
         state = folder.read_status().get("state", "unknown")
         result = folder.read_result() if folder.result.is_file() else None
     except AcdcError:
         state, result = "damaged", None
     if result is None:
-        return [folder.path.name, state, *["–"] * (len(COLUMNS) - 2)]
+        return [folder.path.name, state, *[NOTHING] * (len(RUN_COLUMNS) - 2)]
     final = result["sparse"] or result["dense"]
     return [
         folder.path.name,
         state,
         result["method"],
-        "–" if result["sparsity_target"] is None else str(result["sparsity_target"]),
+        NOTHING if result["sparsity_target"] is None else str(result["sparsity_target"]),
         f"{result['sparsity']:.4f}",
         _top1(result["sparse"]),
         _top1(result["dense"]),
@@ -45,37 +59,87 @@ def run_row(folder: RunFolder) -> list[str]:
 
 
 def _top1(section: dict[str, Any] | None) -> str:
-    return "–" if section is None else f"{section['val_top1']:.4f}"
+    return NOTHING if section is None else f"{section['val_top1']:.4f}"
 
 
-def print_table(rows: list[list[str]], title: str) -> None:
-    """On a terminal, or as wide as it needs to be elsewhere. Method and target stand in the run's name already."""
-    shown = [position for position, column in enumerate(COLUMNS) if column not in ("method", "target")]
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for position in shown:
-        column = COLUMNS[position].replace(" ", "\n")
-        text = position < 2
-        table.add_column(column, justify="left" if text else "right", no_wrap=not text, overflow="fold")
-    for row in rows:
-        table.add_row(*(row[position] for position in shown))
+def comparison_cells(rows: Sequence[Row]) -> Cells:
+    """Cells in the order of COMPARISON_COLUMNS; a row's setting stands behind its method."""
+    return [
+        [
+            f"{row.method} {row.setting}".strip(),
+            NOTHING if row.target is None else str(row.target),
+            str(row.seeds),
+            f"{row.sparsity:.4f}",
+            f"{row.sparsity_of_pruned_layers:.4f}",
+            _with_deviation(row.sparse_top1),
+            _with_deviation(row.dense_top1),
+            f"{row.inference_flops_fraction:.3f}",
+            f"{row.train_flops_fraction:.3f}",
+            f"{row.seconds:.1f}",
+            _ratio(row.step_time),
+            _ratio(row.memory),
+        ]
+        for row in rows
+    ]
+
+
+def _with_deviation(spread: Spread | None) -> str:
+    if spread is None:
+        return NOTHING
+    return f"{spread.mean:.4f}" + ("" if spread.deviation is None else f" ± {spread.deviation:.4f}")
+
+
+def _ratio(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.2f}"
+
+
+def print_table(columns: Sequence[str], cells: Cells, title: str, note: str | None = None) -> None:
+    """On a terminal, or as wide as it needs to be elsewhere."""
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, caption=note, caption_justify="left"
+    )
+    for column in columns:
+        is_text = column in TEXT_COLUMNS
+        justify: Any = "left" if is_text else "right"
+        table.add_column(column.replace(" ", "\n"), justify=justify, no_wrap=not is_text, overflow="fold")
+    for row in cells:
+        table.add_row(*row)
     console = Console()
     console = console if console.is_terminal else Console(width=WIDTH_WITHOUT_TERMINAL)
     console.print(table)
 
 
-def markdown_table(rows: list[list[str]]) -> str:
+def print_runs(rows: Cells, title: str) -> None:
+    """One line a run. Method and target stand in its name already."""
+    shown = [position for position, column in enumerate(RUN_COLUMNS) if column not in ("method", "target")]
+    print_table([RUN_COLUMNS[each] for each in shown], [[row[each] for each in shown] for row in rows], title)
+
+
+def markdown_table(columns: Sequence[str], cells: Cells) -> str:
     """For a README."""
-    lines = [COLUMNS, ["---"] * len(COLUMNS), *rows]
+    lines = [columns, ["---"] * len(columns), *cells]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def csv_table(rows: list[list[str]]) -> str:
-    """For a spreadsheet."""
+def csv_table(columns: Sequence[str], cells: Sequence[Sequence[Any]]) -> str:
+    """For a spreadsheet. What is not there is empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([["" if cell == "–" else cell for cell in row] for row in rows])
+    writer.writerow(columns)
+    writer.writerows([["" if cell in (None, NOTHING) else cell for cell in row] for row in cells])
     return text.getvalue().rstrip("\n")
+
+
+def comparison_csv(rows: Sequence[Row]) -> str:
+    """Every number of a comparison in full, a mean and its deviation in two columns."""
+    columns, cells = list[str](), [list[Any]() for _ in rows]
+    for name in (field.name for field in fields(Row)):
+        values = [getattr(row, name) for row in rows]
+        is_spread = name.endswith("top1")
+        columns += [name, f"{name}_deviation"] if is_spread else [name]
+        for cell, value in zip(cells, values, strict=True):
+            cell += [value and value.mean, value and value.deviation] if is_spread else [value]
+    return csv_table(columns, cells)
 
 
 def summary_table(folder: RunFolder) -> Table:

@@ -117,7 +117,7 @@ def test_a_sweep_in_which_nothing_can_start_exits_2(program: Command) -> None:
 
 def test_report_of_a_folder_of_runs_is_a_table(program: Command, command: Command, tmp_path: Path) -> None:
     assert program(*QUICK).returncode == 0
-    table = command("acdc-report", "runs/default", "--format", "csv")
+    table = command("acdc-report", "runs/default", "--runs", "--format", "csv")
     assert table.returncode == 0
     header, row = table.stdout.splitlines()
     assert header.startswith("run,state,method,target") and row.split(",")[1:5] == ["done", "acdc", "0.9", "0.9000"]
@@ -220,8 +220,10 @@ def test_a_damaged_record_is_named_and_does_not_hide_the_other_runs(
     refused = command("acdc-report", str(damaged.path))
     assert refused.returncode == 1 and file in one_line(refused.stderr) and "damaged" in refused.stderr
     if file == "result.json":
-        table = command("acdc-report", "runs", "--format", "csv").stdout.splitlines()
+        table = command("acdc-report", "runs", "--runs", "--format", "csv").stdout.splitlines()
         assert [line.split(",")[1] for line in table] == ["state", "damaged", "done"]
+        compared = command("acdc-report", "runs", "--format", "csv")
+        assert len(compared.stdout.splitlines()) == 2 and "damaged" in one_line(compared.stderr)
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])

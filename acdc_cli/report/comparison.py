@@ -1,0 +1,190 @@
+"""Runs side by side: those that differ by seed alone are one row, with what they reach and what they cost."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from acdc_cli.compose import from_yaml
+from acdc_cli.errors import AcdcError
+from acdc_cli.records.folder import RunFolder
+from acdc_cli.records.identity import identity
+
+NOT_TO_GROUP_BY = ("seed", "start_from_hash")  # the dense network that is pruned has the seed, too
+HAS_A_COLUMN = ("method.name", "sparsity.target")
+IN_EVERY_LABEL = ("model.name", "dataset.name", "epochs")
+STEP_TIME_DEPENDS_ON = (
+    "model", "dataset", "batch_size", "accumulation", "precision", "device", "loader", "threads", "sync_batch_norm",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean over seeds and the sample standard deviation, which one seed does not have."""
+
+    mean: float
+    deviation: float | None
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Of one value or more."""
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+
+
+@dataclass(frozen=True)
+class Row:
+    """Runs of one config under several seeds.
+
+    Attributes:
+        setting: what else than method and target sets them apart from other rows, as typed on a command line.
+        sparsity, sparsity_of_pruned_layers: reached, over all prunable weights and over the layers that are pruned.
+        inference_flops_fraction: of the sparse model where there is one.
+        train_flops_fraction: of a dense run of the same epochs.
+        seconds: a run's wall time, that of the run it goes on from included.
+        step_time, memory: over those of ``method=dense`` in the same setting; None where no such run is among these.
+    """
+
+    method: str
+    setting: str
+    target: float | str | None
+    seeds: int
+    sparsity: float
+    sparsity_of_pruned_layers: float
+    sparse_top1: Spread | None
+    dense_top1: Spread | None
+    inference_flops_fraction: float
+    train_flops_fraction: float
+    seconds: float
+    step_time: float | None
+    memory: float | None
+
+    @property
+    def top1(self) -> Spread | None:
+        """Of the sparse model, or of the only one."""
+        return self.sparse_top1 or self.dense_top1
+
+
+@dataclass(frozen=True)
+class _Finished:
+    config: dict[str, Any]  # the part of it that the id is made of
+    result: dict[str, Any]
+    step_seconds: float  # a sample's, the median epoch's
+
+
+def compare(folders: Iterable[RunFolder]) -> tuple[list[Row], dict[str, str]]:
+    """Rows by target, the most accurate first, dense runs before all others; and the runs in none of them.
+
+    Returns:
+        The rows, and by name of a run that is not done, or damaged, what it is.
+    """
+    runs, left_out = [], dict[str, str]()
+    for folder in folders:
+        try:
+            if folder.is_done:
+                runs.append(_read(folder))
+            else:
+                left_out[folder.path.name] = folder.read_status().get("state", "not started")
+        except AcdcError as error:
+            left_out[folder.path.name] = str(error)
+    groups: dict[str, list[_Finished]] = {}
+    for run in runs:
+        key = json.dumps(_without(run.config, NOT_TO_GROUP_BY), sort_keys=True)
+        groups.setdefault(key, []).append(run)
+    settings = _settings([group[0].config for group in groups.values()])
+    rows = [_row(group, setting, runs) for group, setting in zip(groups.values(), settings, strict=True)]
+    return sorted(rows, key=_position), left_out
+
+
+def _position(row: Row) -> tuple[bool, str, float]:
+    return row.target is not None, str(row.target), -row.top1.mean if row.top1 is not None else 0.0
+
+
+def _read(folder: RunFolder) -> _Finished:
+    rows = folder.read_metrics()
+    return _Finished(
+        identity(from_yaml(folder.config.read_text())),
+        folder.read_result(),
+        statistics.median(1 / row["samples_per_second"] for row in rows),
+    )
+
+
+def _without(config: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in keys}
+
+
+def _row(group: list[_Finished], setting: str, runs: list[_Finished]) -> Row:
+    results = [run.result for run in group]
+    first = results[0]
+    dense = [run for run in runs if run.result["method"] == "dense" and _costs_like(run, group[0])]
+
+    def mean(key: str) -> float:
+        return statistics.fmean(result[key] for result in results)
+
+    def memory(of: list[_Finished]) -> float:
+        return statistics.fmean(run.result["peak_memory_bytes"] for run in of)
+
+    return Row(
+        method=first["method"],
+        setting=setting,
+        target=first["sparsity_target"],
+        seeds=len(group),
+        sparsity=mean("sparsity"),
+        sparsity_of_pruned_layers=mean("sparsity_of_pruned_layers"),
+        sparse_top1=_top1(results, "sparse"),
+        dense_top1=_top1(results, "dense"),
+        inference_flops_fraction=statistics.fmean(
+            (result["sparse"] or result["dense"])["inference_flops_fraction"] for result in results
+        ),
+        train_flops_fraction=mean("train_flops_fraction"),
+        seconds=statistics.fmean(result["seconds"] + result.get("seconds_before", 0) for result in results),
+        step_time=_step_seconds(group) / _step_seconds(dense) if dense else None,
+        memory=memory(group) / memory(dense) if dense else None,
+    )
+
+
+def _top1(results: list[dict[str, Any]], kind: str) -> Spread | None:
+    if any(result[kind] is None for result in results):
+        return None
+    return Spread.of([result[kind]["val_top1"] for result in results])
+
+
+def _step_seconds(runs: list[_Finished]) -> float:
+    return statistics.median(run.step_seconds for run in runs)
+
+
+def _costs_like(one: _Finished, other: _Finished) -> bool:
+    return all(one.config.get(key) == other.config.get(key) for key in STEP_TIME_DEPENDS_ON)
+
+
+def _settings(configs: list[dict[str, Any]]) -> list[str]:
+    """For each config the keys in which it differs from others of its method, as they would be typed."""
+    flat = [dict(_flat(_without(config, NOT_TO_GROUP_BY))) for config in configs]
+    labels = []
+    for own in flat:
+        same_method = [other for other in flat if other["method.name"] == own["method.name"]]
+        differing = [
+            key
+            for key in own
+            if key not in HAS_A_COLUMN
+            and any(other.get(key) != own[key] for other in (flat if key in IN_EVERY_LABEL else same_method))
+        ]
+        labels.append(" ".join(f"{key}={own[key]}" for key in differing))
+    return labels
+
+
+def _flat(node: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, _typed_rules(value) if key == "rules" else str(value)
+
+
+def _typed_rules(rules: list[list[Any]]) -> str:
+    """``{first:0,last:0}``, from pairs."""
+    targets = ((pattern, int(target) if target == 0 else target) for pattern, target in rules)
+    return "{" + ",".join(f"{pattern}:{target}" for pattern, target in targets) + "}"

@@ -1,0 +1,69 @@
+"""Accuracy against training FLOPs, a panel a sparsity: AC/DC's Figure 3 for any folder of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from acdc_cli.records.folder import replace_file
+from acdc_cli.report.colors import PHASE_COLOR
+from acdc_cli.report.comparison import Row
+from acdc_cli.report.figures import MUTED, STYLE
+
+PANEL = (4.4, 3.6)  # inches
+MARKERS = ["o", "s", "^", "v", "D", "P", "X", "<", ">", "p", "h", "*"]
+
+
+def save_figure(path: Path, rows: Sequence[Row]) -> None:
+    """Draw the sparse models: a point a row, bars of one standard deviation; the dense runs' accuracy as a line.
+
+    Args:
+        path: ``.png`` or ``.svg``; replaced whole.
+    """
+    sparse = [row for row in rows if row.sparse_top1 is not None]
+    targets = list(dict.fromkeys(row.target for row in sparse))
+    names = sorted({_name(row) for row in sparse})
+    colors = matplotlib.colormaps["tab20" if len(names) > 10 else "tab10"]
+    style = {name: (MARKERS[index % len(MARKERS)], colors(index)) for index, name in enumerate(names)}
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(PANEL[0] * len(targets) + 2, PANEL[1]), layout="constrained")
+        panels = figure.subplots(1, len(targets), squeeze=False)[0]
+        for axes, target in zip(panels, targets, strict=True):
+            _draw_panel(axes, [row for row in sparse if row.target == target], rows, style)
+            axes.set_title(f"sparsity {target}")
+        panels[0].set_ylabel("top-1 of the sparse model")
+        handles = {
+            label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(handles.values(), handles.keys(), loc="outside right center")
+        replace_file(path, lambda temporary: figure.savefig(temporary, format=path.suffix[1:], dpi=150))
+
+
+def _draw_panel(
+    axes: Axes, sparse: Sequence[Row], rows: Sequence[Row], style: Mapping[str, tuple[str, object]]
+) -> None:
+    for row in sparse:
+        assert row.sparse_top1 is not None
+        marker, color = style[_name(row)]
+        axes.errorbar(
+            row.train_flops_fraction,
+            row.sparse_top1.mean,
+            yerr=row.sparse_top1.deviation,
+            fmt=marker,
+            color=color,
+            capsize=2,
+            label=_name(row),
+        )
+    for row in rows:
+        if row.method == "dense" and row.dense_top1 is not None:
+            axes.axhline(row.dense_top1.mean, color=PHASE_COLOR["dense"], linewidth=1, linestyle="--", label=_name(row))
+    axes.axvline(1.0, color=MUTED, linewidth=0.6, linestyle=":")
+    axes.set_xlabel("training FLOPs, of a dense run")
+
+
+def _name(row: Row) -> str:
+    return f"{row.method} {row.setting}".strip()
