@@ -1,4 +1,4 @@
-"""acdc-report of a folder of runs: one row for all seeds of a config, against numbers computed here from the records."""
+"""acdc-report of a folder of runs: a row is all seeds of a config; its numbers are computed here from the records."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def results(runs: Path, method: str) -> list[dict]:
 
 def test_a_row_is_all_seeds_of_one_config(runs: Path) -> None:
     rows, left_out = compare(run_folders(runs))
-    assert left_out == {} and [(row.method, row.target, row.seeds) for row in rows][0] == ("dense", None, 2)
+    assert left_out == {} and (rows[0].method, rows[0].target, rows[0].seeds) == ("dense", None, 2)
     assert sorted((row.method, row.target, row.seeds) for row in rows[1:]) == [("static", 0.9, 2)] * 2
     first, second = (result["dense"]["val_top1"] for result in results(runs, "dense"))
     dense = found(rows, "dense").dense_top1
