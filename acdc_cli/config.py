@@ -60,6 +60,7 @@ class ModelConfig:
     width: int | None = number(1)  # channels of the first stage; of a wide ResNet, in units of 16
     shortcut: str | None = one_of("identity", "conv")
     dropout: float | None = number(0, 1, below=True)  # share of activations dropped inside a block
+    batch_norm_eps: float | None = number(0, above=True)  # null: the model's own, 1e-5 as a rule
 
 
 @dataclass(kw_only=True)

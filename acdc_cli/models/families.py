@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from acdc_cli.config import ModelConfig, known
+from acdc_cli.errors import BadInput
 from acdc_cli.models.libraries import timm_model, torchvision_model
 from acdc_cli.models.mobilenet_v1 import MobileNetV1
 from acdc_cli.models.resnet import ResNet
@@ -17,8 +18,19 @@ STEM_CHANNELS = 64
 
 
 def build_model(config: ModelConfig, in_channels: int, classes: int) -> nn.Module:
-    """A freshly initialised model for images of that many channels."""
-    return FAMILIES[config.family](config, in_channels, classes)
+    """A freshly initialised model for images of that many channels. Raises BadInput for an eps without batch norm."""
+    model = FAMILIES[config.family](config, in_channels, classes)
+    if config.batch_norm_eps is not None:
+        _set_batch_norm_eps(model, config.batch_norm_eps)
+    return model
+
+
+def _set_batch_norm_eps(model: nn.Module, eps: float) -> None:
+    norms = [module for module in model.modules() if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))]
+    if not norms:
+        raise BadInput(f"model.batch_norm_eps={eps}: the model has no batch norm; use model.batch_norm_eps=null")
+    for norm in norms:
+        norm.eps = eps
 
 
 def build_skeleton(config: ModelConfig, in_channels: int, classes: int) -> nn.Module:

@@ -12,6 +12,7 @@ from torch import nn
 
 from acdc_cli import load_model
 from acdc_cli.compose import compose_config, to_yaml
+from acdc_cli.errors import BadInput
 from acdc_cli.models import build_model
 
 
@@ -54,3 +55,11 @@ def test_a_runs_model_comes_back(typed: list[str], dataset: str, channels: int, 
     assert not loaded.training
     assert all(torch.equal(loaded.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
     assert loaded(torch.zeros(1, channels, 32, 32)).shape == (1, classes)
+
+
+def test_batch_norm_eps_is_set_everywhere_or_refused() -> None:
+    norms = [module for module in built("model.batch_norm_eps=0.01").modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(norms) == 7 and {norm.eps for norm in norms} == {0.01}  # resnet8: one in the stem, two in each block
+    assert {m.eps for m in built().modules() if isinstance(m, nn.BatchNorm2d)} == {1e-5}
+    with pytest.raises(BadInput, match="no batch norm"):
+        built("model=timm", "model.name=convnext_atto", "dataset=patches", "model.batch_norm_eps=0.01")
