@@ -57,6 +57,13 @@ def defaults_of(group: str, option: str) -> list[Any]:
     return yaml.safe_load((CONF / group / f"{option}.yaml").read_text()).get("defaults", [])
 
 
+def written_in_all(group: str, option: str) -> dict[str, Any]:
+    """Those of the options that it builds on, too."""
+    bases = [base for base in defaults_of(group, option) if isinstance(base, str)]
+    keys = [written_in_all(group, base) for base in bases]
+    return {key: value for each in keys for key, value in each.items()} | written(group, option)
+
+
 def value_of(config: Config, key: str) -> Any:
     value: Any = config
     for name in key.split("."):
@@ -109,7 +116,7 @@ def test_an_option_composes_with_every_model_and_means_what_it_says(group: str, 
     # The four numbers are filled in and boundaries become phases (tested in test_schedules.py and
     # test_command_line.py); a model sets some keys itself, and an experiment has the last word.
     derived = {f"schedule.{name}" for name in (*FOUR_NUMBERS, "boundaries")}
-    derived |= written("model", model).keys() if group != "experiment" else set()
+    derived |= written_in_all("model", model).keys() if group != "experiment" else set()
     said = {key: value for key, value in written(group, option).items() if key not in derived}
     said = {key: value for key, value in said.items() if not key.startswith("schedule.published")}
     assert {key: value_of(config, key) for key in said} == said
