@@ -25,6 +25,24 @@ def dead_channels(weights: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 @torch.no_grad()
+def revived_share(before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> dict[str, float]:
+    """Of a layer's kept weights, the share in output channels of which the masks before kept nothing; by weight name.
+
+    Such a channel comes back as a constant 0, so that batch norm multiplies its first gradients by 1 / sqrt(eps) = 316
+    where it multiplies others by 1 / sigma; the weights that these make can take the whole layer in the next ranking.
+
+    Args:
+        before, now: masks (bool, True where a weight is kept) of two sparse phases, the same names and shapes.
+    """
+    shares = {}
+    for name, mask in now.items():
+        kept = mask.flatten(1).sum(dim=1)
+        was_empty = ~before[name].flatten(1).any(dim=1)
+        shares[name] = int(kept[was_empty].sum()) / max(1, int(kept.sum()))
+    return shares
+
+
+@torch.no_grad()
 def stayed_zero(weights: Mapping[str, Tensor], masks: MaskSet) -> float:
     """Of the weights that the last sparse phase removed, the fraction that is still exactly zero, in [0, 1].
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from acdc_cli.measure.dynamics import dead_channels, starved_layers, stayed_zero
+from acdc_cli.measure.dynamics import dead_channels, revived_share, starved_layers, stayed_zero
 from acdc_cli.sparsity import MaskSet
 
 
@@ -43,3 +43,11 @@ def test_stayed_zero_looks_at_what_was_removed_alone() -> None:
 
 def test_nothing_removed_nothing_stays() -> None:
     assert stayed_zero({"a": torch.zeros(1, 2)}, masks_of(a=[[1, 1]])) == 0.0
+
+
+def test_revived_share_is_of_the_weights_kept_now() -> None:
+    before = {"layer": torch.tensor([[1, 0], [0, 0], [0, 0], [0, 1]]).bool()}
+    now = {"layer": torch.tensor([[1, 0], [1, 1], [0, 0], [0, 0]]).bool()}
+    assert revived_share(before, now) == {"layer": 2 / 3}  # row 1 was empty and has two of three; row 2 still is
+    assert revived_share(now, now) == {"layer": 0}
+    assert revived_share(before, {"layer": torch.zeros(4, 2).bool()}) == {"layer": 0}

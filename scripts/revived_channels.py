@@ -1,0 +1,63 @@
+"""From a run's masks: the output channels that sparse phases empty, and how much those take when they come back.
+
+    python scripts/revived_channels.py runs/default/NAME
+
+Columns are the sparse phases, by their first epoch. A cell is the layer's empty channels in that phase and, in
+brackets, the share of its kept weights that lies in channels which were empty the phase before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from safetensors import safe_open
+from torch import Tensor
+
+from acdc_cli.errors import AcdcError, BadInput
+from acdc_cli.measure.dynamics import dead_channels, revived_share
+from acdc_cli.records.folder import RunFolder
+from acdc_cli.sparsity.masks import unpack
+
+
+def read_masks(path: Path) -> dict[str, Tensor]:
+    """Masks by weight name, as bool tensors of the weights' shapes."""
+    with safe_open(path, framework="pt") as file:
+        shapes = {name: json.loads(shape) for name, shape in file.metadata().items()}
+        return {name: unpack(file.get_tensor(name), tuple(shape)) for name, shape in shapes.items()}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a run folder")
+    folder = RunFolder.open(parser.parse_args().run)
+    phases = {path.stem.removeprefix("epoch_"): read_masks(path) for path in sorted(folder.masks.glob("epoch_*"))}
+    if not phases:
+        raise BadInput(f"{folder.path}: no masks of sparse phases in it; AC/DC's runs have them")
+    table = Table(box=SIMPLE_HEAD, title=folder.path.name, title_justify="left")
+    table.add_column("layer (channels)")
+    for first_epoch in phases:
+        table.add_column(f"epoch {int(first_epoch)}", justify="right")
+    masks = list(phases.values())
+    empty = [dead_channels(each) for each in masks]
+    share = [revived_share(before, now) for before, now in pairwise(masks)]
+    for name in sorted(masks[0]):
+        back = ["", *(f" ({each[name]:.0%})" for each in share)]
+        cells = [f"{each[name]}{taken}" for each, taken in zip(empty, back, strict=True)]
+        table.add_row(f"{name} ({len(masks[0][name])})", *cells)
+    Console(width=None if sys.stdout.isatty() else 40 + 14 * len(phases)).print(table)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except AcdcError as error:
+        print(f"revived_channels: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
