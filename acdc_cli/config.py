@@ -39,6 +39,7 @@ READ_BY_METHOD: dict[str, tuple[str, ...]] = {
     "rigl": ("start", "end", "interval_steps", "drop_fraction", "layerwise"),
     "set": ("start", "end", "interval_steps", "drop_fraction", "layerwise"),
     "top_kast": ("backward_sparsity", "interval_steps", "layerwise"),
+    "str": ("s_init", "s_weight_decay"),
     "dsd": ("start", "end"),
     "iht": ("interval_steps",),
     "static": ("layerwise",),
@@ -46,6 +47,8 @@ READ_BY_METHOD: dict[str, tuple[str, ...]] = {
     "magnitude": (),
     "dense": (),
 }
+# method.name -> the key of `method` that decides how sparse a run ends, where the target is only what is wished for.
+DECIDES_SPARSITY: dict[str, str] = {"str": "s_weight_decay"}
 # Families that are whole libraries: ``model.name`` is one of their models, and not just what the run is called.
 LIBRARIES = ("torchvision", "timm")
 
@@ -120,6 +123,8 @@ class MethodConfig:
     drop_fraction: float | None = number(0, 1)  # of a layer's connections that move
     backward_sparsity: float | None = number(0, 1, below=True)
     layerwise: str | None = one_of("erk", "uniform")  # what a global target becomes
+    s_init: float | None = number()  # str: every layer's threshold begins at sigmoid(s_init)
+    s_weight_decay: float | None = number(0)  # str: pulls s towards 0, and so the threshold up to 1/2
 
 
 @dataclass(kw_only=True)

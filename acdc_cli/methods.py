@@ -10,6 +10,7 @@ from acdc_cli.sparsity.methods import (
     ACDC,
     DSD,
     Dense,
+    SoftThreshold,
     Static,
     TopKAST,
     gmp,
@@ -39,6 +40,9 @@ def build_method(config: Config, steps_per_epoch: int) -> Method:
         return TopKAST(
             allocation, backward_sparsity=known(method.backward_sparsity), interval=known(method.interval_steps)
         )
+    if method.name == "str":
+        rates = {"s_init": known(method.s_init), "s_weight_decay": known(method.s_weight_decay)}
+        return SoftThreshold(**rates, rules=allocation.rules)
     if method.name == "gmp":
         return gmp(
             allocation,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from acdc_cli.config import Config, known
+from acdc_cli.config import DECIDES_SPARSITY, Config, known
 from acdc_cli.data.prepare import Dataset, open_dataset, read_dataset, require_beton
 from acdc_cli.errors import AcdcError, BadInput, DataMissing
 from acdc_cli.ranks import Ranks, ranks_of
@@ -63,6 +63,7 @@ def _execute(config: Config, say: Say, ranks: Ranks) -> RunFolder:
     folder, settled, machine_error = _find(config, say, ranks)
     if folder is not None and folder.is_done and not config.run.overwrite:
         _name_other_data(folder, config, say)
+        _say_reached(folder, config, say)
         return folder
     if machine_error is not None:
         open_dataset(config.dataset.name, config.data_dir)  # that data is missing is said before that
@@ -77,6 +78,8 @@ def _execute(config: Config, say: Say, ranks: Ranks) -> RunFolder:
             say(warning)
         group.together(lambda: stack.enter_context(folder.locked()) if group.is_first else None)
         _train_in(folder, settled, dataset, group, say)
+    if ranks.is_first:
+        _say_reached(folder, settled, say)
     return folder
 
 
@@ -112,6 +115,17 @@ def _name_other_data(folder: RunFolder, config: Config, say: Say) -> None:
         there = read_dataset(Path(config.data_dir) / config.dataset.name)
         if there.info["content_hash"] != folder.read_result().get("dataset_hash"):
             say(f"{there.folder}: not the data that this finished run had; run.overwrite=true trains on these")
+
+
+def _say_reached(folder: RunFolder, config: Config, say: Say) -> None:
+    """For a method that cannot be told its sparsity: what was asked, what came out, and how to come nearer."""
+    if (key := DECIDES_SPARSITY.get(config.method.name)) is None:
+        return
+    asked, reached = config.sparsity.target, folder.read_result()["sparsity_of_pruned_layers"]
+    say(
+        f"sparsity {asked} was asked for, {reached:.4f} is reached: method={config.method.name} gets there only by way "
+        f"of method.{key}; what finds its value for a target: python -m acdc_cli.commands.search --help"
+    )
 
 
 def _train_in(folder: RunFolder, config: Config, dataset: Dataset, group: Group, say: Say) -> None:

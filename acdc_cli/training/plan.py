@@ -107,7 +107,7 @@ def _cost(config: Config, epoch: int, f: float) -> float:
         progress = min(max((epoch + 1 - start) / (end - start), 0.0), 1.0) if end > start else float(epoch + 1 > start)
         initial = 1.0 if epoch + 1 < start else 1 - known(method.initial_sparsity)
         return f + (initial - f) * (1 - progress) ** known(method.power)
-    if method.name in ("rigl", "set", "static", "snip", "magnitude"):
+    if method.name in ("rigl", "set", "static", "snip", "magnitude", "str"):
         moves = known(method.start) * epochs <= epoch < known(method.end) * epochs if method.name == "rigl" else False
         return f + (1 - f) / (3 * known(method.interval_steps)) if moves else f
     if method.name == "top_kast":

@@ -11,7 +11,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from acdc_cli.sparsity.masks import pack
-from acdc_cli.sparsity.methods import DSD, TopKAST, gmp, iht, magnitude, random_static, rigl, set_, snip
+from acdc_cli.sparsity.methods import DSD, SoftThreshold, TopKAST, gmp, iht, magnitude, random_static, rigl, set_, snip
 from acdc_cli.sparsity.timeline import Timeline
 from acdc_cli.sparsity.window import Window
 
@@ -89,6 +89,7 @@ METHODS = {
     "static": lambda: random_static(0.8),
     "magnitude": lambda: magnitude(0.8),
     "top_kast": lambda: TopKAST(0.8, backward_sparsity=0.5),
+    "str": lambda: SoftThreshold(s_init=-3.0, s_weight_decay=0.1),
     "dsd": lambda: DSD(Timeline.of([("dense", 0, 1), ("sparse", 1, 2), ("dense", 2, 3)]), 0.8),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from acdc_cli.errors import Interrupted
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.training import execute as execution
 
-METHODS = ("gmp", "rigl", "set", "top_kast", "dsd", "iht", "static", "snip", "magnitude")
-INTERVAL = {method: ["method.interval_steps=7"] for method in ("gmp", "rigl", "set", "top_kast", "iht")}
+METHODS = ("gmp", "rigl", "set", "top_kast", "str", "dsd", "iht", "static", "snip", "magnitude")
+OF_ITS_OWN = {method: ["method.interval_steps=7"] for method in ("gmp", "rigl", "set", "top_kast", "iht")}
+OF_ITS_OWN["str"] = ["method.s_init=-5", "method.s_weight_decay=0.1"]  # in 48 steps
 SHORT = ["epochs=4", "batch_size=128"]  # 12 steps an epoch
 RESNET8 = {  # of width 32, one grey channel: name -> weights
     "conv1": 288,
@@ -29,7 +31,7 @@ RESNET8 = {  # of width 32, one grey channel: name -> weights
 
 
 def typed(method: str) -> list[str]:
-    return [*SHORT, f"method={method}", "sparsity=0.9", *INTERVAL.get(method, [])]
+    return [*SHORT, f"method={method}", "sparsity=0.9", *OF_ITS_OWN.get(method, [])]
 
 
 def nonzeros(state: dict) -> dict[str, int]:
@@ -46,6 +48,9 @@ def test_it_ends_at_the_sparsity_that_was_asked_for_and_goes_on_after_a_crash(
     total = sum(RESNET8.values())
     if method == "top_kast":  # uniform: every layer by itself
         assert kept == {name: count - round(0.9 * count) for name, count in RESNET8.items()}
+    elif method == "str":  # only indirectly
+        assert sum(kept.values()) == result["nonzero_weights"] < 0.95 * total
+        assert result["sparsity_of_pruned_layers"] == pytest.approx(1 - sum(kept.values()) / total)
     else:
         assert sum(kept.values()) == total - round(0.9 * total) == result["nonzero_weights"]
     assert result["method"] == method and result["sparsity_target"] == 0.9
@@ -107,6 +112,11 @@ def test_rigl_over_uniform_layers_keeps_the_first_one_dense(tmp_path: Path, data
         ("method=gmp sparsity=2:4", "N:M is for acdc"),
         ("method=rigl sparsity=2:4", "N:M is for acdc"),
         ("method=set sparsity=block", "use sparsity.block=null"),
+        ("method=str sparsity=2:4", "N:M is for acdc"),
+        ("method=str sparsity=block", "use sparsity.block=null"),
+        ("method=str sparsity.rules={first:0.5}", "sparsity.rules={first:0.5}: method=str learns"),
+        ("method=str method.s_init=null", "conf/method/str.yaml"),
+        ("method=str method.s_weight_decay=-1", "nearest: method.s_weight_decay=0"),
         ("method=top_kast sparsity=0.3", "nearest: method.backward_sparsity=0.3"),
         ("method=dsd epochs=2", "nearest: epochs=3"),
         ("method=gmp method.start=0.8", "nearest: method.start=0.75"),
@@ -122,6 +132,21 @@ def test_what_a_method_cannot_do_is_one_line(line: str, said: str, program: Comm
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_of_str_says_what_it_reached_of_what_was_asked(tmp_path: Path, data_dir: Path, program: Command) -> None:
+    """When it ends, and when it is found again; how a sparsity would be spread is nothing it reads."""
+    typed = ["epochs=1", "method=str", "threads=1", "loader=device", "tracker=none", f"data_dir={data_dir}"]
+    said = []
+    for more in (["sparsity=0.9"], ["sparsity=erk", "sparsity.target=0.9", "sparsity.min_layer_density=0.1"]):
+        ended = program(*typed, *more, f"runs_dir={tmp_path}")
+        assert ended.returncode == 0, ended.stderr
+        said += [line for line in ended.stderr.splitlines() if "was asked for" in line]
+    (result,) = tmp_path.rglob("result.json")
+    reached = json.loads(result.read_text())["sparsity_of_pruned_layers"]
+    assert said == [said[0]] * 2
+    assert said[0].startswith(f"acdc-train: sparsity 0.9 was asked for, {reached:.4f} is reached: method=str")
+    assert "method.s_weight_decay" in said[0] and "acdc_cli.commands.search" in said[0]
+
+
 def test_a_key_that_a_method_does_not_read_makes_no_other_run(program: Command) -> None:
     plans = [program("plan=true", "method=snip", *more).stdout for more in ([], ["method.drop_fraction=0.5"])]
     assert plans[0] == plans[1] != ""
@@ -129,7 +154,5 @@ def test_a_key_that_a_method_does_not_read_makes_no_other_run(program: Command) 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_plan_is_a_fraction(method: str, program: Command, tmp_path: Path) -> None:
-    import json
-
     fraction = json.loads(program("plan=true", f"method={method}", "sparsity=0.9").stdout)["train_flops_fraction"]
     assert math.isfinite(fraction) and (1 < fraction < 2 if method == "magnitude" else 0 < fraction < 1)

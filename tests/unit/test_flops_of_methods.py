@@ -11,7 +11,7 @@ from toy_layers import plain_sgd, row, step
 
 from acdc_cli.measure.flops import LayerSize, inference_flops, layer_sizes, nonzeros, step_flops
 from acdc_cli.sparsity.method import Work
-from acdc_cli.sparsity.methods import TopKAST, gmp, iht, magnitude, random_static, rigl, set_, snip
+from acdc_cli.sparsity.methods import SoftThreshold, TopKAST, gmp, iht, magnitude, random_static, rigl, set_, snip
 from acdc_cli.sparsity.window import Window
 
 DENSE, SPARSE = 1000, 100  # F and f
@@ -53,8 +53,9 @@ def test_rigl_is_charged_by_the_steps_that_an_epoch_has(begin: int, steps: int, 
         lambda: gmp(0.5, Window(0, 5, 1)),
         lambda: random_static(0.5),
         lambda: magnitude(0.5),
+        lambda: SoftThreshold(s_init=1.0, s_weight_decay=0.1),
     ],
-    ids=["set", "gmp", "static", "magnitude"],
+    ids=["set", "gmp", "static", "magnitude", "str"],
 )
 def test_methods_without_dense_gradients_cost_three_sparse_passes(make: Callable[[], object]) -> None:
     assert step_flops(worked(make(), 10), DENSE, SPARSE) == 3 * SPARSE
@@ -84,6 +85,21 @@ def test_gmp_follows_the_density_there_is() -> None:
         current = inference_flops(sizes, nonzeros(layer))
         costs.append(step_flops(method.work(), inference_flops(sizes), current))
     assert costs == [3 * 40, 3 * 12, 3 * 8]
+
+
+def test_str_follows_the_thresholds_there_are() -> None:
+    """g(s) = 1/2, then 1/2 + 1/4 (s = ln 3), then 1/2 again: of 0.4, 0.6, 0.8 and 1 three, two and three are above."""
+    layer = row(0.4, 0.6, 0.8, 1.0)
+    optimizer = plain_sgd(layer)
+    method = SoftThreshold(s_init=0.0, s_weight_decay=0.0).attach(layer, optimizer)
+    sizes = layer_sizes(layer, (4,))
+    costs = []
+    for s in (0.0, 1.0986123, 0.0):
+        method.load_state_dict(method.state_dict() | {"s": torch.tensor([s])})
+        step(layer, optimizer, *(0.0,) * 4)
+        current = inference_flops(sizes, nonzeros(layer))
+        costs.append(step_flops(method.work(), inference_flops(sizes), current))
+    assert costs == [3 * 6, 3 * 4, 3 * 6]
 
 
 def test_top_kast_pays_for_a_twice_and_for_b_once() -> None:

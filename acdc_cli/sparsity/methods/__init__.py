@@ -8,6 +8,7 @@ from acdc_cli.sparsity.methods.gmp import gmp
 from acdc_cli.sparsity.methods.iht import iht
 from acdc_cli.sparsity.methods.rigl import rigl, set_
 from acdc_cli.sparsity.methods.snip import snip
+from acdc_cli.sparsity.methods.soft_threshold import SoftThreshold
 from acdc_cli.sparsity.methods.static import Static
 from acdc_cli.sparsity.methods.top_kast import TopKAST
 
@@ -15,6 +16,7 @@ __all__ = [
     "ACDC",
     "DSD",
     "Dense",
+    "SoftThreshold",
     "Static",
     "TopKAST",
     "gmp",
