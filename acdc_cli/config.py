@@ -151,6 +151,7 @@ class LrScheduleConfig:
     warmup_epochs: float = number(0)
     milestones: list[float] | None = field()  # epochs, for shape=step
     gamma: float | None = number(0, 1, above=True)  # factor at each milestone
+    stretch: bool | None = field()  # warm-up and milestones grow with a run that is longer than the schedule
 
 
 @dataclass(kw_only=True)

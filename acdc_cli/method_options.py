@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from acdc_cli.config import READ_BY_METHOD, Config
+from acdc_cli.config import READ_BY_METHOD, Config, known
 from acdc_cli.errors import BadInput
 from acdc_cli.sparsity.target import Pattern
 
@@ -64,13 +64,19 @@ def check_method(config: Config) -> None:
             f"sparsity.rules={{{rule}:{target}}}: method=str learns how sparse each layer gets; a rule can leave one "
             f"dense: {{{rule}:0}}"
         )
-    if name == "top_kast" and method.backward_sparsity is not None:
-        least = min(float(own) for own in [sparsity.target, *(own for _, own in sparsity.rules or [])] if own)
-        if method.backward_sparsity > least:
-            raise BadInput(
-                f"method.backward_sparsity={method.backward_sparsity}: above the forward sparsity {least}; what is "
-                f"updated has to hold what is used; nearest: method.backward_sparsity={least}"
-            )
+    targets = [own for own in [sparsity.target, *(own for _, own in sparsity.rules or [])] if own]
+    if not targets and name not in ("acdc", "dense") and config.masks != "from_weights":
+        raise BadInput(f"sparsity.target=0.0 method={name}: would prune nothing; use method=dense, or a target above 0")
+    if name == "top_kast" and known(method.backward_sparsity) > (least := min(map(float, targets))):
+        raise BadInput(
+            f"method.backward_sparsity={method.backward_sparsity}: above the forward sparsity {least}; what is "
+            f"updated has to hold what is used; nearest: method.backward_sparsity={least}"
+        )
+    if name == "gmp" and known(method.initial_sparsity) > (least := min(map(float, targets))):
+        raise BadInput(
+            f"method.initial_sparsity={method.initial_sparsity}: above the final sparsity {least}, and what is pruned "
+            f"never comes back; nearest: method.initial_sparsity={least}"
+        )
     if name == "dsd" and config.epochs is not None and config.epochs < DSD_EPOCHS:
         raise BadInput(f"epochs={config.epochs}: dsd has three phases; nearest: epochs={DSD_EPOCHS}")
 

@@ -52,8 +52,9 @@ def build_method(config: Config, steps_per_epoch: int) -> Method:
         )
     if method.name in ("rigl", "set"):
         build = rigl if method.name == "rigl" else set_
-        drop_fraction = known(method.drop_fraction)
-        return build(allocation, _window(config, steps), drop_fraction=drop_fraction, seed=config.seed)
+        # A connection that grows begins at 0: the run does not end before it has had a step.
+        window, drop_fraction = _window(config, steps, last=steps - 1), known(method.drop_fraction)
+        return build(allocation, window, drop_fraction=drop_fraction, seed=config.seed)
     if method.name == "iht":
         return iht(allocation, Window(0, steps, known(method.interval_steps)))
     if method.name == "static":
@@ -61,7 +62,8 @@ def build_method(config: Config, steps_per_epoch: int) -> Method:
     return {"snip": snip, "magnitude": magnitude}[method.name](allocation)
 
 
-def _window(config: Config, steps: int) -> Window:
-    """The method's window in steps of this run: it stretches with the run."""
-    start, end = (round(known(fraction) * steps) for fraction in (config.method.start, config.method.end))
+def _window(config: Config, steps: int, last: int | None = None) -> Window:
+    """The method's window in steps of this run: it stretches with the run, and ends at ``last`` at the latest."""
+    fractions, limit = (config.method.start, config.method.end), steps if last is None else last
+    start, end = (min(round(known(fraction) * steps), limit) for fraction in fractions)
     return Window(start, end, known(config.method.interval_steps))

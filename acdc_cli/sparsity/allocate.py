@@ -15,6 +15,7 @@ from acdc_cli.sparsity.target import AllocationError, Pattern, Target, parse_tar
 
 DISTRIBUTIONS = ("global", "uniform", "erk")
 INDIVISIBLE = ("skip", "error", "flatten")
+NEAREST_TARGETS = (0.999, 0.998, 0.995, 0.99, 0.98, 0.95, 0.9, 0.8, 0.5)  # papers' own, the highest first
 OUTPUT_AXIS, INPUT_AXIS = 0, 1  # of linear (out, in) and convolution (out, in / groups, *kernel) weights
 
 
@@ -179,6 +180,31 @@ def closed_form_nonzeros(layers: Mapping[str, Layer], allocation: Allocation) ->
         removed = removed_per_layer(shapes, removed_fraction(share.target), distribution)
         left |= {name: left[name] - removed[name] for name in share.names}
     return left
+
+
+def require_something_left(layers: Mapping[str, Layer], allocation: Allocation) -> None:
+    """For methods that never train all weights in between: through a layer without a weight nothing passes.
+
+    Which layers a global ranking empties depends on the weights, and is not said here.
+
+    Raises:
+        AllocationError: naming such a layer, and a target that leaves none empty.
+    """
+    if allocation.distribution == "global":
+        return
+    if not (empty := _emptied(layers, allocation)):
+        return
+    target = removed_fraction(allocation.target)
+    lower = [each for each in NEAREST_TARGETS if each < target]
+    fits = next((each for each in lower if not _emptied(layers, replace(allocation, target=each))), None)
+    hint = f"nearest: sparsity.target={fits}" if fits is not None else "use a lower target"
+    more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
+    raise AllocationError(f"{empty[0]}{more} would keep no weight; {hint}")
+
+
+def _emptied(layers: Mapping[str, Layer], allocation: Allocation) -> list[str]:
+    covered = {name for share in shares_of(layers, allocation) for name in share.names}
+    return [name for name, left in closed_form_nonzeros(layers, allocation).items() if name in covered and not left]
 
 
 def floor_of(density: float, count: int) -> int:

@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from acdc_cli.sparsity.masks import MaskSet
 
 Optimizers = Optimizer | Sequence[Optimizer]
+COMPARED_EVERY_STEPS = 100  # masks that are chosen more often, over the ranks
 
 
 def optimizers_of(optimizer: Optimizers, weights: dict[str, nn.Parameter]) -> list[Optimizer]:
@@ -136,6 +137,18 @@ def clear_moments(optimizers: Sequence[Optimizer], weight: nn.Parameter, where: 
         for state in optimizer.state.get(weight, {}).values():
             if isinstance(state, torch.Tensor) and state.shape == weight.shape:
                 state.masked_fill_(where.to(state.device), 0.0)
+
+
+def is_compared(step: int, compared_at: int | None) -> bool:
+    """Whether masks that are chosen at this step are compared over the ranks.
+
+    The first of an epoch are, and then those after ``COMPARED_EVERY_STEPS``: a comparison makes the host wait and reads
+    every mask, which at each step costs more than the step, and copies that have drifted apart stay so.
+
+    Args:
+        compared_at: the last such step of this epoch; None: there was none yet.
+    """
+    return compared_at is None or step - compared_at >= COMPARED_EVERY_STEPS
 
 
 def check_same_on_every_rank(masks: MaskSet) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered, cover
-from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, clear_moments, hold_at_zero
+from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, clear_moments, hold_at_zero, is_compared
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import Work, model_state
 from acdc_cli.sparsity.rules import Share
@@ -79,11 +79,13 @@ class MovingMasks:
         self._step, self._epoch = 0, -1
         self._epoch_step, self._epoch_dense_gradients = 0, 0  # how many of the epoch's steps took all gradients
         self._before_epoch: Masks | None = None
+        self._compared_at: int | None = None
+        first = None if self.rule.at_start is None else self.rule.at_start(covered, 0)
         if not self.rule.is_hard_threshold:
             covered.hooks = hold_at_zero(covered.weights, covered.masks, covered.optimizers)
         covered.at_each_step(self._before_step, self._after_step)
-        if self.rule.at_start is not None:
-            self._take_over(covered, self.rule.at_start(covered, 0))
+        if first is not None:
+            self._take_over(covered, first)
         self._masks.dense_gradients = self._wants_gradients()
         return self
 
@@ -106,7 +108,7 @@ class MovingMasks:
         """Note where the epoch begins; before the very first step, masks may be due."""
         if epoch == self._epoch:
             return
-        self._epoch = epoch
+        self._epoch, self._compared_at = epoch, None
         self._epoch_step = self._epoch_dense_gradients = 0
         self._before_epoch = self._masks.snapshot() if self._step > 0 and self._masks.enforced else None
         if self._step == 0:
@@ -146,14 +148,21 @@ class MovingMasks:
             if self._masks.enforced and not self.rule.is_hard_threshold:
                 clear_moments(covered.optimizers, weight, masks[name] != self._masks[name].to(masks[name].device))
         self._masks.copy_(masks)
-        check_same_on_every_rank(self._masks)
+        if is_compared(self._step, self._compared_at):
+            check_same_on_every_rank(self._masks)
+            self._compared_at = self._step
         self._masks.enforced = True
         self._masks.apply_(covered.weights)
 
     def work(self) -> Work:
-        """3f, and F - f more for a step that takes the gradients of all weights."""
+        """3f, and F - f more for a step that takes the gradients of all weights.
+
+        f is that of the connections: right after a move, which may be where an epoch ends, new ones are still zeros.
+        """
         share = self._epoch_dense_gradients / self._epoch_step if self._epoch_step else 0.0
-        return Work(True, True, True, dense_gradient_share=share)
+        is_held = self._masks.enforced and not self.rule.is_hard_threshold
+        connections = self._masks.kept_per_layer() if is_held else None
+        return Work(True, True, True, dense_gradient_share=share, forward_weights=connections)
 
     def outputs(self) -> dict[str, dict[str, Tensor] | None]:
         """The sparse model. Raises RuntimeError before ``attach``."""
@@ -174,7 +183,7 @@ class MovingMasks:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned. Model and optimizer are restored by their owner."""
-        self._step, self._epoch = state["step"], state["epoch"]
+        self._step, self._epoch, self._compared_at = state["step"], state["epoch"], None
         self._epoch_step, self._epoch_dense_gradients = state["epoch_steps"]
         self._masks.load_state_dict(state["masks"])
         self._masks.enforced, self._before_epoch = state["is_sparse"], state["before_epoch"]

@@ -55,6 +55,8 @@ def train_epoch(run: Run, epoch: int, progress: Progress, pauses: Pauses) -> tup
                 part.step += 1
                 part.seconds = time.perf_counter() - start
                 pauses.after_step()
+    if not part.starved:  # masks that are chosen by a step
+        part.starved = _report_starved(run, epoch, progress)
     return _means(run, part, epoch), part
 
 
@@ -105,11 +107,12 @@ def run_epoch(run: Run, progress: Progress, pauses: Pauses) -> dict[str, Any]:
     samples = run.loaders["train"].count
     sizes, train_sizes, left = run.sizes(), run.sizes(epoch), nonzeros(run.model)
     work = run.method.work()
+    used = left | (work.forward_weights or {})
     updated = None if work.weight_gradient_weights is None else left | work.weight_gradient_weights
     charged = step_flops(
         work,
         inference_flops(train_sizes),
-        inference_flops(train_sizes, left),
+        inference_flops(train_sizes, used),
         None if updated is None else inference_flops(train_sizes, updated),
     )
     total_before = run.rows[-1]["train_flops_total"] if run.rows else run.flops_before

@@ -66,15 +66,17 @@ def learning_rate(config: Config, step: int, steps_per_epoch: int) -> float:
     Warm-up rises linearly and reaches the peak (``peak_rate``) at its end: (t + 1) / warm-up; cosine and linear then
     fall from the peak to zero; step multiplies by gamma at each milestone. t counts steps or epochs,
     ``lr_schedule.unit``, so that AC/DC's ImageNet runs, which set the rate once an epoch, come out as published.
-    Warm-up and milestones shrink with the run below the schedule's own length and stay as they are above it.
+    Warm-up and milestones shrink with the run below the schedule's own length; above it they stay as they are, or with
+    ``lr_schedule.stretch`` grow with it (RigL 2x, arXiv 1911.11134, section 4).
     """
     schedule, epochs = config.lr_schedule, known(config.epochs)
     per_epoch = 1 if schedule.unit == "epoch" else steps_per_epoch
     t = step // steps_per_epoch if schedule.unit == "epoch" else step
-    own, shorter = config.schedule.epochs, min(epochs, config.schedule.epochs)
+    own = config.schedule.epochs
+    scaled_to = epochs if schedule.stretch else min(epochs, own)
 
     def scaled(length_epochs: float) -> float:
-        return length_epochs * shorter * per_epoch / own  # divided last: whole epochs come out whole
+        return length_epochs * scaled_to * per_epoch / own  # divided last: whole epochs come out whole
 
     peak = peak_rate(config)
     warmup, total = scaled(schedule.warmup_epochs), epochs * per_epoch

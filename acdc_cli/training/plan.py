@@ -17,11 +17,11 @@ from acdc_cli.models.fit import require_fit
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.resolution import view_of
 from acdc_cli.schedule import timeline_of
-from acdc_cli.sparsity.allocate import closed_form_nonzeros, shares_of
+from acdc_cli.sparsity.allocate import closed_form_nonzeros, require_something_left, shares_of
 from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
 from acdc_cli.sparsity.rules import excluded
 from acdc_cli.sparsity.target import AllocationError
-from acdc_cli.training.start import goes_on_from_a_run, start_state
+from acdc_cli.training.start import goes_on_from_a_run, require_dense_start, start_state
 
 
 def plan(config: Config) -> dict[str, Any]:
@@ -128,6 +128,8 @@ def _weights_left(config: Config, model: nn.Module) -> tuple[dict[str, int], lis
     start = start_state(model, config) if config.start_from is not None else {}
     if config.method.name == "dense":
         return all_weights, list(all_weights)
+    if config.method.name == "magnitude" and start:
+        require_dense_start(config, start, all_weights)
     if config.masks == "from_weights":
         left = {name: int(start[name].count_nonzero()) for name in all_weights}
         if left == all_weights:
@@ -136,12 +138,18 @@ def _weights_left(config: Config, model: nn.Module) -> tuple[dict[str, int], lis
                 "start from a sparse model, or drop masks"
             )
         return left, [name for name, count in left.items() if count == all_weights[name]]
-    allocation = allocation_of(config)
+    allocation, layers = allocation_of(config), prunable_layers(model, embeddings=True)
     try:
-        layers = prunable_layers(model, embeddings=True)
-        return closed_form_nonzeros(layers, allocation), excluded(shares_of(layers, allocation))
+        left, dense = closed_form_nonzeros(layers, allocation), excluded(shares_of(layers, allocation))
     except AllocationError as error:
         sparsity = config.sparsity
         key = "sparsity.rules" if sparsity.rules else f"sparsity.target={sparsity.target}"
         key = f"sparsity.block={sparsity.block}" if sparsity.block else key
         raise BadInput(f"{key} model={config.model.name}: {error}") from None
+    if config.method.name != "acdc":  # which names such a layer when its sparse phase begins, and goes on
+        try:
+            require_something_left(layers, allocation)
+        except AllocationError as error:
+            key = f"sparsity.target={config.sparsity.target} method={config.method.name}"
+            raise BadInput(f"{key} model={config.model.name}: {error}") from None
+    return left, dense

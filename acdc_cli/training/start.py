@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -16,9 +17,11 @@ from torch import Tensor, nn
 from acdc_cli.config import Config
 from acdc_cli.errors import BadInput, DataMissing, reason
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.sparsity.target import parse_target, removed_fraction
 
 # Where checkpoints keep a state dict among other things: PyTorch's and timm's habits, and our own last.pt.
 NESTED_UNDER = ("state_dict", "model_state_dict", "model", "module", "run")
+MAKE_A_DENSE_MODEL = ("dense", "acdc", "dsd")
 NAMED_AT_MOST = 3
 HASH_LENGTH = 16
 
@@ -49,11 +52,22 @@ def _hash_of(state: dict[str, Tensor]) -> str:
 
 
 def model_file(config: Config) -> Path:
-    """The file that ``start_from`` means: itself, or a run's dense model; its sparse one where masks come from it."""
+    """The file that ``start_from`` means: itself, or a run's dense model; its sparse one where masks come from it.
+
+    Raises:
+        BadInput: for a folder that is no run, or a run whose method makes no dense model where one is needed.
+        DataMissing: if there is no such file, or the run has no such model (yet).
+    """
     path = Path(str(config.start_from))
     if path.is_dir():
         folder = RunFolder.open(path)
-        kinds = ("sparse",) if config.masks == "from_weights" else ("dense", "sparse")
+        needs_dense = config.method.name == "magnitude"
+        kinds = ("sparse",) if config.masks == "from_weights" else ("dense",) if needs_dense else ("dense", "sparse")
+        if needs_dense and folder.is_done and (method := folder.read_result()["method"]) not in MAKE_A_DENSE_MODEL:
+            raise BadInput(
+                f"start_from={path}: method={method} makes no dense model, and method=magnitude prunes one; "
+                f"use a run of {' or '.join(MAKE_A_DENSE_MODEL)}, or drop start_from: the dense run is then made first"
+            )
         for kind in kinds:
             if (file := folder.models / f"{kind}.safetensors").is_file():
                 return file
@@ -96,6 +110,24 @@ def start_state(model: nn.Module, config: Config) -> dict[str, Tensor]:
         said = "; ".join(prefix + _first_few(names) for prefix, names in kinds if names)
         raise BadInput(f"start_from={path}: not weights of model={config.model.name} for these data: {said}")
     return state
+
+
+def require_dense_start(config: Config, start: dict[str, Tensor], prunable: Iterable[str]) -> None:
+    """Raise BadInput if one-shot pruning would find nothing left to choose between: as many zeros as it is to make.
+
+    Some zeros are no fault: weights of dead channels stay at zero in AC/DC's dense phases too.
+
+    Args:
+        start: state dict of ``start_from``.
+        prunable: names of the weights that count.
+    """
+    weights = [start[name] for name in prunable]
+    zeros = 1 - sum(int(weight.count_nonzero()) for weight in weights) / sum(weight.numel() for weight in weights)
+    if zeros >= removed_fraction(parse_target(config.sparsity.target)) > 0:
+        raise BadInput(
+            f"start_from={config.start_from}: {zeros:.1%} of its weights are zero already, and method=magnitude "
+            "prunes a dense model; masks=from_weights trains a sparse one as it is"
+        )
 
 
 def _first_few(names: list[str]) -> str:

@@ -5,22 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from acdc_cli.sparsity.allocate import Allocation
-from acdc_cli.sparsity.moving import MovingMasks, Rule
+from acdc_cli.sparsity.covered import Covered
+from acdc_cli.sparsity.moving import Masks, MovingMasks, Rule
 from acdc_cli.sparsity.pick import random_scores
 from acdc_cli.sparsity.select import magnitude_masks
+from acdc_cli.sparsity.target import AllocationError
 
 
 def random_static(sparsity: float | str | Allocation, *, seed: int = 0, **spread: Any) -> MovingMasks:
     """A random network of that sparsity, trained as it is: the baseline called Static (RigL, section 4)."""
     allocation = Allocation.of(sparsity, **spread)
-    return MovingMasks(
-        allocation,
-        Rule(
-            at_start=lambda covered, _: magnitude_masks(
-                random_scores(covered.weights, seed, 0), allocation, covered.ranked
-            )
-        ),
-    )
+    return MovingMasks(allocation, Rule(at_start=lambda covered, _: random_masks(covered, allocation, seed)))
+
+
+def random_masks(covered: Covered, allocation: Allocation, seed: int) -> Masks:
+    """A random network of that sparsity: name -> bool.
+
+    Raises:
+        AllocationError: if a layer would keep no weight, and no signal would ever pass through it.
+    """
+    masks = magnitude_masks(random_scores(covered.weights, seed, 0), allocation, covered.ranked)
+    if empty := [name for name, mask in masks.items() if not mask.any()]:
+        raise AllocationError(f"target {allocation.target}: {', '.join(empty)} would keep no weight; use a lower one")
+    return masks
 
 
 def magnitude(sparsity: float | str | Allocation, **spread: Any) -> MovingMasks:

@@ -14,7 +14,7 @@ from acdc_cli.sparsity.moving import Masks, MovingMasks, Rule
 from acdc_cli.sparsity.pick import positive_where
 from acdc_cli.sparsity.rules import Share
 from acdc_cli.sparsity.select import blocks_with, magnitude_masks
-from acdc_cli.sparsity.target import Pattern, require_fractions
+from acdc_cli.sparsity.target import AllocationError, Pattern, require_fractions
 from acdc_cli.sparsity.window import Window, gradual_sparsity
 
 
@@ -38,16 +38,18 @@ def gmp(
         spread: as ``ACDC``'s.
 
     Raises:
-        AllocationError: for N:M, which has no halfway.
+        AllocationError: for N:M, which has no halfway; for a start above some layers' target.
     """
     allocation = Allocation.of(sparsity, **spread)
-    require_fractions(allocation.target, *allocation.rules.values(), method="gmp")
+    targets = (allocation.target, *allocation.rules.values())
+    require_fractions(*targets, method="gmp")
+    if any(not isinstance(target, Pattern) and 0 < target < initial_sparsity for target in targets):
+        raise AllocationError(f"initial_sparsity {initial_sparsity} is above the sparsity that it leads to")
 
     def at(share: Share, progress: float) -> Share:
-        if share.target is None or isinstance(share.target, Pattern):
+        if not share.target or isinstance(share.target, Pattern):
             return share
-        initial = min(initial_sparsity, share.target)
-        return replace(share, target=gradual_sparsity(initial, share.target, progress, power))
+        return replace(share, target=gradual_sparsity(initial_sparsity, share.target, progress, power))
 
     def prune(covered: Covered, step: int) -> Masks:
         shares = [at(share, window.progress(step)) for share in covered.ranked]

@@ -6,9 +6,9 @@ from typing import Any
 
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered
+from acdc_cli.sparsity.methods.fixed import random_masks
 from acdc_cli.sparsity.moving import Masks, MovingMasks, Rule
 from acdc_cli.sparsity.pick import random_scores, rewire
-from acdc_cli.sparsity.select import magnitude_masks
 from acdc_cli.sparsity.target import require_fractions, require_layer_by_layer
 from acdc_cli.sparsity.window import Window, cosine_drop_fraction
 
@@ -20,7 +20,10 @@ def rigl(
 
     In every layer, alpha / 2 (1 + cos(pi t / T_end)) of its connections move. New ones begin at 0, with cleared
     moments. Such a step takes the place of a step of the optimizer, and its gradients are those of the batch, over all
-    ranks.
+    ranks. The first move is after dT steps: at step 0, where Algorithm 1 moves too, the masks have just been drawn.
+
+    Where an epoch ends with a move, its model is the one right after it: the new connections are zeros until the next
+    step, and count as zeros in the epoch's ``sparsity`` and ``inference_flops``; ``train_flops`` counts connections.
 
     Args:
         sparsity: kept throughout: a fraction, or an ``Allocation`` (uniform or ERK).
@@ -40,7 +43,7 @@ def rigl(
         return _moved(covered, gradients, cosine_drop_fraction(drop_fraction, step, window.end))
 
     rule = Rule(
-        at_start=lambda covered, _: _random_masks(covered, allocation, seed),
+        at_start=lambda covered, _: random_masks(covered, allocation, seed),
         when_by_gradients=lambda step: 0 < step < window.end and window.is_due(step),
         by_gradients=move,
         replaces_step=True,
@@ -51,7 +54,12 @@ def rigl(
 def set_(
     sparsity: float | str | Allocation, window: Window, *, drop_fraction: float = 0.3, seed: int = 0, **spread: Any
 ) -> MovingMasks:
-    """SET: as ``rigl``, but new connections are drawn at random, after a step of the optimizer like any other."""
+    """SET as RigL's paper compares it: as ``rigl``, but new connections are drawn at random, after an ordinary step.
+
+    SET's own (section "SET") moves a constant 0.3 after every epoch, the smallest positive and the smallest negative
+    weights each for themselves, and draws the new ones' values too; here magnitudes decide, the share follows the
+    cosine, and new ones begin at 0.
+    """
     allocation = _checked(Allocation.of(sparsity, **spread), "set")
 
     def move(covered: Covered, step: int) -> Masks:
@@ -62,7 +70,7 @@ def set_(
         )
 
     rule = Rule(
-        at_start=lambda covered, _: _random_masks(covered, allocation, seed),
+        at_start=lambda covered, _: random_masks(covered, allocation, seed),
         when_by_weights=lambda step: step > 0 and window.is_due(step),
         by_weights=move,
     )
@@ -73,10 +81,6 @@ def _checked(allocation: Allocation, method: str) -> Allocation:
     require_fractions(allocation.target, *allocation.rules.values(), method=method)
     require_layer_by_layer(allocation.distribution, method)
     return allocation
-
-
-def _random_masks(covered: Covered, allocation: Allocation, seed: int) -> Masks:
-    return magnitude_masks(random_scores(covered.weights, seed, 0), allocation, covered.ranked)
 
 
 def _moved(covered: Covered, growth: dict[str, Any], fraction: float) -> Masks:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered, cover
-from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, mask_gradients
+from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, is_compared, mask_gradients
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import Work, model_state
 from acdc_cli.sparsity.rules import Share
@@ -19,13 +19,13 @@ from acdc_cli.sparsity.target import AllocationError, Pattern, require_fractions
 
 
 class TopKAST:
-    """The forward pass uses the largest weights A, the backward pass updates a superset B of them (section 2.1).
+    """The forward pass uses the largest weights A, the backward pass updates a superset B of them (section 2).
 
     All weights are stored. Between two steps the model holds those of A and zeros, so that every forward pass is
     sparse; the others are kept here, and put back for the length of a step of the optimizer, whose gradients are
     masked to B. What is outside B does not move.
 
-    The exploration regulariser (section 2.2) adds L2 decay of 1/D times as much on B without A as the optimizer's own
+    The exploration regulariser (section 2: a penalty on A, and 1/D times that on B without A) adds L2 decay of 1/D times as much on B without A as the optimizer's own
     ``weight_decay`` has on A, D being the density of A over the weights that are ranked together; so a weight in B has
     to grow to get into A. Where the decay is decoupled (AdamW), so is this.
 
@@ -59,6 +59,7 @@ class TopKAST:
             raise ValueError("top_kast swaps weights around each step of one optimizer, and these are several")
         self.shares, self._masks, self._step = covered.shares, covered.masks, 0
         self._epoch = -1
+        self._compared_at: int | None = None
         self._backward = MaskSet(covered.weights)
         self._before_epoch: dict[str, Tensor] | None = None
         self._stored = {name: weight.detach().clone() for name, weight in covered.weights.items()}
@@ -88,7 +89,7 @@ class TopKAST:
         """Note where the epoch begins."""
         if epoch == self._epoch:
             return
-        self._epoch = epoch
+        self._epoch, self._compared_at = epoch, None
         self._before_epoch = self._masks.snapshot() if self._step > 0 else None
 
     @torch.no_grad()
@@ -97,7 +98,9 @@ class TopKAST:
         wider = [self._backward_share(share) for share in covered.ranked]
         self._masks.copy_(magnitude_masks(self._stored, self.allocation, covered.ranked))
         self._backward.copy_(magnitude_masks(self._stored, self.allocation, wider))
-        check_same_on_every_rank(self._masks)
+        if is_compared(self._step, self._compared_at):
+            check_same_on_every_rank(self._masks)
+            self._compared_at = self._step
         for name, weight in covered.weights.items():
             weight.copy_(self._stored[name])
         self._masks.apply_(covered.weights)
@@ -180,6 +183,7 @@ class TopKAST:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned. Model and optimizer are restored by their owner."""
         self._step, self._epoch, self._before_epoch = state["step"], state["epoch"], state["before_epoch"]
+        self._compared_at = None
         self._masks.load_state_dict(state["masks"])
         self._backward.load_state_dict(state["backward"])
         for name, stored in self._stored.items():
