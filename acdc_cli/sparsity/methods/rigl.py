@@ -56,9 +56,9 @@ def set_(
 ) -> MovingMasks:
     """SET as RigL's paper compares it: as ``rigl``, but new connections are drawn at random, after an ordinary step.
 
-    SET's own (section "SET") moves a constant 0.3 after every epoch, the smallest positive and the smallest negative
-    weights each for themselves, and draws the new ones' values too; here magnitudes decide, the share follows the
-    cosine, and new ones begin at 0.
+    SET itself moves a constant 0.3 after every epoch, the smallest positive and the smallest negative weights each for
+    themselves, and draws the new ones' values too; here magnitudes decide, the share follows the cosine, and new ones
+    begin at 0.
     """
     allocation = _checked(Allocation.of(sparsity, **spread), "set")
 

@@ -25,8 +25,8 @@ class TopKAST:
     sparse; the others are kept here, and put back for the length of a step of the optimizer, whose gradients are
     masked to B. What is outside B does not move.
 
-    The exploration regulariser (section 2: a penalty on A, and 1/D times that on B without A) adds L2 decay of 1/D times as much on B without A as the optimizer's own
-    ``weight_decay`` has on A, D being the density of A over the weights that are ranked together; so a weight in B has
+    The exploration regulariser (section 2) puts L2 decay of 1/D times as much on B without A as the optimizer's own
+    ``weight_decay`` puts on A, D being the density of A over the weights that are ranked together; so a weight in B has
     to grow to get into A. Where the decay is decoupled (AdamW), so is this.
 
     Args:
