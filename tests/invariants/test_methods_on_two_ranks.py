@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
 from rank_pair import RankPair
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from acdc_cli.sparsity.masks import pack
@@ -118,3 +119,91 @@ def test_masks_and_weights_are_the_same_on_both_ranks_after_every_step(name: str
     first, second = two_ranks.run(train, name)
     assert first == second
     assert first[-1][0] is not None
+
+
+def whole_batch(step: int) -> Tensor:
+    """Eight samples that depend on the step alone."""
+    return torch.randn(8, 10, generator=torch.Generator().manual_seed(step), dtype=torch.float64)
+
+
+def train_on_a_share(name: str) -> tuple[list[str | None], dict[str, Tensor]]:
+    """In float64, each rank on its half of every batch, or one process on all of it. Returns masks and weights."""
+    ranks, rank = (distributed.get_world_size(), distributed.get_rank()) if distributed.is_initialized() else (1, 0)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(10, 10), nn.ReLU(), nn.Linear(10, 20)).double()
+    trained = DistributedDataParallel(model) if ranks > 1 else model
+    optimizer = torch.optim.SGD(trained.parameters(), lr=0.05, momentum=0.9, weight_decay=0.01)
+    method = METHODS[name]().attach(trained, optimizer)
+    digests = []
+    for index in range(12):
+        if index % 4 == 0:
+            method.begin_epoch(index // 4)
+        optimizer.zero_grad()
+        inputs = whole_batch(index).chunk(ranks)[rank]
+        (trained(inputs) - 3 * inputs.repeat(1, 2)).pow(2).sum(dim=1).mean().backward()
+        optimizer.step()
+        digests.append(method.masks and method.masks.digest())
+    return digests, {key: value.detach().clone() for key, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_two_ranks_are_one_process_on_both_halves_of_the_batch(name: str, two_ranks: RankPair) -> None:
+    """The same masks after every step, and weights that differ by the order of a sum of two halves."""
+    digests, weights = train_on_a_share(name)
+    assert len(set(digests)) > 1 or name in ("static", "magnitude", "snip")
+    for its_digests, its_weights in two_ranks.run(train_on_a_share, name):
+        assert its_digests == digests
+        for key, value in weights.items():
+            torch.testing.assert_close(its_weights[key], value, rtol=1e-12, atol=1e-14)
+
+
+def compare_often(name: str, steps: int, drift_at: int | None) -> tuple[int, int, str]:
+    """On a rank: steps of one epoch, on one rank with weights that drift apart at some step.
+
+    Returns the comparisons over the ranks, the steps done, and the error that ended it.
+    """
+    torch.manual_seed(0)
+    model = nn.Linear(4, 8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    method = OFTEN[name]().attach(model, optimizer)
+    compared, gather = 0, distributed.all_gather_object
+
+    def counted(*arguments: Any) -> None:
+        nonlocal compared
+        compared += 1
+        gather(*arguments)
+
+    distributed.all_gather_object = counted
+    try:
+        method.begin_epoch(0)
+        for done in range(steps):
+            optimizer.zero_grad()
+            model(torch.ones(1, 4)).pow(2).mean().backward()
+            if done == drift_at and distributed.get_rank() == 1:
+                model.weight.grad.add_(torch.randn(8, 4, generator=torch.Generator().manual_seed(1)) * 100)
+            optimizer.step()
+    except RuntimeError as error:
+        return compared, done, str(error)
+    finally:
+        distributed.all_gather_object = gather
+    return compared, steps, ""
+
+
+OFTEN = {
+    "iht": lambda: iht(0.5, Window(0, 10_000, 1)),
+    "top_kast": lambda: TopKAST(0.5, backward_sparsity=0.0, interval=1),
+}
+
+
+@pytest.mark.parametrize("name", OFTEN)
+def test_masks_of_every_step_are_compared_every_hundred_steps(name: str, two_ranks: RankPair) -> None:
+    """Before the first step or after it, and 100 and 200 steps later: not 250 times."""
+    for compared, steps, error in two_ranks.run(compare_often, name, 250, None):
+        assert (compared, steps, error) == (3, 250, "")
+
+
+@pytest.mark.parametrize("name", OFTEN)
+def test_ranks_that_drift_apart_are_found_at_the_next_comparison(name: str, two_ranks: RankPair) -> None:
+    for compared, steps, error in two_ranks.run(compare_often, name, 250, 20):
+        assert "ranks [1] differ from those of rank 0" in error
+        assert 20 < steps <= 100 and compared == 2
