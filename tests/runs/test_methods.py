@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 from support import Command
 from training import equal_bits, model_state, train, without_times
 
@@ -123,6 +124,20 @@ def test_rigl_over_uniform_layers_keeps_the_first_one_dense(tmp_path: Path, data
         ("method=gmp method.power=null", "conf/method/gmp.yaml"),
         ("method=rigel", "did you mean method=rigl"),
         ("method=magnitude start_from=nowhere", "no such file"),
+        ("method=gmp sparsity=0.03", "nearest: method.initial_sparsity=0.03"),
+        ("method=gmp sparsity.rules={fc:0.01}", "nearest: method.initial_sparsity=0.01"),
+        ("method=rigl sparsity=0", "use method=dense"),
+        ("method=set sparsity=0", "use method=dense"),
+        ("method=snip sparsity=0", "use method=dense"),
+        ("method=top_kast sparsity=0", "use method=dense"),
+        ("method=rigl sparsity=1.0", "did you mean 0.99?"),
+        ("method=rigl sparsity=0.9999 sparsity.min_layer_density=0", "nearest: sparsity.target=0.999"),
+        # conv1 keeps half a weight of 288: the round one is none.
+        ("method=snip sparsity=uniform sparsity.target=0.999 sparsity.min_layer_density=0", "conv1.weight would keep"),
+        ("method=static sparsity=2:5", "divisible by 5"),
+        ("method=rigl sparsity.distribution=global sparsity.rules={fc:2:4}", "N:M is for acdc"),
+        ("method=top_kast sparsity=2:4", "N:M is for acdc"),
+        ("method=set sparsity=2:4", "N:M is for acdc"),
     ],
 )
 def test_what_a_method_cannot_do_is_one_line(line: str, said: str, program: Command, tmp_path: Path) -> None:
@@ -156,3 +171,91 @@ def test_a_key_that_a_method_does_not_read_makes_no_other_run(program: Command) 
 def test_a_plan_is_a_fraction(method: str, program: Command, tmp_path: Path) -> None:
     fraction = json.loads(program("plan=true", f"method={method}", "sparsity=0.9").stdout)["train_flops_fraction"]
     assert math.isfinite(fraction) and (1 < fraction < 2 if method == "magnitude" else 0 < fraction < 1)
+
+
+TINY = ["epochs=1", "batch_size=240", "model.width=4"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> dict[str, RunFolder]:
+    """A run of a method without a dense model, and one with."""
+    runs = tmp_path_factory.mktemp("finished")
+    return {method: train(runs, data_dir, *TINY, f"method={method}") for method in ("static", "dense")}
+
+
+@pytest.mark.parametrize(
+    ("start", "code", "said"),
+    [
+        ("nowhere", 3, "no such file and no such run folder"),
+        ("folder", 2, "not a run folder"),
+        ("static run", 2, "method=static makes no dense model"),
+        ("sparse file", 2, "90.0% of its weights are zero already"),
+        ("run that has only begun", 3, "the run has no dense model (yet)"),
+        ("other model's file", 2, "not weights of model=resnet8"),
+        ("empty", 2, "start_from=: is empty"),
+    ],
+)
+def test_magnitude_without_a_dense_checkpoint_is_one_line(
+    start: str, code: int, said: str, program: Command, tmp_path: Path, finished: dict[str, RunFolder]
+) -> None:
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / "config.yaml").write_text(finished["dense"].config.read_text())
+    torch.save({"weight": torch.ones(2, 2)}, tmp_path / "other.pt")
+    path = {
+        "nowhere": "nowhere",
+        "folder": str(tmp_path),
+        "static run": str(finished["static"].path),
+        "sparse file": str(finished["static"].models / "sparse.safetensors"),
+        "run that has only begun": str(begun),
+        "other model's file": "other.pt",
+        "empty": "",
+    }[start]
+    before = sorted(tmp_path.rglob("*"))
+    ended = program("method=magnitude", f"start_from={path}", *TINY, "tracker=none", "loader=device")
+    assert (ended.returncode, ended.stderr.count("\n")) == (code, 1), ended.stderr
+    assert said in ended.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_magnitude_takes_a_dense_run_and_a_dense_file(
+    tmp_path: Path, data_dir: Path, finished: dict[str, RunFolder]
+) -> None:
+    run, file = finished["dense"].path, finished["dense"].models / "dense.safetensors"
+    first, second = (
+        train(tmp_path / str(index), data_dir, *TINY, "method=magnitude", f"start_from={start}")
+        for index, start in enumerate((run, file))
+    )
+    assert equal_bits(model_state(first), model_state(second))
+    # Of the run what it cost is known, and counts.
+    spent = finished["dense"].read_result()["train_flops_total"]
+    assert first.read_result()["train_flops_total"] == spent + second.read_result()["train_flops_total"]
+
+
+def test_an_epoch_that_ends_with_a_move_is_charged_by_connections(tmp_path: Path, data_dir: Path) -> None:
+    """6 steps an epoch, moved every 6: right after a move 0.15 of what is there and as much of what grew is zero."""
+    typed = ["epochs=4", "batch_size=240", "sparsity=0.75", "sparsity.distribution=uniform"]
+    run = train(tmp_path, data_dir, *typed, "method=set", "method.interval_steps=6", "method.drop_fraction=0.5")
+    rows, kept = run.read_metrics(), sum(RESNET8.values()) - round(0.75 * sum(list(RESNET8.values())[1:]))
+    assert rows[0]["sparsity"] > 0.8 > rows[-1]["sparsity"]  # the first ends with a move, the last cannot
+    assert len({row["train_flops"] for row in rows}) == 1
+    assert rows[-1]["sparsity"] == pytest.approx(1 - kept / sum(RESNET8.values()), abs=1e-4)
+    assert rows[-1]["train_flops"] == 3 * rows[-1]["inference_flops"]
+    assert rows[0]["inference_flops"] < rows[-1]["inference_flops"]
+
+
+@pytest.mark.parametrize("method", ["rigl", "set"])
+def test_the_runs_last_step_never_moves_connections(method: str, tmp_path: Path, data_dir: Path) -> None:
+    """Every step is due and the window as long as the run: still every connection has had a step of the optimizer."""
+    typed = ["epochs=1", "batch_size=240", "sparsity=0.5", "model.width=8", "method.interval_steps=1"]
+    run = train(tmp_path, data_dir, *typed, f"method={method}", "method.end=1.0", "method.drop_fraction=1.0")
+    result = run.read_result()
+    assert result["sparsity"] == pytest.approx(0.5, abs=0.001), "connections that never trained"
+
+
+def test_layers_that_snip_leaves_next_to_nothing_are_named(tmp_path: Path, data_dir: Path) -> None:
+    """Its masks are chosen by the first step, after the epoch has begun."""
+    typed = [*TINY, "epochs=2", "sparsity=0.99", "sparsity.min_layer_density=0", "run.starved_below=100000"]
+    rows = train(tmp_path, data_dir, *typed, "method=snip").read_metrics()
+    assert set(rows[0]["starved_layers"]) == {f"{name}.weight" for name in RESNET8}
+    assert rows[1]["starved_layers"] is None

@@ -1,0 +1,68 @@
+"""Every method stopped inside epochs, between any two steps, and repeated: the bits of a run that nobody disturbed.
+
+What a kill leaves is the last checkpoint, and here one is written after every step; that none is ever torn, and that a
+process can be killed at any moment, is tested in test_resume.py.
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training import equal_bits, model_state, position, train, without_times
+
+from acdc_cli.errors import Interrupted
+from acdc_cli.records.folder import run_folders
+from acdc_cli.training import records
+
+STEPS = 6
+SMALL = ["model.width=4", "epochs=3", "batch_size=240", "precision=fp32", "sparsity=0.75"]
+# Masks move at every second or third step, so that stops fall right before and right after a move.
+TYPED = {
+    "gmp": ["method.interval_steps=2"],
+    "rigl": ["method.interval_steps=2"],
+    "set": ["method.interval_steps=3"],
+    "top_kast": ["method.interval_steps=2"],
+    "dsd": [],
+    "iht": [],
+    "static": [],
+    "snip": [],
+    "magnitude": [],
+    "dense": [],
+}
+# Saves after which it is stopped, counted over all its lives; a step later the loop acts on it.
+STOPS = (1, 4, 9, 15)
+
+
+@pytest.mark.parametrize("method", TYPED)
+def test_stopped_inside_epochs(method: str, tmp_path: Path, data_dir: Path, monkeypatch: Any) -> None:
+    typed = [*SMALL, f"method={method}", *TYPED[method]]
+    if method == "magnitude":
+        dense = train(tmp_path / "dense", data_dir, *SMALL, "method=dense")
+        typed.append(f"start_from={dense.path}")
+    undisturbed = train(tmp_path / "undisturbed", data_dir, *typed)
+    save, saves, places = records.save_checkpoint, 0, []
+
+    def save_and_signal(path: Path, state: dict[str, Any]) -> None:
+        nonlocal saves
+        save(path, state)
+        saves += 1
+        if saves in STOPS:
+            signal.raise_signal(signal.SIGUSR2)
+
+    monkeypatch.setattr(records, "save_checkpoint", save_and_signal)
+    broken = tmp_path / "broken"
+    for _ in STOPS:
+        with pytest.raises(Interrupted):
+            train(broken, data_dir, *typed, "checkpoint.every_minutes=0")
+        places.append(position(broken))
+    train(broken, data_dir, *typed, "checkpoint.every_minutes=0")
+    assert len([step for _, step in places if step]) >= 3 and len({epoch for epoch, _ in places}) >= 2, places
+    (run,) = run_folders(broken)
+    assert run.path.name == undisturbed.path.name
+    kind = "dense" if method == "dense" else "sparse"
+    assert equal_bits(model_state(run, kind), model_state(undisturbed, kind))
+    assert method == "dense" or equal_bits(model_state(run, "masks"), model_state(undisturbed, "masks"))
+    assert without_times(run) == without_times(undisturbed)
