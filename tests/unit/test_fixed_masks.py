@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 from toy_layers import mask_of, plain_sgd, row, rows, step, weights_of
 
-from acdc_cli.sparsity.methods import magnitude, random_static
+from acdc_cli.sparsity.methods import magnitude, random_static, rigl
+from acdc_cli.sparsity.target import AllocationError
+from acdc_cli.sparsity.window import Window
 
 
 def test_magnitude_keeps_the_largest_weights_there_are() -> None:
@@ -85,3 +90,14 @@ def test_random_masks_stay_and_their_zeros_too() -> None:
         step(layer, optimizer, *(1.0,) * 8)
         assert mask_of(method) == first
         assert [weight != 0.0 for weight in weights_of(layer)] == [bool(kept) for kept in first]
+
+
+@pytest.mark.parametrize("make", [random_static, lambda *a, **o: rigl(*a, window=Window(0, 4, 2), **o)])
+def test_a_random_network_with_an_empty_layer_is_refused_and_leaves_no_hook(make: Callable[..., Any]) -> None:
+    """Of 8 and 2 weights at 0.9 stay 8 - 7 = 1 and 2 - 2 = 0."""
+    model = nn.ModuleDict({"wide": row(*(1.0,) * 8), "narrow": row(1.0, 1.0)})
+    optimizer = plain_sgd(model)
+    with pytest.raises(AllocationError, match=r"target 0\.9: narrow\.weight would keep no weight"):
+        make(0.9, distribution="uniform").attach(model, optimizer)
+    assert not optimizer._optimizer_step_pre_hooks and not optimizer._optimizer_step_post_hooks
+    assert weights_of(model["wide"]) == [1.0] * 8

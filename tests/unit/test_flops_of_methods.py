@@ -12,6 +12,7 @@ from toy_layers import plain_sgd, row, step
 from acdc_cli.measure.flops import LayerSize, inference_flops, layer_sizes, nonzeros, step_flops
 from acdc_cli.sparsity.method import Work
 from acdc_cli.sparsity.methods import SoftThreshold, TopKAST, gmp, iht, magnitude, random_static, rigl, set_, snip
+from acdc_cli.sparsity.moving import MovingMasks
 from acdc_cli.sparsity.window import Window
 
 DENSE, SPARSE = 1000, 100  # F and f
@@ -129,3 +130,22 @@ def test_a_share_of_dense_gradients_adds_to_what_there_is() -> None:
     work = Work(True, True, True, dense_gradient_share=0.25)
     assert step_flops(work, DENSE, SPARSE, weight_gradient=500) == 2 * SPARSE + 625
     assert step_flops(work, DENSE, SPARSE) == 2 * SPARSE + (3 * 100 + 1000) // 4
+
+
+@pytest.mark.parametrize("make", [rigl, set_])
+def test_connections_that_have_just_grown_are_counted_though_they_are_zeros(make: Callable[..., MovingMasks]) -> None:
+    """Half way through the window half of five connections move: floor(2.5), and the model has two zeros more."""
+    layer = row(*(float(number) for number in range(1, 11)))
+    optimizer = plain_sgd(layer)
+    method = make(0.5, Window(0, 4, 2), drop_fraction=1.0, distribution="uniform").attach(layer, optimizer)
+    method.begin_epoch(0)
+    gradient = [0.0 if kept else 1.0 for kept in method.masks["weight"][0].tolist()]
+    for _ in range(3 if make is rigl else 2):
+        step(layer, optimizer, *gradient)
+    assert nonzeros(layer) == {"weight": 3}
+    assert method.work().forward_weights == {"weight": 5}
+
+
+def test_thresholding_is_charged_by_the_weights_there_are() -> None:
+    """Between two thresholds they are dense, whatever the masks say."""
+    assert worked(iht(0.5, Window(0, 100, 1)), 1).forward_weights is None

@@ -111,6 +111,20 @@ def test_n_to_m_is_refused(options: dict) -> None:
         gmp(window=Window(0, 2, 1), **options)
 
 
+@pytest.mark.parametrize("options", [{"sparsity": 0.5}, {"sparsity": 0.9, "rules": {"last": 0.5}}])
+def test_a_start_above_the_final_sparsity_is_refused(options: dict) -> None:
+    """What is pruned never comes back."""
+    with pytest.raises(AllocationError, match=r"initial_sparsity 0\.6 is above"):
+        gmp(window=Window(0, 2, 1), initial_sparsity=0.6, **options)
+
+
+def test_layers_at_0_stay_whole_whatever_the_start() -> None:
+    model = rows(TWENTY, TWENTY)
+    method = gmp(0.0, Window(0, 0, 1), initial_sparsity=0.25, rules={"1": 0.5}).attach(model, plain_sgd(model))
+    method.begin_epoch(0)
+    assert [sum(mask_of(method, f"{index}.weight")) for index in range(2)] == [20, 10]
+
+
 def test_what_is_pruned_never_comes_back_though_a_kept_weight_becomes_zero() -> None:
     layer = row(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
     optimizer = plain_sgd(layer)
