@@ -131,7 +131,7 @@ def test_rigl_over_uniform_layers_keeps_the_first_one_dense(tmp_path: Path, data
         ("method=snip sparsity=0", "use method=dense"),
         ("method=top_kast sparsity=0", "use method=dense"),
         ("method=rigl sparsity=1.0", "did you mean 0.99?"),
-        ("method=rigl sparsity=0.9999 sparsity.min_layer_density=0", "nearest: sparsity.target=0.999"),
+        ("method=rigl sparsity=0.99999 sparsity.min_layer_density=0", "nearest: sparsity.target=0.999"),
         # conv1 keeps half a weight of 288: the round one is none.
         ("method=snip sparsity=uniform sparsity.target=0.999 sparsity.min_layer_density=0", "conv1.weight would keep"),
         ("method=static sparsity=2:5", "divisible by 5"),
