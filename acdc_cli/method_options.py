@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from acdc_cli.config import READ_BY_METHOD, Config, known
+from acdc_cli.config import DECIDES_SPARSITY, READ_BY_METHOD, Config, known
 from acdc_cli.errors import BadInput
 from acdc_cli.sparsity.target import Pattern
 
@@ -65,7 +65,7 @@ def check_method(config: Config) -> None:
             f"dense: {{{rule}:0}}"
         )
     targets = [own for own in [sparsity.target, *(own for _, own in sparsity.rules or [])] if own]
-    if not targets and name not in ("acdc", "dense") and config.masks != "from_weights":
+    if not targets and name not in ("acdc", "dense", *DECIDES_SPARSITY) and config.masks != "from_weights":
         raise BadInput(f"sparsity.target=0.0 method={name}: would prune nothing; use method=dense, or a target above 0")
     if name == "top_kast" and known(method.backward_sparsity) > (least := min(map(float, targets))):
         raise BadInput(
