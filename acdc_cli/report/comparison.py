@@ -161,19 +161,29 @@ def _costs_like(one: _Finished, other: _Finished) -> bool:
 
 
 def _settings(configs: list[dict[str, Any]]) -> list[str]:
-    """For each config the keys in which it differs from others of its method, as they would be typed."""
+    """For each config what tells it from others of its method, in as few keys as that takes, as they would be typed."""
     flat = [dict(_flat(_without(config, NOT_TO_GROUP_BY))) for config in configs]
+    everywhere = [key for key in IN_EVERY_LABEL if len({own.get(key) for own in flat}) > 1]
     labels = []
     for own in flat:
         same_method = [other for other in flat if other["method.name"] == own["method.name"]]
-        differing = [
-            key
-            for key in own
-            if key not in HAS_A_COLUMN
-            and any(other.get(key) != own[key] for other in (flat if key in IN_EVERY_LABEL else same_method))
-        ]
-        labels.append(" ".join(f"{key}={own[key]}" for key in differing))
+        keys = everywhere + _telling_apart(same_method, [*HAS_A_COLUMN, *everywhere])
+        labels.append(" ".join(f"{key}={own[key]}" for key in keys if key in own))
     return labels
+
+
+def _telling_apart(configs: list[dict[str, str]], known: list[str]) -> list[str]:
+    """Keys by which flat configs differ, without those that follow from the ones before; phase lengths come last."""
+    candidates = dict.fromkeys(key for config in configs for key in config if key not in known)
+    chosen = list[str]()
+    for key in sorted(candidates, key=lambda key: key.startswith("schedule.")):
+        if _distinct(configs, [*known, *chosen, key]) > _distinct(configs, [*known, *chosen]):
+            chosen.append(key)
+    return chosen
+
+
+def _distinct(configs: list[dict[str, str]], keys: list[str]) -> int:
+    return len({tuple(config.get(key) for key in keys) for config in configs})
 
 
 def _flat(node: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

@@ -14,7 +14,7 @@ from acdc_cli.report.colors import PHASE_COLOR
 from acdc_cli.report.comparison import Row
 from acdc_cli.report.figures import MUTED, STYLE
 
-PANEL = (4.4, 3.6)  # inches
+PANEL, LEGEND_LINE = (4.4, 3.4), 0.2  # inches
 MARKERS = ["o", "s", "^", "v", "D", "P", "X", "<", ">", "p", "h", "*"]
 
 
@@ -30,7 +30,9 @@ def save_figure(path: Path, rows: Sequence[Row]) -> None:
     colors = matplotlib.colormaps["tab20" if len(names) > 10 else "tab10"]
     style = {name: (MARKERS[index % len(MARKERS)], colors(index)) for index, name in enumerate(names)}
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(PANEL[0] * len(targets) + 2, PANEL[1]), layout="constrained")
+        figure = Figure(
+            figsize=(PANEL[0] * max(2, len(targets)), PANEL[1] + LEGEND_LINE * len(names) / 3), layout="constrained"
+        )
         panels = figure.subplots(1, len(targets), squeeze=False)[0]
         for axes, target in zip(panels, targets, strict=True):
             _draw_panel(axes, [row for row in sparse if row.target == target], rows, style)
@@ -39,7 +41,7 @@ def save_figure(path: Path, rows: Sequence[Row]) -> None:
         handles = {
             label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
-        figure.legend(handles.values(), handles.keys(), loc="outside right center")
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
         replace_file(path, lambda temporary: figure.savefig(temporary, format=path.suffix[1:], dpi=150))
 
 
