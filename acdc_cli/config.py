@@ -41,6 +41,7 @@ READ_BY_METHOD: dict[str, tuple[str, ...]] = {
     "top_kast": ("backward_sparsity", "interval_steps", "layerwise"),
     "str": ("s_init", "s_weight_decay"),
     "dsd": ("start", "end"),
+    "sparse_vd": ("start", "end", "kl_weight", "log_alpha_threshold", "initial_log_sigma2"),
     "iht": ("interval_steps",),
     "static": ("layerwise",),
     "snip": (),
@@ -48,7 +49,7 @@ READ_BY_METHOD: dict[str, tuple[str, ...]] = {
     "dense": (),
 }
 # method.name -> the key of `method` that decides how sparse a run ends, where the target is only what is wished for.
-DECIDES_SPARSITY: dict[str, str] = {"str": "s_weight_decay"}
+DECIDES_SPARSITY: dict[str, str] = {"sparse_vd": "kl_weight", "str": "s_weight_decay"}
 # Families that are whole libraries: ``model.name`` is one of their models, and not just what the run is called.
 LIBRARIES = ("torchvision", "timm")
 
@@ -122,6 +123,9 @@ class MethodConfig:
     power: float | None = number(0, above=True)  # of the gradual schedule: 3 is cubic
     drop_fraction: float | None = number(0, 1)  # of a layer's connections that move
     backward_sparsity: float | None = number(0, 1, below=True)
+    kl_weight: float | None = number(0)  # of the KL divergence, beside the mean loss times the training samples
+    log_alpha_threshold: float | None = number()  # weights at or above it are zero
+    initial_log_sigma2: float | None = number()
     layerwise: str | None = one_of("erk", "uniform")  # what a global target becomes
     s_init: float | None = number()  # str: every layer's threshold begins at sigmoid(s_init)
     s_weight_decay: float | None = number(0)  # str: pulls s towards 0, and so the threshold up to 1/2

@@ -36,6 +36,8 @@ def resolve_method(config: Config) -> None:
 def resolve_spread(config: Config) -> None:
     """Give a method that works layer by layer a distribution that does; RigL's uniform keeps the first layer dense.
 
+    One threshold for all layers, sparse_vd's, is a global ranking.
+
     Called when the sparsity's own keys are resolved.
     """
     method, sparsity = config.method, config.sparsity
@@ -43,6 +45,8 @@ def resolve_spread(config: Config) -> None:
         sparsity.distribution = method.layerwise
     if method.name == "str":  # learns its own: only what the rules leave dense is read
         sparsity.distribution, sparsity.min_layer_density, sparsity.indivisible = "global", 0.0, "skip"
+    if method.name == "sparse_vd":
+        sparsity.distribution = "global"
     ruled = [rule for rule, _ in sparsity.rules or []]
     if method.name in WITHIN_LAYERS and sparsity.distribution == "uniform" and "first" not in ruled:
         sparsity.rules = [["first", 0.0], *(sparsity.rules or [])]
@@ -51,18 +55,18 @@ def resolve_spread(config: Config) -> None:
 def check_method(config: Config) -> None:
     """Raise BadInput for a combination that the method cannot do."""
     method, sparsity, name = config.method, config.sparsity, config.method.name
-    if name in ("gmp", "top_kast", "str", *WITHIN_LAYERS) and _has_pattern(config):
+    if name in ("gmp", "top_kast", "sparse_vd", "str", *WITHIN_LAYERS) and _has_pattern(config):
         raise BadInput(
             f"sparsity.target={sparsity.target} method={name}: N:M is for acdc, dsd, iht, static, snip and magnitude; "
             "use a fraction, such as 0.5"
         )
-    if name in ("str", *WITHIN_LAYERS) and sparsity.block is not None:
+    if name in ("sparse_vd", "str", *WITHIN_LAYERS) and sparsity.block is not None:
         raise BadInput(f"sparsity.block={sparsity.block}: method={name} moves single weights; use sparsity.block=null")
-    if name == "str" and (own := {rule: target for rule, target in sparsity.rules or [] if target != 0}):
+    if name in DECIDES_SPARSITY and (own := {rule: target for rule, target in sparsity.rules or [] if target != 0}):
         rule, target = next(iter(own.items()))
         raise BadInput(
-            f"sparsity.rules={{{rule}:{target}}}: method=str learns how sparse each layer gets; a rule can leave one "
-            f"dense: {{{rule}:0}}"
+            f"sparsity.rules={{{rule}:{target}}}: method={name} learns how sparse each layer gets; a rule can "
+            f"leave one dense: {{{rule}:0}}"
         )
     targets = [own for own in [sparsity.target, *(own for _, own in sparsity.rules or [])] if own]
     if not targets and name not in ("acdc", "dense", *DECIDES_SPARSITY) and config.masks != "from_weights":

@@ -11,6 +11,7 @@ from acdc_cli.sparsity.methods import (
     DSD,
     Dense,
     SoftThreshold,
+    SparseVD,
     Static,
     TopKAST,
     gmp,
@@ -24,9 +25,13 @@ from acdc_cli.sparsity.methods import (
 from acdc_cli.sparsity.window import Window
 
 
-def build_method(config: Config, steps_per_epoch: int) -> Method:
-    """The sparse method of a complete config, not yet attached. Raises ValueError if it cannot do what is asked."""
-    method, steps = config.method, known(config.epochs) * steps_per_epoch
+def build_method(config: Config, samples: int) -> Method:
+    """The sparse method of a complete config, not yet attached. Raises ValueError if it cannot do what is asked.
+
+    Args:
+        samples: in the training set.
+    """
+    method, steps = config.method, known(config.epochs) * -(-samples // config.batch_size)
     if method.name == "dense":
         return Dense()
     if config.masks == "from_weights":
@@ -43,6 +48,15 @@ def build_method(config: Config, steps_per_epoch: int) -> Method:
     if method.name == "str":
         rates = {"s_init": known(method.s_init), "s_weight_decay": known(method.s_weight_decay)}
         return SoftThreshold(**rates, rules=allocation.rules)
+    if method.name == "sparse_vd":
+        return SparseVD(
+            allocation,
+            samples=samples,
+            ramp=_window(config, steps),
+            kl_weight=known(method.kl_weight),
+            log_alpha_threshold=known(method.log_alpha_threshold),
+            initial_log_sigma2=known(method.initial_log_sigma2),
+        )
     if method.name == "gmp":
         return gmp(
             allocation,
@@ -66,4 +80,4 @@ def _window(config: Config, steps: int, last: int | None = None) -> Window:
     """The method's window in steps of this run: it stretches with the run, and ends at ``last`` at the latest."""
     fractions, limit = (config.method.start, config.method.end), steps if last is None else last
     start, end = (min(round(known(fraction) * steps), limit) for fraction in fractions)
-    return Window(start, end, known(config.method.interval_steps))
+    return Window(start, end, config.method.interval_steps or 1)

@@ -71,7 +71,7 @@ def step_flops(work: Work, dense: int, current: int, weight_gradient: int | None
     """``train_flops`` of a method's current phase, given the dense (F) and the current (f) forward cost.
 
     Dense training is 3F; AC/DC is 3f in a sparse and 2f + F in a dense phase; RigL, whose every n-th step takes all
-    gradients, 3f + (F - f) / n.
+    gradients, 3f + (F - f) / n; sparse variational dropout, which does every pass twice, 6F.
 
     Args:
         weight_gradient: FLOPs of the gradients of ``work.weight_gradient_weights``, if the method has them.
@@ -79,7 +79,7 @@ def step_flops(work: Work, dense: int, current: int, weight_gradient: int | None
     if weight_gradient is None:
         weight_gradient = current if work.weight_gradient_skips_zeros else dense
     weight_gradient += round(work.dense_gradient_share * (dense - weight_gradient))
-    return train_flops(
+    return work.passes * train_flops(
         current if work.forward_skips_zeros else dense,
         current if work.error_skips_zeros else dense,
         weight_gradient,

@@ -151,6 +151,21 @@ def is_compared(step: int, compared_at: int | None) -> bool:
     return compared_at is None or step - compared_at >= COMPARED_EVERY_STEPS
 
 
+def average_over_ranks(tensors: Sequence[torch.Tensor]) -> None:
+    """Replace each by its mean over the default process group, if there is one, in one message.
+
+    For the gradients of parameters that DistributedDataParallel does not know. Every rank must give as many.
+    """
+    distributed = torch.distributed
+    if not distributed.is_available() or not distributed.is_initialized() or distributed.get_world_size() == 1:
+        return
+    together = torch.cat([tensor.flatten() for tensor in tensors])
+    distributed.all_reduce(together)
+    together /= distributed.get_world_size()
+    for tensor, mean in zip(tensors, together.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(mean.view(tensor.shape))
+
+
 def check_same_on_every_rank(masks: MaskSet) -> None:
     """Compare digests over the default process group, if there is one.
 

@@ -29,6 +29,7 @@ class Work:
     dense_gradient_share: float = 0.0  # of the steps, those that take all weights' gradients although others do not
     weight_gradient_weights: dict[str, int] | None = None  # weights that have one, by name, if it is neither all nor f
     forward_weights: dict[str, int] | None = None  # weights there are, by name, where zeros at an epoch's end mislead
+    passes: int = 1  # how often each of the three is done
 
 
 class Method(Protocol):

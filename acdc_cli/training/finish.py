@@ -112,9 +112,9 @@ def _model_size(run: Run) -> dict[str, Any]:
 
 
 def _best(rows: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    """The best epoch of a phase kind; the earlier one of two equal."""
-    best = max((row for row in rows if row["phase"] == kind), key=lambda row: row["val_top1"])
-    return {"best_val_top1": best["val_top1"], "best_epoch": best["epoch"]}
+    """The best epoch of a phase kind; the earlier one of two equal. None for a kind that no epoch was of."""
+    best = max((row for row in rows if row["phase"] == kind), key=lambda row: row["val_top1"], default={})
+    return {"best_val_top1": best.get("val_top1"), "best_epoch": best.get("epoch")}
 
 
 def _result(

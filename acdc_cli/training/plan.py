@@ -110,6 +110,8 @@ def _cost(config: Config, epoch: int, f: float) -> float:
     if method.name in ("rigl", "set", "static", "snip", "magnitude", "str"):
         moves = known(method.start) * epochs <= epoch < known(method.end) * epochs if method.name == "rigl" else False
         return f + (1 - f) / (3 * known(method.interval_steps)) if moves else f
+    if method.name == "sparse_vd":
+        return 2.0
     if method.name == "top_kast":
         return (2 * f + max(f, 1 - known(method.backward_sparsity))) / 3
     is_sparse = timeline_of(config).phase(epoch).kind == "sparse" and method.name == "dsd"

@@ -207,7 +207,7 @@ def build_run(config: Config, dataset: Dataset, group: Group = ALONE) -> Run:
         config.os_cache is not False,
         config.shuffle_window,
     )
-    method = build_method(config, -(-loaders["train"].count // config.batch_size))
+    method = build_method(config, loaders["train"].count)
     before = _run_before(config)
     parallel = group.parallel(model, device)
     compiled: Callable[[nn.Module], Any] = torch.compile if config.precision.compile else lambda module: module

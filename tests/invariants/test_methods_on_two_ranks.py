@@ -12,12 +12,31 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from acdc_cli.sparsity.masks import pack
-from acdc_cli.sparsity.methods import DSD, SoftThreshold, TopKAST, gmp, iht, magnitude, random_static, rigl, set_, snip
+from acdc_cli.sparsity.methods import (
+    DSD,
+    SoftThreshold,
+    SparseVD,
+    TopKAST,
+    gmp,
+    iht,
+    magnitude,
+    random_static,
+    rigl,
+    set_,
+    snip,
+)
 from acdc_cli.sparsity.timeline import Timeline
 from acdc_cli.sparsity.window import Window
 
 START = [1, 1, 1, 1, 0, 0, 0, 0]
 WEIGHTS = [4.0, -1.0, 3.0, -2.0, 0.0, 0.0, 0.0, 0.0]
+VARIATIONAL = {
+    "samples": 100,
+    "ramp": Window(0, 4, 1),
+    "kl_weight": 1.0,
+    "log_alpha_threshold": 1.0,
+    "initial_log_sigma2": -4.0,
+}
 # Rank 0 alone would grow 4 and 5, rank 1 alone 4 and 6; together 5 and 6 are largest, because 4 cancels.
 GROWING = ([0.0, 0.0, 0.0, 0.0, 20.0, 8.0, 6.0, 1.0], [0.0, 0.0, 0.0, 0.0, -20.0, 6.0, 8.0, 1.0])
 
@@ -92,6 +111,7 @@ METHODS = {
     "top_kast": lambda: TopKAST(0.8, backward_sparsity=0.5),
     "str": lambda: SoftThreshold(s_init=-3.0, s_weight_decay=0.1),
     "dsd": lambda: DSD(Timeline.of([("dense", 0, 1), ("sparse", 1, 2), ("dense", 2, 3)]), 0.8),
+    "sparse_vd": lambda: SparseVD(0.8, **VARIATIONAL),
 }
 
 
@@ -146,7 +166,7 @@ def train_on_a_share(name: str) -> tuple[list[str | None], dict[str, Tensor]]:
     return digests, {key: value.detach().clone() for key, value in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "sparse_vd"])  # whose ranks draw their own noise
 def test_two_ranks_are_one_process_on_both_halves_of_the_batch(name: str, two_ranks: RankPair) -> None:
     """The same masks after every step, and weights that differ by the order of a sum of two halves."""
     digests, weights = train_on_a_share(name)
@@ -207,3 +227,29 @@ def test_ranks_that_drift_apart_are_found_at_the_next_comparison(name: str, two_
     for compared, steps, error in two_ranks.run(compare_often, name, 250, 20):
         assert "ranks [1] differ from those of rank 0" in error
         assert 20 < steps <= 100 and compared == 2
+
+
+def noisy_layer_on_a_rank(passes: int) -> list[list[float]]:
+    """Gradients of log sigma^2 that a rank had alone, and those that the step was done with."""
+    rank = distributed.get_rank()
+    model = row_on_a_rank()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    SparseVD(0.5, **{**VARIATIONAL, "kl_weight": 0.0}).attach(model, optimizer)
+    log_sigma2 = optimizer.param_groups[1]["params"][0]
+    torch.manual_seed(rank)
+    inputs = [[float(index + rank) for index in range(8)] for _ in range(passes)]
+    for index, features in enumerate(inputs):
+        with nullcontext() if index + 1 == passes else model.no_sync():
+            model(torch.tensor([features])).sum().backward()
+    alone = log_sigma2.grad[0].tolist()
+    optimizer.step()
+    return [alone, log_sigma2.grad[0].tolist()]
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+def test_the_gradients_of_variances_are_means_over_the_ranks(passes: int, two_ranks: RankPair) -> None:
+    """DistributedDataParallel does not know them."""
+    first, second = two_ranks.run(noisy_layer_on_a_rank, passes)
+    assert first[0] != second[0] and first[1] == second[1]
+    means = [(left + right) / 2 for left, right in zip(first[0], second[0], strict=True)]
+    assert first[1] == pytest.approx(means, rel=1e-6)

@@ -17,6 +17,8 @@ from torch._dynamo.exc import RecompileError
 from torch._dynamo.utils import counters
 
 from acdc_cli import ACDC, Timeline
+from acdc_cli.sparsity.methods import SparseVD
+from acdc_cli.sparsity.window import Window
 
 pytestmark = [
     pytest.mark.slow,
@@ -123,3 +125,35 @@ def test_control_a_compilation_is_counted_and_can_be_refused() -> None:
     assert compilations() == 2
     with torch._dynamo.config.patch(error_on_recompile=True), pytest.raises(RecompileError):
         model(batch(1, size=4)[0])
+
+
+def test_sparse_variational_dropout_is_compiled_once_for_training_and_once_for_evaluation() -> None:
+    """Noise is part of the training graph; thresholding for an evaluation and putting theta back are outside both."""
+    model = SmallNet()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    method = SparseVD(
+        0.5,
+        samples=100,
+        ramp=Window(0, 0, 1),
+        kl_weight=1.0,
+        log_alpha_threshold=0.0,
+        initial_log_sigma2=-4.0,
+    ).attach(model, optimizer)
+    compiled = torch.compile(model)
+    for epoch in range(3):
+        method.begin_epoch(epoch)
+        model.train()
+        for step in range(2):
+            torch.manual_seed(10 * epoch + step)
+            images, labels = torch.randn(8, 3, 6, 6), torch.randint(5, (8,))
+            outputs = compiled(images)
+            assert not torch.equal(outputs, compiled(images))
+            optimizer.zero_grad()
+            F.cross_entropy(outputs, labels).backward()
+            optimizer.step()
+        model.eval()
+        with torch.no_grad():
+            torch.testing.assert_close(compiled(images), model(images))
+        assert model.linear.weight.count_nonzero() == method.masks["linear.weight"].count_nonzero() < 80
+        assert compilations() == 2
+    assert not counters["graph_break"]

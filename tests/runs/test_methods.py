@@ -15,9 +15,10 @@ from acdc_cli.errors import Interrupted
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.training import execute as execution
 
-METHODS = ("gmp", "rigl", "set", "top_kast", "str", "dsd", "iht", "static", "snip", "magnitude")
+METHODS = ("gmp", "rigl", "set", "top_kast", "str", "sparse_vd", "dsd", "iht", "static", "snip", "magnitude")
 OF_ITS_OWN = {method: ["method.interval_steps=7"] for method in ("gmp", "rigl", "set", "top_kast", "iht")}
 OF_ITS_OWN["str"] = ["method.s_init=-5", "method.s_weight_decay=0.1"]  # in 48 steps
+OF_ITS_OWN["sparse_vd"] = ["method.kl_weight=0.3", "optimizer.lr=0.02"]
 SHORT = ["epochs=4", "batch_size=128"]  # 12 steps an epoch
 RESNET8 = {  # of width 32, one grey channel: name -> weights
     "conv1": 288,
@@ -49,13 +50,13 @@ def test_it_ends_at_the_sparsity_that_was_asked_for_and_goes_on_after_a_crash(
     total = sum(RESNET8.values())
     if method == "top_kast":  # uniform: every layer by itself
         assert kept == {name: count - round(0.9 * count) for name, count in RESNET8.items()}
-    elif method == "str":  # only indirectly
+    elif method in ("str", "sparse_vd"):  # only indirectly
         assert sum(kept.values()) == result["nonzero_weights"] < 0.95 * total
         assert result["sparsity_of_pruned_layers"] == pytest.approx(1 - sum(kept.values()) / total)
     else:
         assert sum(kept.values()) == total - round(0.9 * total) == result["nonzero_weights"]
     assert result["method"] == method and result["sparsity_target"] == 0.9
-    assert (result["dense"] is not None) == (method == "dsd")
+    assert (result["dense"] is not None) == (method in ("dsd", "sparse_vd"))
     real, calls = execution.run_epoch, []
 
     def interrupted(*arguments: object) -> dict:
@@ -79,10 +80,12 @@ def test_it_ends_at_the_sparsity_that_was_asked_for_and_goes_on_after_a_crash(
 def test_what_the_methods_cost(tmp_path: Path, data_dir: Path) -> None:
     """Over 3F: f is the run's own inference fraction where the masks are of one density throughout."""
     ran = {
-        method: train(tmp_path, data_dir, *typed(method)).read_result() for method in ("static", "rigl", "magnitude")
+        method: train(tmp_path, data_dir, *typed(method)).read_result()
+        for method in ("static", "rigl", "magnitude", "sparse_vd")
     }
     f = ran["static"]["sparse"]["inference_flops_fraction"]
     assert ran["static"]["train_flops_fraction"] == pytest.approx(f, abs=1e-9)
+    assert ran["sparse_vd"]["train_flops_fraction"] == 2  # AC/DC, appendix B.5
     # 48 steps; up to step 37 every 7th one (7, 14, 21, 28, 35) takes all gradients: five times (F - f) / 3.
     assert ran["rigl"]["train_flops_fraction"] == pytest.approx(f + 5 / 48 * (1 - f) / 3, rel=2e-3)
     magnitude = ran["magnitude"]
@@ -120,6 +123,10 @@ def test_rigl_over_uniform_layers_keeps_the_first_one_dense(tmp_path: Path, data
         ("method=str method.s_weight_decay=-1", "nearest: method.s_weight_decay=0"),
         ("method=top_kast sparsity=0.3", "nearest: method.backward_sparsity=0.3"),
         ("method=dsd epochs=2", "nearest: epochs=3"),
+        ("method=sparse_vd sparsity=2:4", "N:M is for acdc"),
+        ("method=sparse_vd sparsity=block", "use sparsity.block=null"),
+        ("method=sparse_vd sparsity.rules={first:0.5}", "sparsity.rules={first:0.5}: method=sparse_vd learns"),
+        ("method=sparse_vd method.kl_weight=null", "conf/method/sparse_vd.yaml"),
         ("method=gmp method.start=0.8", "nearest: method.start=0.75"),
         ("method=gmp method.power=null", "conf/method/gmp.yaml"),
         ("method=rigel", "did you mean method=rigl"),
@@ -147,19 +154,25 @@ def test_what_a_method_cannot_do_is_one_line(line: str, said: str, program: Comm
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_of_str_says_what_it_reached_of_what_was_asked(tmp_path: Path, data_dir: Path, program: Command) -> None:
+@pytest.mark.parametrize(
+    ("method", "key", "unread"),
+    [("str", "s_weight_decay", ["sparsity.min_layer_density=0.1"]), ("sparse_vd", "kl_weight", [])],
+)
+def test_a_run_says_what_it_reached_of_what_was_asked(
+    method: str, key: str, unread: list[str], tmp_path: Path, data_dir: Path, program: Command
+) -> None:
     """When it ends, and when it is found again; how a sparsity would be spread is nothing it reads."""
-    typed = ["epochs=1", "method=str", "threads=1", "loader=device", "tracker=none", f"data_dir={data_dir}"]
+    typed = ["epochs=1", f"method={method}", "threads=1", "loader=device", "tracker=none", f"data_dir={data_dir}"]
     said = []
-    for more in (["sparsity=0.9"], ["sparsity=erk", "sparsity.target=0.9", "sparsity.min_layer_density=0.1"]):
+    for more in (["sparsity=0.9"], ["sparsity=erk", "sparsity.target=0.9", *unread]):
         ended = program(*typed, *more, f"runs_dir={tmp_path}")
         assert ended.returncode == 0, ended.stderr
         said += [line for line in ended.stderr.splitlines() if "was asked for" in line]
     (result,) = tmp_path.rglob("result.json")
     reached = json.loads(result.read_text())["sparsity_of_pruned_layers"]
     assert said == [said[0]] * 2
-    assert said[0].startswith(f"acdc-train: sparsity 0.9 was asked for, {reached:.4f} is reached: method=str")
-    assert "method.s_weight_decay" in said[0] and "acdc_cli.commands.search" in said[0]
+    assert said[0].startswith(f"acdc-train: sparsity 0.9 was asked for, {reached:.4f} is reached: method={method}")
+    assert f"method.{key}" in said[0] and "acdc_cli.commands.search" in said[0]
 
 
 def test_a_key_that_a_method_does_not_read_makes_no_other_run(program: Command) -> None:
@@ -170,7 +183,9 @@ def test_a_key_that_a_method_does_not_read_makes_no_other_run(program: Command) 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_plan_is_a_fraction(method: str, program: Command, tmp_path: Path) -> None:
     fraction = json.loads(program("plan=true", f"method={method}", "sparsity=0.9").stdout)["train_flops_fraction"]
-    assert math.isfinite(fraction) and (1 < fraction < 2 if method == "magnitude" else 0 < fraction < 1)
+    assert math.isfinite(fraction) and (
+        1 < fraction < 2 if method == "magnitude" else fraction == 2 if method == "sparse_vd" else 0 < fraction < 1
+    )
 
 
 TINY = ["epochs=1", "batch_size=240", "model.width=4"]

@@ -25,6 +25,7 @@ TYPED = {
     "rigl": ["method.interval_steps=2"],
     "set": ["method.interval_steps=3"],
     "top_kast": ["method.interval_steps=2"],
+    "sparse_vd": ["method.kl_weight=1", "method.initial_log_sigma2=-6"],
     "dsd": [],
     "iht": [],
     "static": [],

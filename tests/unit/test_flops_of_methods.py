@@ -11,7 +11,18 @@ from toy_layers import plain_sgd, row, step
 
 from acdc_cli.measure.flops import LayerSize, inference_flops, layer_sizes, nonzeros, step_flops
 from acdc_cli.sparsity.method import Work
-from acdc_cli.sparsity.methods import SoftThreshold, TopKAST, gmp, iht, magnitude, random_static, rigl, set_, snip
+from acdc_cli.sparsity.methods import (
+    SoftThreshold,
+    SparseVD,
+    TopKAST,
+    gmp,
+    iht,
+    magnitude,
+    random_static,
+    rigl,
+    set_,
+    snip,
+)
 from acdc_cli.sparsity.moving import MovingMasks
 from acdc_cli.sparsity.window import Window
 
@@ -149,3 +160,13 @@ def test_connections_that_have_just_grown_are_counted_though_they_are_zeros(make
 def test_thresholding_is_charged_by_the_weights_there_are() -> None:
     """Between two thresholds they are dense, whatever the masks say."""
     assert worked(iht(0.5, Window(0, 100, 1)), 1).forward_weights is None
+
+
+def test_sparse_variational_dropout_does_every_dense_pass_twice() -> None:
+    """AC/DC, appendix B.5: it doubles the cost of training. 10 weights used once: 20 for F, 2 * 3 * 20 for a step."""
+    ramp = Window(0, 4, 1)
+    method = SparseVD(0.5, samples=10, ramp=ramp, kl_weight=0.0, log_alpha_threshold=3.0, initial_log_sigma2=-8.0)
+    work = worked(method, 3)
+    assert step_flops(work, DENSE, SPARSE) == 6 * DENSE
+    layer = row(*(float(number) for number in range(1, 11)))
+    assert step_flops(work, inference_flops(layer_sizes(layer, (10,))), 4) == 120

@@ -11,12 +11,14 @@ from acdc_cli.sparsity.methods.snip import snip
 from acdc_cli.sparsity.methods.soft_threshold import SoftThreshold
 from acdc_cli.sparsity.methods.static import Static
 from acdc_cli.sparsity.methods.top_kast import TopKAST
+from acdc_cli.sparsity.methods.variational import SparseVD
 
 __all__ = [
     "ACDC",
     "DSD",
     "Dense",
     "SoftThreshold",
+    "SparseVD",
     "Static",
     "TopKAST",
     "gmp",
