@@ -11,6 +11,7 @@ from acdc_cli.sparsity.methods.snip import snip
 from acdc_cli.sparsity.methods.soft_threshold import SoftThreshold
 from acdc_cli.sparsity.methods.static import Static
 from acdc_cli.sparsity.methods.top_kast import TopKAST
+from acdc_cli.sparsity.methods.woodfisher import woodfisher
 
 __all__ = [
     "ACDC",
@@ -26,4 +27,5 @@ __all__ = [
     "rigl",
     "set_",
     "snip",
+    "woodfisher",
 ]
