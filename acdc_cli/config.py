@@ -46,10 +46,16 @@ READ_BY_METHOD: dict[str, tuple[str, ...]] = {
     "static": ("layerwise",),
     "snip": (),
     "magnitude": (),
+    "woodfisher": (
+        *("start", "end", "interval_epochs", "initial_sparsity", "power"),
+        *("fisher_samples", "fisher_batch", "fisher_damping", "fisher_block", "fisher_joint"),
+    ),
     "dense": (),
 }
 # method.name -> the key of `method` that decides how sparse a run ends, where the target is only what is wished for.
 DECIDES_SPARSITY: dict[str, str] = {"sparse_vd": "kl_weight", "str": "s_weight_decay"}
+SET_BY_MACHINE = ("fisher_block",)  # of these, those that null leaves to the machine
+FROM_DENSE = ("magnitude", "woodfisher")  # prune a trained dense network; without start_from, one is trained first
 # Families that are whole libraries: ``model.name`` is one of their models, and not just what the run is called.
 LIBRARIES = ("torchvision", "timm")
 
@@ -119,6 +125,7 @@ class MethodConfig:
     start: float | None = number(0, 1)  # fractions of the run between which masks move
     end: float | None = number(0, 1)
     interval_steps: int | None = number(1)  # optimizer steps between two moves
+    interval_epochs: int | None = number(1)  # epochs between two prunings
     initial_sparsity: float | None = number(0, 1, below=True)
     power: float | None = number(0, above=True)  # of the gradual schedule: 3 is cubic
     drop_fraction: float | None = number(0, 1)  # of a layer's connections that move
@@ -129,6 +136,11 @@ class MethodConfig:
     layerwise: str | None = one_of("erk", "uniform")  # what a global target becomes
     s_init: float | None = number()  # str: every layer's threshold begins at sigmoid(s_init)
     s_weight_decay: float | None = number(0)  # str: pulls s towards 0, and so the threshold up to 1/2
+    fisher_samples: int | None = number(1)  # gradients of a Fisher matrix
+    fisher_batch: int | None = number(1)  # samples that each of them is the mean of
+    fisher_damping: float | None = number(0, above=True)
+    fisher_block: int | None = number(1)  # weights of a layer that are seen together
+    fisher_joint: bool | None = field()  # whether what stays reacts to all weights that go at once
 
 
 @dataclass(kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from acdc_cli.config import DECIDES_SPARSITY, READ_BY_METHOD, Config, known
+from acdc_cli.config import DECIDES_SPARSITY, READ_BY_METHOD, SET_BY_MACHINE, Config, known
 from acdc_cli.errors import BadInput
 from acdc_cli.sparsity.target import Pattern
 
@@ -23,7 +23,7 @@ def resolve_method(config: Config) -> None:
     for key in (field.name for field in fields(method) if field.name != "name"):
         if key not in read:
             setattr(method, key, None)
-        elif getattr(method, key) is None:
+        elif getattr(method, key) is None and key not in SET_BY_MACHINE:
             raise BadInput(
                 f"method.{key}=null: method={method.name} needs a value; conf/method/{method.name}.yaml has one"
             )
@@ -55,10 +55,11 @@ def resolve_spread(config: Config) -> None:
 def check_method(config: Config) -> None:
     """Raise BadInput for a combination that the method cannot do."""
     method, sparsity, name = config.method, config.sparsity, config.method.name
-    if name in ("gmp", "top_kast", "sparse_vd", "str", *WITHIN_LAYERS) and _has_pattern(config):
+    is_gradual = name == "woodfisher" and method.start != method.end
+    if (is_gradual or name in ("gmp", "top_kast", "sparse_vd", "str", *WITHIN_LAYERS)) and _has_pattern(config):
         raise BadInput(
-            f"sparsity.target={sparsity.target} method={name}: N:M is for acdc, dsd, iht, static, snip and magnitude; "
-            "use a fraction, such as 0.5"
+            f"sparsity.target={sparsity.target} method={name}: N:M is for acdc, dsd, iht, static, snip, magnitude and "
+            "one-shot woodfisher; use a fraction, such as 0.5"
         )
     if name in ("sparse_vd", "str", *WITHIN_LAYERS) and sparsity.block is not None:
         raise BadInput(f"sparsity.block={sparsity.block}: method={name} moves single weights; use sparsity.block=null")
@@ -76,7 +77,7 @@ def check_method(config: Config) -> None:
             f"method.backward_sparsity={method.backward_sparsity}: above the forward sparsity {least}; what is "
             f"updated has to hold what is used; nearest: method.backward_sparsity={least}"
         )
-    if name == "gmp" and known(method.initial_sparsity) > (least := min(map(float, targets))):
+    if (is_gradual or name == "gmp") and known(method.initial_sparsity) > (least := min(map(float, targets))):
         raise BadInput(
             f"method.initial_sparsity={method.initial_sparsity}: above the final sparsity {least}, and what is pruned "
             f"never comes back; nearest: method.initial_sparsity={least}"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from acdc_cli.compose import allocation_of
 from acdc_cli.config import Config, known
-from acdc_cli.schedule import timeline_of
+from acdc_cli.schedule import epoch_window, timeline_of
+from acdc_cli.sparsity.fisher_sample import Passes
 from acdc_cli.sparsity.method import Method
 from acdc_cli.sparsity.methods import (
     ACDC,
@@ -21,15 +24,18 @@ from acdc_cli.sparsity.methods import (
     rigl,
     set_,
     snip,
+    woodfisher,
 )
 from acdc_cli.sparsity.window import Window
 
 
-def build_method(config: Config, samples: int) -> Method:
+def build_method(config: Config, samples: int, passes: Passes, say: Callable[[str], None]) -> Method:
     """The sparse method of a complete config, not yet attached. Raises ValueError if it cannot do what is asked.
 
     Args:
         samples: in the training set.
+        passes: forward and backward passes for a method that takes some of its own.
+        say: takes a line for the user.
     """
     method, steps = config.method, known(config.epochs) * -(-samples // config.batch_size)
     if method.name == "dense":
@@ -63,6 +69,19 @@ def build_method(config: Config, samples: int) -> Method:
             _window(config, steps),
             initial_sparsity=known(method.initial_sparsity),
             power=known(method.power),
+        )
+    if method.name == "woodfisher":
+        return woodfisher(
+            allocation,
+            passes,
+            samples=known(method.fisher_samples),
+            block=known(method.fisher_block),
+            damping=known(method.fisher_damping),
+            joint=known(method.fisher_joint),
+            window=epoch_window(config),
+            initial_sparsity=known(method.initial_sparsity),
+            power=known(method.power),
+            say=say,
         )
     if method.name in ("rigl", "set"):
         build = rigl if method.name == "rigl" else set_

@@ -9,6 +9,7 @@ from typing import Any
 from acdc_cli.config import Config, ScheduleConfig, known
 from acdc_cli.errors import BadInput
 from acdc_cli.sparsity.timeline import Timeline, TimelineError, default_phase_epochs, nearest_stretched_epochs
+from acdc_cli.sparsity.window import Window
 
 PHASE_NUMBERS = ("warmup_epochs", "sparse_epochs", "dense_epochs", "final_sparse_epochs")
 PHASES_EXAMPLE = "[[dense,0,10],[sparse,10,20]]"
@@ -31,11 +32,21 @@ def _phases_of_method(config: Config) -> list[tuple[str, int, int]]:
     if method.name == "gmp":  # dense until the epoch at whose end the last pruning is done
         first = min(max(math.ceil(round(known(method.end) * epochs, 6)) - 1, 0), epochs - 1)
         return [("dense", 0, first)] * (first > 0) + [("sparse", first, epochs)]
+    if method.name == "woodfisher":
+        first = epoch_window(config).last
+        return [("dense", 0, first)] * (first > 0) + [("sparse", first, epochs)]
     if method.name == "dsd":
         first = min(max(round(known(method.start) * epochs), 1), epochs - 2)
         last = min(max(round(known(method.end) * epochs), first + 1), epochs - 1)
         return [("dense", 0, first), ("sparse", first, last), ("dense", last, epochs)]
     return [("sparse", 0, epochs)]
+
+
+def epoch_window(config: Config) -> Window:
+    """The epochs at whose beginning a method prunes: they stretch with the run, and it has an epoch left after them."""
+    method, last = config.method, known(config.epochs) - 1
+    start, end = (min(round(known(fraction) * known(config.epochs)), last) for fraction in (method.start, method.end))
+    return Window(start, end, known(method.interval_epochs))
 
 
 def resolve_schedule(config: Config) -> None:

@@ -37,6 +37,8 @@ class Rule:
         at_start: the first masks, chosen as the method is attached; None: dense until a step chooses.
         when_by_weights, by_weights: the steps after which new masks are chosen, by the weights. Before the first step
             counts as after step 0.
+        when_epoch_begins: the epochs (0-based) at whose beginning ``by_weights`` chooses, given the epoch in place of
+            the steps; it may move the weights as well.
         when_by_gradients, by_gradients: the steps before which new masks are chosen by ``weight.grad``, which then has
             the gradients of all weights, over all ranks and passes.
         replaces_step: whether the optimizer leaves out a step that chose masks by gradients.
@@ -47,6 +49,7 @@ class Rule:
     at_start: Choose | None = None
     when_by_weights: When = never
     by_weights: Choose | None = None
+    when_epoch_begins: When = never
     when_by_gradients: When = never
     by_gradients: Choose | None = None
     replaces_step: bool = False
@@ -105,7 +108,7 @@ class MovingMasks:
         return None if self._before_epoch is None else self._masks.change_from(self._before_epoch)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Note where the epoch begins; before the very first step, masks may be due."""
+        """Note where the epoch begins; there, and before the very first step, masks may be due."""
         if epoch == self._epoch:
             return
         self._epoch, self._compared_at = epoch, None
@@ -113,6 +116,8 @@ class MovingMasks:
         self._before_epoch = self._masks.snapshot() if self._step > 0 and self._masks.enforced else None
         if self._step == 0:
             self._choose_by_weights()
+        if self._covered is not None and self.rule.by_weights is not None and self.rule.when_epoch_begins(epoch):
+            self._take_over(self._covered, self.rule.by_weights(self._covered, epoch))
 
     def _wants_gradients(self) -> bool:
         return self.rule.is_hard_threshold or self.rule.when_by_gradients(self._step)

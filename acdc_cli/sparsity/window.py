@@ -26,12 +26,16 @@ class Window:
         """Whether masks move at this step (0-based)."""
         return self.start <= step <= self.end and (step - self.start) % self.interval == 0
 
+    @property
+    def last(self) -> int:
+        """The last due step."""
+        return self.start + (self.end - self.start) // self.interval * self.interval
+
     def progress(self, step: int) -> float:
         """How much of the window has passed, in [0, 1]: 1 from its last due step on."""
-        whole = (self.end - self.start) // self.interval * self.interval
         if step < self.start:
             return 0.0
-        return 1.0 if step >= self.start + whole else (step - self.start) / whole
+        return 1.0 if step >= self.last else (step - self.start) / (self.last - self.start)
 
 
 def gradual_sparsity(initial: float, final: float, progress: float, power: float = 3.0) -> float:

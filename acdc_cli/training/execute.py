@@ -8,9 +8,11 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from acdc_cli.config import DECIDES_SPARSITY, Config, known
+from acdc_cli.config import DECIDES_SPARSITY, FROM_DENSE, Config, known
 from acdc_cli.data.prepare import Dataset, open_dataset, read_dataset, require_beton
 from acdc_cli.errors import AcdcError, BadInput, DataMissing
+from acdc_cli.fisher_options import fitting_block, require_fisher_sample
+from acdc_cli.method_options import resolve_method
 from acdc_cli.ranks import Ranks, ranks_of
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.identity import readable_name, run_id
@@ -56,7 +58,7 @@ def _say_nothing(line: str) -> None:
 
 
 def _execute(config: Config, say: Say, ranks: Ranks) -> RunFolder:
-    config = _with_dense_run(config, say)
+    config = _with_dense_run(config, say, ranks)
     config = locate_start(config)
     plan(config)  # what the model cannot take is said before data is looked for
     check_ranks(config, ranks)
@@ -74,6 +76,7 @@ def _execute(config: Config, say: Say, ranks: Ranks) -> RunFolder:
         if ranks.count > 1 and dataset.count("val") < ranks.count:
             raise BadInput(f"{ranks.count} ranks: dataset={dataset.name} has {dataset.count('val')} validation samples")
         require_last_batch(settled, dataset, ranks.count)
+        require_fisher_sample(settled, dataset)
         if dataset.kind == "files" and (warning := enlarged(settled, dataset.info["write"]["max_resolution"])):
             say(warning)
         group.together(lambda: stack.enter_context(folder.locked()) if group.is_first else None)
@@ -83,13 +86,18 @@ def _execute(config: Config, say: Say, ranks: Ranks) -> RunFolder:
     return folder
 
 
-def _with_dense_run(config: Config, say: Say) -> Config:
-    """One-shot magnitude pruning starts from a dense network: without start_from, the dense run of the same config."""
-    if config.method.name != "magnitude" or config.start_from is not None:
+def _with_dense_run(config: Config, say: Say, ranks: Ranks) -> Config:
+    """What prunes a trained network starts from a dense one: without start_from, the dense run of the same config."""
+    if config.method.name not in FROM_DENSE or config.start_from is not None:
         return config
+    plan(config)  # what the pruning cannot have is said before the dense run
+    fitting_block(config, ranks)
+    with suppress(DataMissing):
+        require_fisher_sample(config, read_dataset(Path(config.data_dir) / config.dataset.name))
     dense, config = copy.deepcopy(config), copy.deepcopy(config)
     dense.method.name, dense.run.name, dense.run.overwrite, dense.bn_recalibration = "dense", None, False, None
-    say("method=magnitude: first the dense run that it prunes")
+    resolve_method(dense)
+    say(f"method={config.method.name}: first the dense run that it prunes")
     config.start_from = str(execute(dense, say).path)
     return config
 
@@ -132,7 +140,7 @@ def _train_in(folder: RunFolder, config: Config, dataset: Dataset, group: Group,
     records = Records(folder, config, group.is_first, say)
     try:
         records.begin(config)
-        run = _build(config, dataset, group)
+        run = _build(config, dataset, group, say)
         if group.from_first(folder.checkpoint.is_file()):
             checkpoint = group.together(lambda: load_checkpoint(folder.checkpoint, records.run_id))
             run.load_state_dict(checkpoint["run"])
@@ -158,9 +166,9 @@ def _position(run: Run) -> str:
     return f"epoch {run.epoch}/{run.config.epochs}{within}"
 
 
-def _build(config: Config, dataset: Dataset, group: Group) -> Run:
+def _build(config: Config, dataset: Dataset, group: Group, say: Say) -> Run:
     try:
-        return build_run(config, dataset, group)
+        return build_run(config, dataset, group, say)
     except ValueError as error:  # the model cannot take this sparsity
         raise BadInput(f"sparsity.target={config.sparsity.target} model={config.model.name}: {error}") from None
 

@@ -28,9 +28,10 @@ def train_epoch(run: Run, epoch: int, progress: Progress, pauses: Pauses) -> tup
     config, optimizer, scaler = run.config, run.optimizer, run.scaler
     batches = run.epoch_batches(epoch)
     if run.part is None:
-        run.method.begin_epoch(epoch)
+        began = time.perf_counter()  # pruning is part of the epoch's time
+        _begin_epoch(run, epoch)
         zero = torch.zeros((), device=run.device)
-        run.part = Part(0, zero, zero.clone(), 0.0, _report_starved(run, epoch, progress))
+        run.part = Part(0, zero, zero.clone(), time.perf_counter() - began, _report_starved(run, epoch, progress))
     part, start = run.part, time.perf_counter() - run.part.seconds
     run.model.train()
     with closing(run.train_batches(epoch, batches)) as loaded:
@@ -58,6 +59,13 @@ def train_epoch(run: Run, epoch: int, progress: Progress, pauses: Pauses) -> tup
     if not part.starved:  # masks that are chosen by a step
         part.starved = _report_starved(run, epoch, progress)
     return _means(run, part, epoch), part
+
+
+def _begin_epoch(run: Run, epoch: int) -> None:
+    try:
+        run.method.begin_epoch(epoch)
+    except (FloatingPointError, MemoryError) as error:  # of a Fisher matrix
+        raise AcdcError(f"method={run.config.method.name} cannot prune in epoch {epoch + 1}: {error}") from None
 
 
 def _means(run: Run, part: Part, epoch: int) -> dict[str, Any]:
@@ -115,6 +123,7 @@ def run_epoch(run: Run, progress: Progress, pauses: Pauses) -> dict[str, Any]:
         inference_flops(train_sizes, used),
         None if updated is None else inference_flops(train_sizes, updated),
     )
+    sample_cost, run.extra_flops = charged + round(run.extra_flops / samples), 0
     total_before = run.rows[-1]["train_flops_total"] if run.rows else run.flops_before
     prunable = sum(size.weights for size in sizes.values())
     weights, masks = prunable_weights(run.model), run.method.masks
@@ -131,8 +140,8 @@ def run_epoch(run: Run, progress: Progress, pauses: Pauses) -> dict[str, Any]:
         "dead_channels": sum(dead_channels(weights).values()),
         "starved_layers": part.starved,
         "inference_flops": inference_flops(sizes, left),
-        "train_flops": charged,
-        "train_flops_total": total_before + charged * samples,
+        "train_flops": sample_cost,
+        "train_flops_total": total_before + sample_cost * samples,
         "samples_per_second": samples / part.seconds,
         "seconds": part.seconds + time.perf_counter() - start,
         "peak_memory_bytes": peak_memory_bytes(run.device),

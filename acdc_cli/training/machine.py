@@ -14,6 +14,7 @@ from acdc_cli.data.ffcv_availability import reading_problem
 from acdc_cli.data.order import hash_of
 from acdc_cli.data.sources import SOURCES, Tree
 from acdc_cli.errors import BadInput
+from acdc_cli.fisher_options import fitting_block
 from acdc_cli.ranks import ONE_RANK, Ranks
 
 AUTOCAST_DTYPE = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -51,6 +52,7 @@ def settle(config: Config, warn: Callable[[str], None], ranks: Ranks = ONE_RANK)
         config.precision.dtype = "bf16"
     if config.precision.compile is None:
         config.precision.compile = config.device == "cuda" and _can_compile(warn)
+    config.method.fisher_block = fitting_block(config, ranks)
     if config.loader != "device" and config.loader != "torch" and (problem := reading_problem()):
         if config.loader == "ffcv":
             raise BadInput(f"loader=ffcv: FFCV cannot be imported ({problem}); use loader=torch, or see acdc-doctor")

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from acdc_cli.compose import allocation_of, from_yaml
-from acdc_cli.config import Config, is_pruned_to_target, known
+from acdc_cli.config import FROM_DENSE, Config, is_pruned_to_target, known
 from acdc_cli.data.sources import SOURCES
 from acdc_cli.errors import BadInput
 from acdc_cli.measure.flops import LayerSize, closed_form_train_fraction, inference_flops, layer_sizes
@@ -16,11 +16,12 @@ from acdc_cli.models import build_skeleton
 from acdc_cli.models.fit import require_fit
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.resolution import view_of
-from acdc_cli.schedule import timeline_of
+from acdc_cli.schedule import epoch_window, timeline_of
 from acdc_cli.sparsity.allocate import closed_form_nonzeros, require_something_left, shares_of
 from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
 from acdc_cli.sparsity.rules import excluded
 from acdc_cli.sparsity.target import AllocationError
+from acdc_cli.sparsity.window import gradual_sparsity
 from acdc_cli.training.start import goes_on_from_a_run, require_dense_start, start_state
 
 
@@ -84,7 +85,7 @@ def _train_fraction(config: Config, resolutions: list[int], dense: dict[int, int
         tail = sum(dense[pixels] for pixels in resolutions[known(config.first_epoch) :])
         return before["train_flops_fraction"] + tail / whole
     if config.method.name not in ("acdc", "dense"):
-        first = goes_on_from_a_run(config) or (config.method.name == "magnitude" and config.start_from is None)
+        first = goes_on_from_a_run(config) or (config.method.name in FROM_DENSE and config.start_from is None)
         costs = (_cost(config, epoch, sparse[pixels] / dense[pixels]) for epoch, pixels in enumerate(resolutions))
         return first + sum(cost * dense[pixels] for cost, pixels in zip(costs, resolutions, strict=True)) / whole
     timeline, spent = timeline_of(config), 0.0
@@ -102,6 +103,11 @@ def _cost(config: Config, epoch: int, f: float) -> float:
         f: the forward pass's FLOPs at the target sparsity, over F.
     """
     method, epochs = config.method, known(config.epochs)
+    if method.name == "woodfisher":  # whose Fisher matrices come on top, by the data that there are
+        window = epoch_window(config)
+        progress = window.progress(epoch - (epoch - window.start) % window.interval)  # of the pruning before
+        initial = 1 - known(method.initial_sparsity)
+        return gradual_sparsity(initial, f, progress, known(method.power)) if epoch >= window.start else 1.0
     if method.name == "gmp":
         start, end = (known(fraction) * epochs for fraction in (method.start, method.end))
         progress = min(max((epoch + 1 - start) / (end - start), 0.0), 1.0) if end > start else float(epoch + 1 > start)
@@ -130,7 +136,7 @@ def _weights_left(config: Config, model: nn.Module) -> tuple[dict[str, int], lis
     start = start_state(model, config) if config.start_from is not None else {}
     if config.method.name == "dense":
         return all_weights, list(all_weights)
-    if config.method.name == "magnitude" and start:
+    if config.method.name in FROM_DENSE and start:
         require_dense_start(config, start, all_weights)
     if config.masks == "from_weights":
         left = {name: int(start[name].count_nonzero()) for name in all_weights}

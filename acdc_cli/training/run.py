@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass
@@ -30,6 +31,7 @@ from acdc_cli.resolution import view_of
 from acdc_cli.schedule import timeline_of
 from acdc_cli.sparsity.method import Method
 from acdc_cli.sparsity.timeline import Timeline
+from acdc_cli.training.fisher_passes import fisher_passes
 from acdc_cli.training.group import ALONE, Group
 from acdc_cli.training.machine import WEIGHT_DTYPE, autocast, device_of, gradient_scaler, prepare_torch
 from acdc_cli.training.optim import build_optimizer
@@ -70,6 +72,7 @@ class Run:
     part: Part | None  # None: between two epochs
     flops_before: int  # spent by the run that this one goes on from
     seconds_before: float
+    extra_flops: int = 0  # of the epoch's passes that are no part of a step
 
     @property
     def epoch(self) -> int:
@@ -137,6 +140,7 @@ class Run:
             "method": self.method.state_dict(),
             "rows": self.rows,
             "part": None if self.part is None else self._part_state(self.part),
+            "extra_flops": self.extra_flops,
             "data": self.dataset.identity,
         }
 
@@ -164,6 +168,7 @@ class Run:
         self.method.load_state_dict(state["method"])
         self.rows = state["rows"]
         self.part = None if state.get("part") is None else self._load_part(state["part"])
+        self.extra_flops = state.get("extra_flops", 0)
 
 
 def _crops(config: Config) -> Crops | None:
@@ -181,7 +186,9 @@ def _run_before(config: Config) -> dict[str, Any]:
     return {}
 
 
-def build_run(config: Config, dataset: Dataset, group: Group = ALONE) -> Run:
+def build_run(
+    config: Config, dataset: Dataset, group: Group = ALONE, say: Callable[[str], None] = warnings.warn
+) -> Run:
     """Build a run at epoch 0 from a settled config. Raises ValueError if model and sparsity do not fit."""
     prepare_torch(config, group.ranks)
     device = device_of(config, group.ranks)
@@ -207,12 +214,13 @@ def build_run(config: Config, dataset: Dataset, group: Group = ALONE) -> Run:
         config.os_cache is not False,
         config.shuffle_window,
     )
-    method = build_method(config, loaders["train"].count)
+    # A method takes its own passes at an epoch's beginning, when there is a run to take them from.
+    method = build_method(config, loaders["train"].count, lambda _: fisher_passes(run), say)
     before = _run_before(config)
     parallel = group.parallel(model, device)
     compiled: Callable[[nn.Module], Any] = torch.compile if config.precision.compile else lambda module: module
     forward = compiled(model)
-    return Run(
+    run = Run(
         config=config,
         group=group,
         device=device,
@@ -233,3 +241,4 @@ def build_run(config: Config, dataset: Dataset, group: Group = ALONE) -> Run:
         flops_before=before.get("train_flops_total", 0),
         seconds_before=before.get("seconds", 0.0),
     )
+    return run

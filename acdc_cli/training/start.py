@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from acdc_cli.config import Config
+from acdc_cli.config import FROM_DENSE, Config
 from acdc_cli.errors import BadInput, DataMissing, reason
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.sparsity.target import parse_target, removed_fraction
@@ -61,11 +61,11 @@ def model_file(config: Config) -> Path:
     path = Path(str(config.start_from))
     if path.is_dir():
         folder = RunFolder.open(path)
-        needs_dense = config.method.name == "magnitude"
+        needs_dense = config.method.name in FROM_DENSE
         kinds = ("sparse",) if config.masks == "from_weights" else ("dense",) if needs_dense else ("dense", "sparse")
         if needs_dense and folder.is_done and (method := folder.read_result()["method"]) not in MAKE_A_DENSE_MODEL:
             raise BadInput(
-                f"start_from={path}: method={method} makes no dense model, and method=magnitude prunes one; "
+                f"start_from={path}: method={method} makes no dense model, and method={config.method.name} prunes one; "
                 f"use a run of {' or '.join(MAKE_A_DENSE_MODEL)}, or drop start_from: the dense run is then made first"
             )
         for kind in kinds:
@@ -79,7 +79,7 @@ def model_file(config: Config) -> Path:
 
 def goes_on_from_a_run(config: Config) -> bool:
     """Whether what a dense run has spent is part of this one's cost: one-shot pruning starts from it."""
-    return config.method.name == "magnitude" and Path(str(config.start_from)).is_dir()
+    return config.method.name in FROM_DENSE and Path(str(config.start_from)).is_dir()
 
 
 def load_start(model: nn.Module, config: Config) -> None:
@@ -125,8 +125,8 @@ def require_dense_start(config: Config, start: dict[str, Tensor], prunable: Iter
     zeros = 1 - sum(int(weight.count_nonzero()) for weight in weights) / sum(weight.numel() for weight in weights)
     if zeros >= removed_fraction(parse_target(config.sparsity.target)) > 0:
         raise BadInput(
-            f"start_from={config.start_from}: {zeros:.1%} of its weights are zero already, and method=magnitude "
-            "prunes a dense model; masks=from_weights trains a sparse one as it is"
+            f"start_from={config.start_from}: {zeros:.1%} of its weights are zero already, and "
+            f"method={config.method.name} prunes a dense model; masks=from_weights trains a sparse one as it is"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -24,6 +25,7 @@ from acdc_cli.sparsity.methods import (
     rigl,
     set_,
     snip,
+    woodfisher,
 )
 from acdc_cli.sparsity.timeline import Timeline
 from acdc_cli.sparsity.window import Window
@@ -100,6 +102,14 @@ def test_snip_scores_by_the_gradients_of_both_ranks(two_ranks: RankPair) -> None
     assert two_ranks.run(score) == [[1, 0, 0, 1]] * 2
 
 
+def own_passes(model: nn.Module) -> Iterator[None]:
+    """On a rank: mini-batches of its own for a Fisher matrix."""
+    generator = torch.Generator().manual_seed(distributed.get_rank())
+    for _ in range(10):
+        model(torch.randn(3, 10, generator=generator)).pow(2).mean().backward()
+        yield
+
+
 METHODS = {
     "gmp": lambda: gmp(0.8, Window(1, 9, 2)),
     "rigl": lambda: rigl(0.8, Window(0, 10, 2), distribution="erk"),
@@ -108,11 +118,34 @@ METHODS = {
     "iht": lambda: iht(0.8, Window(0, 99, 1)),
     "static": lambda: random_static(0.8),
     "magnitude": lambda: magnitude(0.8),
+    "woodfisher": lambda: woodfisher(0.8, own_passes, samples=10, block=30, damping=1e-4, window=Window(0, 2, 1)),
     "top_kast": lambda: TopKAST(0.8, backward_sparsity=0.5),
     "str": lambda: SoftThreshold(s_init=-3.0, s_weight_decay=0.1),
     "dsd": lambda: DSD(Timeline.of([("dense", 0, 1), ("sparse", 1, 2), ("dense", 2, 3)]), 0.8),
     "sparse_vd": lambda: SparseVD(0.8, **VARIATIONAL),
 }
+
+
+def prune_by_both() -> tuple[list[int], list[float]]:
+    """On a rank: a Fisher matrix of one gradient, whose mean over the ranks is (0, 4, 2, 2)."""
+    layer = nn.Linear(4, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[3.0, 1.0, 1.0, 0.5]]))
+    mine = [[8.0, 4.0, 0.0, 4.0], [-8.0, 4.0, 4.0, 0.0]][distributed.get_rank()]
+
+    def one(model: nn.Module) -> Iterator[None]:
+        model(torch.tensor([mine])).sum().backward()
+        yield
+
+    model = DistributedDataParallel(layer)
+    method = woodfisher(0.5, one, samples=1, block=1, damping=1e-3)
+    method.attach(model, torch.optim.SGD(model.parameters(), lr=1.0)).begin_epoch(0)
+    return method.masks["weight"][0].int().tolist(), layer.weight[0].tolist()
+
+
+def test_woodfisher_prunes_by_the_gradients_of_both_ranks(two_ranks: RankPair) -> None:
+    """rho = w^2 F / 2 = 0, 8, 2 and 1/2; either rank alone would keep the first weight, whose 64 cancels to 0."""
+    assert two_ranks.run(prune_by_both) == [([0, 1, 1, 0], [0.0, 1.0, 1.0, 0.0])] * 2
 
 
 def train(name: str) -> list[tuple[str | None, bytes]]:

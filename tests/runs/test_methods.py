@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 from support import Command
-from training import equal_bits, model_state, train, without_times
+from training import equal_bits, model_state, position, train, without_times
 
-from acdc_cli.errors import Interrupted
+from acdc_cli import fisher_options
+from acdc_cli.compose import compose_config
+from acdc_cli.data.prepare import open_dataset
+from acdc_cli.errors import AcdcError, BadInput, Interrupted
+from acdc_cli.models import build_model
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.training import execute as execution
+from acdc_cli.training import loop
+from acdc_cli.training.machine import settle
 
-METHODS = ("gmp", "rigl", "set", "top_kast", "str", "sparse_vd", "dsd", "iht", "static", "snip", "magnitude")
+METHODS = (
+    "gmp", "rigl", "set", "top_kast", "str", "sparse_vd", "dsd", "iht", "static", "snip", "magnitude", "woodfisher"
+)  # fmt: skip
+FROM_DENSE = ("magnitude", "woodfisher")
 OF_ITS_OWN = {method: ["method.interval_steps=7"] for method in ("gmp", "rigl", "set", "top_kast", "iht")}
 OF_ITS_OWN["str"] = ["method.s_init=-5", "method.s_weight_decay=0.1"]  # in 48 steps
 OF_ITS_OWN["sparse_vd"] = ["method.kl_weight=0.3", "optimizer.lr=0.02"]
+OF_ITS_OWN["woodfisher"] = ["method.fisher_samples=50", "method.fisher_batch=4", "method.fisher_block=20"]
 SHORT = ["epochs=4", "batch_size=128"]  # 12 steps an epoch
 RESNET8 = {  # of width 32, one grey channel: name -> weights
     "conv1": 288,
@@ -67,7 +79,7 @@ def test_it_ends_at_the_sparsity_that_was_asked_for_and_goes_on_after_a_crash(
 
     monkeypatch.setattr(execution, "run_epoch", interrupted)
     broken = tmp_path / "broken"
-    dense = ["start_from=" + str(next((tmp_path / "whole").rglob("*-dense-*")))] if method == "magnitude" else []
+    dense = ["start_from=" + str(next((tmp_path / "whole").rglob("*-dense-*")))] if method in FROM_DENSE else []
     with pytest.raises(Interrupted):
         train(broken, data_dir, *typed(method), *dense)
     monkeypatch.setattr(execution, "run_epoch", real)
@@ -93,6 +105,94 @@ def test_what_the_methods_cost(tmp_path: Path, data_dir: Path) -> None:
     dense = RunFolder(next(tmp_path.rglob("*-dense-*"))).read_result()
     assert magnitude["seconds_before"] == dense["seconds"]
     assert ran["rigl"]["seconds_before"] == 0
+
+
+@pytest.mark.slow
+def test_what_woodfisher_costs(tmp_path: Path, data_dir: Path) -> None:
+    """One-shot: a dense run, 50 * 4 samples at 3F, and 3f for each of 1437; the charge is in the first epoch's row."""
+    run = train(tmp_path, data_dir, *typed("woodfisher"), "epochs=2")
+    result, rows = run.read_result(), run.read_metrics()
+    forward, f = result["dense_inference_flops"], rows[0]["inference_flops"]
+    assert rows[1]["inference_flops"] == f  # the mask is fixed
+    assert [row["train_flops"] for row in rows] == [3 * f + round(200 * 3 * forward / 1437), 3 * f]
+    assert rows[0]["train_flops_total"] == 1437 * (2 * 3 * forward + rows[0]["train_flops"])
+
+
+@pytest.mark.slow
+def test_gradual_woodfisher_goes_on_inside_an_epoch(
+    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Epochs 1 and 2 of 4 prune, to 90 - 85 = 5% and to 90%: stopped in the fifth step of each."""
+    line = [*typed("woodfisher"), "method.start=0.25", "method.end=0.5", "method.interval_epochs=1"]
+    whole = train(tmp_path / "whole", data_dir, *line)
+    total = sum(RESNET8.values())
+    rows = whole.read_metrics()
+    assert [round(row["sparsity"] * total) for row in rows] == [0, *(round(s * total) for s in (0.05, 0.9, 0.9))]
+    assert [row["phase"] for row in rows] == ["dense", "dense", "sparse", "sparse"]
+    forward, light = rows[0]["inference_flops"], rows[1]["inference_flops"]
+    assert rows[0]["train_flops"] == 3 * forward
+    assert rows[1]["train_flops"] == 3 * light + round(200 * 3 * forward / 1437)
+    assert rows[2]["train_flops"] == 3 * rows[2]["inference_flops"] + round(200 * 3 * light / 1437)
+    dense = "start_from=" + str(next((tmp_path / "whole").rglob("*-dense-*")))
+    real = loop.seed_step
+
+    def interrupting(at: int) -> None:
+        def seed_step(seed: int, epoch: int, step: int, rank: int) -> None:
+            real(seed, epoch, step, rank)
+            if (epoch, step) == (at, 4):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        monkeypatch.setattr(loop, "seed_step", seed_step)
+
+    for epoch in (1, 2):
+        interrupting(epoch)
+        with pytest.raises(Interrupted):
+            train(tmp_path / "broken", data_dir, *line, dense)
+        assert position(tmp_path / "broken") == (epoch, 5)
+    monkeypatch.setattr(loop, "seed_step", real)
+    resumed = train(tmp_path / "broken", data_dir, *line, dense)
+    assert equal_bits(model_state(whole), model_state(resumed))
+    assert without_times(whole) == without_times(resumed)
+
+
+def test_woodfisher_and_magnitude_prune_the_same_dense_run(tmp_path: Path, data_dir: Path) -> None:
+    runs = [train(tmp_path, data_dir, *typed(method), "epochs=1") for method in FROM_DENSE]
+    assert len(list(tmp_path.rglob("*-dense-*/result.json"))) == 1
+    assert len({run.read_result()["started_from"] for run in runs}) == 1
+
+
+def test_a_fisher_sample_of_more_images_than_there_are(tmp_path: Path, data_dir: Path) -> None:
+    """1437 of them. Said before the dense run, where the data are there."""
+    open_dataset("digits", str(data_dir))
+    for typed_here, nearest in (
+        (["method.fisher_samples=1438"], "fisher_samples=1437"),
+        (["method.fisher_samples=500", "method.fisher_batch=3"], "fisher_samples=479"),
+        (["method.fisher_samples=1", "method.fisher_batch=2000"], "fisher_batch=1437"),
+    ):
+        with pytest.raises(BadInput, match=f"1437 to train on; nearest: method.{nearest}$"):
+            train(tmp_path, data_dir, "method=woodfisher", *typed_here)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fisher_block_that_does_not_fit(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """296,480 weights: blocks of 1000 take 1.1 GiB; a machine of 256 MiB has room for 200, of which half is for 100."""
+    monkeypatch.setattr(fisher_options, "available_bytes", lambda device: 2**28)
+    monkeypatch.setattr(fisher_options, "total_bytes", lambda device: 2**28)
+    with pytest.raises(
+        BadInput, match=r"fisher_block=1000: its inverses need 1\.\d GiB of memory, and 0\.2 GiB are free"
+    ):
+        train(tmp_path, data_dir, "method=woodfisher", "method.fisher_block=1000")
+    assert list(tmp_path.iterdir()) == []
+    config = compose_config(["method=woodfisher", "method.fisher_block=null"])
+    assert settle(config, print).method.fisher_block == 100
+
+
+def test_a_fisher_matrix_of_a_diverged_network(tmp_path: Path, data_dir: Path) -> None:
+    state = build_model(compose_config([]).model, 1, 10).state_dict()
+    state["fc.weight"].fill_(float("nan"))
+    torch.save(state, tmp_path / "nan.pt")
+    with pytest.raises(AcdcError, match="method=woodfisher cannot prune in epoch 1: gradient 1 of the Fisher sample"):
+        train(tmp_path, data_dir, *typed("woodfisher"), f"start_from={tmp_path / 'nan.pt'}")
 
 
 def test_gradual_pruning_follows_its_schedule(tmp_path: Path, data_dir: Path) -> None:
@@ -127,6 +227,9 @@ def test_rigl_over_uniform_layers_keeps_the_first_one_dense(tmp_path: Path, data
         ("method=sparse_vd sparsity=block", "use sparsity.block=null"),
         ("method=sparse_vd sparsity.rules={first:0.5}", "sparsity.rules={first:0.5}: method=sparse_vd learns"),
         ("method=sparse_vd method.kl_weight=null", "conf/method/sparse_vd.yaml"),
+        ("method=woodfisher_gradual sparsity=2:4", "one-shot woodfisher"),
+        ("method=woodfisher method.start=0.5", "nearest: method.start=0.0"),
+        ("method=woodfisher method.fisher_damping=0", "method.fisher_damping=0"),
         ("method=gmp method.start=0.8", "nearest: method.start=0.75"),
         ("method=gmp method.power=null", "conf/method/gmp.yaml"),
         ("method=rigel", "did you mean method=rigl"),
@@ -184,7 +287,7 @@ def test_a_key_that_a_method_does_not_read_makes_no_other_run(program: Command) 
 def test_a_plan_is_a_fraction(method: str, program: Command, tmp_path: Path) -> None:
     fraction = json.loads(program("plan=true", f"method={method}", "sparsity=0.9").stdout)["train_flops_fraction"]
     assert math.isfinite(fraction) and (
-        1 < fraction < 2 if method == "magnitude" else fraction == 2 if method == "sparse_vd" else 0 < fraction < 1
+        1 < fraction < 2 if method in FROM_DENSE else fraction == 2 if method == "sparse_vd" else 0 < fraction < 1
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -26,11 +26,24 @@ from acdc_cli.sparsity.methods import (
     rigl,
     set_,
     snip,
+    woodfisher,
 )
 from acdc_cli.sparsity.window import Window
 
 STEPS, EPOCHS = 4, 5  # an epoch's steps
 EVERY = Window(0, 10_000, 1)
+
+
+def passes(model: nn.Module) -> Iterator[None]:
+    """Twelve mini-batches of two for a Fisher matrix."""
+    for index in range(12):
+        generator = torch.Generator().manual_seed(1000 + index)
+        images, labels = torch.randn(2, 2, 6, 6, generator=generator), torch.randint(4, (2,), generator=generator)
+        F.cross_entropy(model(images.to(model[0].weight)), labels).backward()
+        yield
+
+
+FISHER: dict[str, Any] = {"samples": 12, "block": 10, "damping": 1e-4}
 METHODS: dict[str, Callable[[], Any]] = {
     "gmp": lambda: gmp(0.8, Window(2, 14, 3)),
     "rigl": lambda: rigl(0.8, Window(0, 18, 3), distribution="erk", seed=3),
@@ -39,6 +52,8 @@ METHODS: dict[str, Callable[[], Any]] = {
     "iht": lambda: iht(0.8, EVERY),
     "static": lambda: random_static(0.8, distribution="erk"),
     "magnitude": lambda: magnitude(0.8),
+    "woodfisher": lambda: woodfisher(0.8, passes, **FISHER),
+    "woodfisher_gradual": lambda: woodfisher(0.8, passes, window=Window(1, 3, 1), initial_sparsity=0.2, **FISHER),
     "top_kast": lambda: TopKAST(0.8, backward_sparsity=0.5, interval=2, distribution="uniform"),
     "str": lambda: SoftThreshold(s_init=-1.4, s_weight_decay=0.3),
     "dsd": lambda: DSD(Timeline.of([("dense", 0, 1), ("sparse", 1, 3), ("dense", 3, 5)]), 0.8),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -22,11 +22,17 @@ from acdc_cli.sparsity.methods import (
     rigl,
     set_,
     snip,
+    woodfisher,
 )
 from acdc_cli.sparsity.moving import MovingMasks
 from acdc_cli.sparsity.window import Window
 
 DENSE, SPARSE = 1000, 100  # F and f
+
+
+def one_pass(model: nn.Module) -> Iterator[None]:
+    model(torch.ones(1, 10)).sum().backward()
+    yield
 
 
 def worked(method: object, steps: int, begin: int = 0) -> Work:
@@ -66,8 +72,9 @@ def test_rigl_is_charged_by_the_steps_that_an_epoch_has(begin: int, steps: int, 
         lambda: random_static(0.5),
         lambda: magnitude(0.5),
         lambda: SoftThreshold(s_init=1.0, s_weight_decay=0.1),
+        lambda: woodfisher(0.5, one_pass, samples=1, block=5, damping=1.0),
     ],
-    ids=["set", "gmp", "static", "magnitude", "str"],
+    ids=["set", "gmp", "static", "magnitude", "str", "woodfisher"],
 )
 def test_methods_without_dense_gradients_cost_three_sparse_passes(make: Callable[[], object]) -> None:
     assert step_flops(worked(make(), 10), DENSE, SPARSE) == 3 * SPARSE

@@ -12,6 +12,7 @@ from acdc_cli.sparsity.methods.soft_threshold import SoftThreshold
 from acdc_cli.sparsity.methods.static import Static
 from acdc_cli.sparsity.methods.top_kast import TopKAST
 from acdc_cli.sparsity.methods.variational import SparseVD
+from acdc_cli.sparsity.methods.woodfisher import woodfisher
 
 __all__ = [
     "ACDC",
@@ -28,4 +29,5 @@ __all__ = [
     "rigl",
     "set_",
     "snip",
+    "woodfisher",
 ]

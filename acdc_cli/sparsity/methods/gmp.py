@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered
+from acdc_cli.sparsity.gradual import pruned_further, require_initial, shares_at
 from acdc_cli.sparsity.moving import Masks, MovingMasks, Rule
-from acdc_cli.sparsity.pick import positive_where
-from acdc_cli.sparsity.rules import Share
-from acdc_cli.sparsity.select import blocks_with, magnitude_masks
-from acdc_cli.sparsity.target import AllocationError, Pattern, require_fractions
-from acdc_cli.sparsity.window import Window, gradual_sparsity
+from acdc_cli.sparsity.target import require_fractions
+from acdc_cli.sparsity.window import Window
 
 
 def gmp(
@@ -43,31 +37,10 @@ def gmp(
     allocation = Allocation.of(sparsity, **spread)
     targets = (allocation.target, *allocation.rules.values())
     require_fractions(*targets, method="gmp")
-    if any(not isinstance(target, Pattern) and 0 < target < initial_sparsity for target in targets):
-        raise AllocationError(f"initial_sparsity {initial_sparsity} is above the sparsity that it leads to")
-
-    def at(share: Share, progress: float) -> Share:
-        if not share.target or isinstance(share.target, Pattern):
-            return share
-        return replace(share, target=gradual_sparsity(initial_sparsity, share.target, progress, power))
+    require_initial(initial_sparsity, targets)
 
     def prune(covered: Covered, step: int) -> Masks:
-        shares = [at(share, window.progress(step)) for share in covered.ranked]
-        remaining = {name: positive_where(covered.masks[name], weight) for name, weight in covered.weights.items()}
-        if allocation.block is not None:
-            for name in (name for share in shares if share.target is not None for name in share.names):
-                remaining[name] = _cut_blocks_first(remaining[name], allocation.block)
-        masks = magnitude_masks(remaining, allocation, shares)
-        # ERK's whole weights, given out by the largest remainder, may ask a layer for one less than before.
-        return {name: mask & (remaining[name] > 0) for name, mask in masks.items()}
+        shares = shares_at(covered.ranked, window.progress(step), initial_sparsity, power)
+        return pruned_further(covered.weights, covered.masks, allocation, shares)
 
     return MovingMasks(allocation, Rule(when_by_weights=window.is_due, by_weights=prune))
-
-
-def _cut_blocks_first(remaining: Tensor, block: tuple[int, ...]) -> Tensor:
-    """Magnitudes by which a block that has lost some of its weights ranks below every block that is whole.
-
-    Else another block may be the smallest next time, and what the first one lost would come back.
-    """
-    is_cut = blocks_with(remaining == 0, block) & (remaining > 0)
-    return remaining.masked_fill(is_cut, torch.finfo(remaining.dtype).tiny)

@@ -1,0 +1,63 @@
+"""What a Fisher matrix needs of the machine and of the data: said before anything begins."""
+
+from __future__ import annotations
+
+import torch
+
+from acdc_cli.compose import allocation_of
+from acdc_cli.config import Config
+from acdc_cli.data.dataset import Dataset
+from acdc_cli.data.sources import SOURCES
+from acdc_cli.errors import BadInput
+from acdc_cli.models import build_skeleton
+from acdc_cli.ranks import Ranks
+from acdc_cli.sparsity.allocate import shares_of
+from acdc_cli.sparsity.fisher import inverse_bytes
+from acdc_cli.sparsity.fisher_memory import available_bytes, gibibytes, largest_block, total_bytes
+from acdc_cli.sparsity.prunable import prunable_layers
+
+
+def require_fisher_sample(config: Config, dataset: Dataset) -> None:
+    """Raise BadInput if the Fisher matrix is to be taken over more images than there are."""
+    method, images = config.method, dataset.count("train")
+    if method.fisher_samples is None or method.fisher_batch is None:
+        return
+    if (asked := method.fisher_samples * method.fisher_batch) > images:
+        fitting = images // method.fisher_batch
+        nearest = f"method.fisher_samples={fitting}" if fitting else f"method.fisher_batch={images}"
+        raise BadInput(
+            f"method.fisher_samples={method.fisher_samples} method.fisher_batch={method.fisher_batch}: are {asked} "
+            f"images, and dataset={dataset.name} has {images} to train on; nearest: {nearest}"
+        )
+
+
+def fitting_block(config: Config, ranks: Ranks) -> int | None:
+    """``method.fisher_block``, or the largest one that fits where it is null; None: the method has none.
+
+    What null becomes depends on all the memory that the machine has and not on what is free now, so that a run is
+    found again.
+
+    Raises:
+        BadInput: if the one that was asked for does not fit into what is free, with the memory that it needs.
+    """
+    method = config.method
+    if method.fisher_samples is None:
+        return None
+    on_gpu = config.device != "cpu" and torch.cuda.is_available()
+    device = torch.device("cuda", ranks.local_rank) if on_gpu else torch.device("cpu")
+    sharing = 1 if on_gpu else ranks.local_count
+    images = SOURCES[config.dataset.name]
+    layers = prunable_layers(build_skeleton(config.model, images.sample_shape[0], images.classes), embeddings=True)
+    shares = shares_of(layers, allocation_of(config))
+    counts = [layers[name].shape.numel() for share in shares if share.target is not None for name in share.names]
+    element_bytes = 8 if config.precision.dtype == "fp64" else 4
+    if method.fisher_block is None:
+        return largest_block(counts, total_bytes(device) // sharing, element_bytes)
+    needed, free = inverse_bytes(counts, method.fisher_block, element_bytes), available_bytes(device) // sharing
+    if needed > free:
+        raise BadInput(
+            f"method.fisher_block={method.fisher_block}: its inverses need {gibibytes(needed)} of memory, and "
+            f"{gibibytes(free)} are free{' for each rank' if sharing > 1 else ''}; nearest: "
+            f"method.fisher_block={largest_block(counts, free, element_bytes)}"
+        )
+    return method.fisher_block

@@ -1,0 +1,91 @@
+"""The inverse Fisher matrices of a model: one time through its sample, and once more for what comes out singular."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from acdc_cli.sparsity.fisher import block_shape, in_blocks, is_singular, scaled_identity, woodbury_
+from acdc_cli.sparsity.fisher_memory import require_memory
+from acdc_cli.sparsity.fisher_sample import Passes, sample_gradients, working_dtype
+
+TOGETHER = 16  # gradients that are taken in at once: an inverse is read and written that much less often
+STRONGER, ATTEMPTS = 10.0, 10  # what the damping of a singular block is multiplied by, and how often
+
+
+def inverse_fisher(
+    model: nn.Module,
+    weights: Mapping[str, nn.Parameter],
+    passes: Passes,
+    *,
+    samples: int,
+    block: int,
+    damping: float,
+    say: Callable[[str], None],
+) -> dict[str, Tensor]:
+    """(lambda I + 1/N sum g g^T)^-1 of each weight's tensor by itself, block by block: name -> (b, s, s).
+
+    Where a block is singular to the arithmetic's precision its lambda is raised, which is said, and the gradients are
+    taken once more.
+
+    Raises:
+        ValueError: for fewer gradients than ``samples``.
+        MemoryError: if the inverses do not fit.
+        FloatingPointError: for a gradient that is not finite, or a block that stays singular.
+    """
+    require_memory(weights.values(), block)
+    lambdas = {
+        name: torch.full(
+            block_shape(weight.numel(), block)[:1], damping, dtype=working_dtype(weight), device=weight.device
+        )
+        for name, weight in weights.items()
+    }
+    inverses = _estimate(model, weights, passes, samples, block, lambdas)
+    for _ in range(ATTEMPTS):
+        singular = {name: is_singular(inverse, lambdas[name]) for name, inverse in inverses.items()}
+        singular = {name: blocks for name, blocks in singular.items() if blocks.any()}
+        if not singular:
+            return inverses
+        for name, blocks in singular.items():
+            lambdas[name][blocks] *= STRONGER
+        _say_damped(say, singular, lambdas, damping)
+        again = _estimate(model, {name: weights[name] for name in singular}, passes, samples, block, lambdas, singular)
+        for name, blocks in singular.items():
+            inverses[name][blocks] = again[name]
+    raise FloatingPointError(f"the Fisher matrix stays singular in {', '.join(singular)}")
+
+
+def _estimate(
+    model: nn.Module,
+    weights: Mapping[str, nn.Parameter],
+    passes: Passes,
+    samples: int,
+    block: int,
+    lambdas: Mapping[str, Tensor],
+    only: Mapping[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """One time through the gradients. ``only``: name -> (b,) bool, the blocks that are wanted; None: all."""
+    inverses = {}
+    for name, weight in weights.items():
+        damping = lambdas[name] if only is None else lambdas[name][only[name]]
+        inverses[name] = scaled_identity(damping, block_shape(weight.numel(), block)[1])
+    source = sample_gradients(model, weights, passes, samples)
+    while together := list(islice(source, TOGETHER)):
+        for name, inverse in inverses.items():
+            gradients = torch.stack([in_blocks(each.pop(name), block) for each in together])
+            woodbury_(inverse, gradients if only is None else gradients[:, only[name]], samples)
+    return inverses
+
+
+def _say_damped(
+    say: Callable[[str], None], singular: Mapping[str, Tensor], lambdas: Mapping[str, Tensor], damping: float
+) -> None:
+    count, blocks = sum(int(each.sum()) for each in singular.values()), sum(map(len, lambdas.values()))
+    most = max(float(lambdas[name].max()) for name in singular)
+    say(
+        f"{count} of the Fisher matrix's {blocks} blocks are singular ({', '.join(singular)}): "
+        f"damped by up to {most:.0e} in place of {damping:.0e}"
+    )

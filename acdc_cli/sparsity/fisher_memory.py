@@ -1,0 +1,69 @@
+"""Whether the inverse Fisher matrices of a model fit into the memory that there is, and which block size does."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from acdc_cli.sparsity.fisher import inverse_bytes
+from acdc_cli.sparsity.fisher_sample import working_dtype
+
+# The paper's own code takes 2000 for ResNet50 and 10,000 for MobileNetV1, on GPUs with the inverses kept on the host.
+BLOCKS = (2000, 1000, 500, 200, 100, 50, 20, 10)
+SHARE_OF_MEMORY = 0.5  # of all there is, for the inverses of a block size that nobody asked for; the rest trains
+
+
+def total_bytes(device: torch.device) -> int:
+    """Memory of the device: of a CPU the machine's, or what its control group may have of it (Linux)."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.is_file() else ""
+    return min(total, int(text)) if text.isdigit() else total
+
+
+def available_bytes(device: torch.device) -> int:
+    """Memory of the device that nobody has; a CPU's file cache counts as nobody's (Linux)."""
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    meminfo = Path("/proc/meminfo")
+    found = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text()) if meminfo.is_file() else None
+    free = int(found[1]) * 1024 if found else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    return min(free, total_bytes(device))
+
+
+def largest_block(counts: Iterable[int], memory_bytes: int, element_bytes: int = 4) -> int:
+    """The largest of ``BLOCKS`` whose inverses take at most ``SHARE_OF_MEMORY``; 1 if none does.
+
+    Args:
+        counts: weights of each tensor.
+    """
+    counts = list(counts)
+    fitting = (size for size in BLOCKS if inverse_bytes(counts, size, element_bytes) <= SHARE_OF_MEMORY * memory_bytes)
+    return next(fitting, 1)
+
+
+def require_memory(weights: Iterable[Tensor], block: int) -> None:
+    """Raise MemoryError, with what they need and the size that fits, if these weights' inverses do not fit now."""
+    weights = list(weights)
+    if not weights:
+        return
+    device, element_bytes = weights[0].device, working_dtype(weights[0]).itemsize
+    counts, available = [weight.numel() for weight in weights], available_bytes(device)
+    if (needed := inverse_bytes(counts, block, element_bytes)) > available:
+        raise MemoryError(
+            f"a Fisher block of {block} weights needs {gibibytes(needed)} of memory, and {gibibytes(available)} are "
+            f"free; nearest: {largest_block(counts, available, element_bytes)}"
+        )
+
+
+def gibibytes(count: int) -> str:
+    """As it is printed."""
+    return f"{count / 2**30:.1f} GiB"

@@ -1,0 +1,99 @@
+"""WoodFisher: pruning by second-order information (Singh & Alistarh, NeurIPS 2020, arXiv 2004.14340)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from acdc_cli.sparsity.allocate import Allocation
+from acdc_cli.sparsity.covered import Covered
+from acdc_cli.sparsity.fisher import in_blocks, joint_update, pruning_statistic, summed_update
+from acdc_cli.sparsity.fisher_estimate import inverse_fisher
+from acdc_cli.sparsity.fisher_sample import Passes, working_dtype
+from acdc_cli.sparsity.gradual import pruned_further, require_initial, shares_at
+from acdc_cli.sparsity.moving import Masks, MovingMasks, Rule
+from acdc_cli.sparsity.target import require_fractions
+from acdc_cli.sparsity.window import Window
+
+AT_ONCE = Window(0, 0, 1)
+
+
+def woodfisher(
+    sparsity: float | str | Allocation,
+    passes: Passes,
+    *,
+    samples: int,
+    block: int,
+    damping: float,
+    joint: bool = False,
+    window: Window = AT_ONCE,
+    initial_sparsity: float = 0.0,
+    power: float = 3.0,
+    say: Callable[[str], None] = warnings.warn,
+    **spread: Any,
+) -> MovingMasks:
+    """Remove the weights of the smallest rho_q = w_q^2 / (2 [F^-1]_qq), and move the others to make good for it.
+
+    At the beginning of an epoch, at fixed weights; between two prunings the masks are fixed, and what is pruned never
+    comes back. One-shot by default: attach it to a trained network.
+
+        def passes(model):  # a mini-batch each; the gradient is the mean over it
+            for images, labels in small_batches:
+                F.cross_entropy(model(images), labels).backward()
+                yield
+
+        method = woodfisher(0.9, passes, samples=400, block=100, damping=1e-5).attach(model, optimizer)
+
+    ``model`` is out of its wrappers, in evaluation mode and without gradients; both are put back. Over several ranks
+    each one passes over mini-batches of its own, and their gradients are averaged.
+
+    Args:
+        sparsity: the final one: a fraction, N:M (one-shot), or an ``Allocation``; global in the paper.
+        passes: called with the model whenever a Fisher matrix is due; ``weight.grad`` is read at each of its items.
+        samples: gradients, N, of a Fisher matrix; it begins at the first ones of ``passes``.
+        block: consecutive weights of a layer that are seen together; memory is about weights * block * 4 bytes.
+        damping: lambda, of F = lambda I + 1/N sum g g^T. A block that it leaves singular gets more, and that is said.
+        joint: whether the weights that stay react to all that go at once, which is the optimum of the quadratic, and
+            not, as in the paper, to each by itself.
+        window: the epochs that prune.
+        initial_sparsity, power: of the gradual schedule, as ``gmp``'s.
+        say: takes a line for the user.
+        spread: as ``ACDC``'s.
+
+    Raises:
+        AllocationError: of more than one pruning, for N:M, or a start above some layers' target.
+        ValueError, when it prunes: for fewer gradients than ``samples``.
+        MemoryError, when it prunes: for a ``block`` whose inverses do not fit; it says what they need.
+        FloatingPointError, when it prunes: for a gradient that is not finite.
+    """
+    allocation = Allocation.of(sparsity, **spread)
+    if window.last > window.start:
+        targets = (allocation.target, *allocation.rules.values())
+        require_fractions(*targets, method="woodfisher")
+        require_initial(initial_sparsity, targets)
+
+    def prune(covered: Covered, epoch: int) -> Masks:
+        shares = shares_at(covered.ranked, window.progress(epoch), initial_sparsity, power)
+        pruned = {name: covered.weights[name] for share in shares if share.target is not None for name in share.names}
+        inverses = inverse_fisher(covered.model, pruned, passes, samples=samples, block=block, damping=damping, say=say)
+        blocks = {name: in_blocks(weight, block).to(working_dtype(weight)) for name, weight in pruned.items()}
+        scores: dict[str, Tensor] = dict(covered.weights)
+        for name, weight in pruned.items():
+            scores[name] = _out_of_blocks(pruning_statistic(blocks[name], inverses[name]), weight)
+        masks = pruned_further(scores, covered.masks, allocation, shares)
+        for name, weight in pruned.items():
+            removed = in_blocks(~masks[name], block)
+            update = (joint_update if joint else summed_update)(blocks[name], inverses.pop(name), removed)
+            with torch.no_grad():
+                weight.add_(_out_of_blocks(update, weight).to(weight.dtype))
+        return masks
+
+    return MovingMasks(allocation, Rule(by_weights=prune, when_epoch_begins=window.is_due))
+
+
+def _out_of_blocks(blocks: Tensor, weight: Tensor) -> Tensor:
+    return blocks.reshape(-1)[: weight.numel()].view(weight.shape)
