@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 
 import pytest
 from support import Command
 
 from acdc_cli.compose import compose_config
+from acdc_cli.config import Config
 from acdc_cli.methods import build_method
 from acdc_cli.training.optim import learning_rate
 
@@ -23,6 +25,11 @@ PUBLISHED = [
 ]
 
 
+def moves_of(config: Config, steps_per_epoch: int) -> Callable[[int], bool]:
+    """Whether masks move at a step."""
+    return build_method(config, steps_per_epoch * config.batch_size, lambda _: iter(()), print).rule.when_by_gradients
+
+
 @pytest.mark.parametrize("factor", [1, 2, 5])
 def test_steps_rate_and_window_scale_together(factor: int) -> None:
     """Warm-up to 5, a tenth at 30, 70 and 90 of 100 epochs; masks move to 25/32 of the run, at any length every 100."""
@@ -34,7 +41,7 @@ def test_steps_rate_and_window_scale_together(factor: int) -> None:
     assert falls == [epoch * factor * STEPS_PER_EPOCH for epoch in (30, 70, 90)]
     assert rates.index(max(rates)) == 5 * factor * STEPS_PER_EPOCH - 1
     assert [rates[fall] for fall in falls] == pytest.approx([peak / 10, peak / 100, peak / 1000])
-    due = build_method(config, STEPS_PER_EPOCH).rule.when_by_gradients
+    due = moves_of(config, STEPS_PER_EPOCH)
     moves = [step for step in range(steps) if due(step)]
     assert moves == list(range(100, 25 * steps // 32, 100))
     assert moves[-1] < 0.78125 * steps <= moves[-1] + 100
@@ -42,7 +49,7 @@ def test_steps_rate_and_window_scale_together(factor: int) -> None:
 
 def test_at_the_papers_steps_the_window_ends_at_25000() -> None:
     """32,000 steps are no whole number of our epochs: here 320 of 100."""
-    due = build_method(compose_config(["experiment=resnet50_rigl"]), 320).rule.when_by_gradients
+    due = moves_of(compose_config(["experiment=resnet50_rigl"]), 320)
     assert [step for step in (24_800, 24_900, 25_000, 25_100) if due(step)] == [24_800, 24_900]
 
 
