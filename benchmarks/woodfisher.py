@@ -3,7 +3,7 @@
     python benchmarks/woodfisher.py [--blocks 16,50] [--gradients 16] [--passes 2] [--images 8] [--threads N]
 
 One Woodbury step takes one gradient into all blocks' inverses; gradients go in 16 at a time, as in a run. Gradients are
-real: of noise at 160 pixels, through torchvision's ResNet50 with 1000 classes. Then the
+real: of noise at 160 pixels, through torchvision's ResNet50 with 1000 classes, at a common scale. Then the
 statistic and the update at 90%. A block size whose inverses do not fit is in the results with the memory it needs.
 """
 
@@ -42,6 +42,7 @@ from acdc_cli.sparsity.prunable import prunable_weights
 from acdc_cli.sparsity.select import magnitude_masks
 
 DAMPING, SPARSITY, PIXELS = 1e-5, 0.9, 160
+GRADIENT = 1e-3
 
 
 def timed(device: torch.device, action: Callable[[], Any]) -> tuple[float, Any]:
@@ -55,7 +56,10 @@ def timed(device: torch.device, action: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def gradients_of(model: nn.Module, device: torch.device, count: int, images: int) -> tuple[float, list[dict]]:
-    """``count`` mean gradients of ``images`` each, and seconds for one."""
+    """``count`` mean gradients of ``images`` each, and seconds for one.
+
+    They are scaled to a root mean square of GRADIENT: an untrained network's are so large that blocks are singular.
+    """
 
     def passes(inner: nn.Module) -> Iterator[None]:
         for _ in range(count):
@@ -64,6 +68,8 @@ def gradients_of(model: nn.Module, device: torch.device, count: int, images: int
             yield
 
     seconds, found = timed(device, lambda: list(sample_gradients(model, prunable_weights(model), passes, count)))
+    for gradient in (gradient for each in found for gradient in each.values()):
+        gradient *= GRADIENT / gradient.square().mean().sqrt().clamp_min(1e-30)
     return seconds / count, found
 
 

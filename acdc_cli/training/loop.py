@@ -64,7 +64,7 @@ def train_epoch(run: Run, epoch: int, progress: Progress, pauses: Pauses) -> tup
 def _begin_epoch(run: Run, epoch: int) -> None:
     try:
         run.method.begin_epoch(epoch)
-    except (FloatingPointError, MemoryError) as error:  # of a Fisher matrix
+    except (FloatingPointError, MemoryError, torch.linalg.LinAlgError) as error:  # of a Fisher matrix
         raise AcdcError(f"method={run.config.method.name} cannot prune in epoch {epoch + 1}: {error}") from None
 
 
