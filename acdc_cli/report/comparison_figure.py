@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from acdc_cli.report.colors import PHASE_COLOR
 from acdc_cli.report.comparison import Row
 from acdc_cli.report.figures import MUTED, STYLE
 
-PANEL, LEGEND_LINE = (4.4, 3.4), 0.2  # inches
+PANEL, LEGEND_LINE, LEGEND_MARKER, CHARACTER = (4.4, 3.4), 0.2, 0.6, 0.08  # inches
 MARKERS = ["o", "s", "^", "v", "D", "P", "X", "<", ">", "p", "h", "*"]
 
 
@@ -29,9 +30,12 @@ def save_figure(path: Path, rows: Sequence[Row]) -> None:
     names = sorted({_name(row) for row in sparse})
     colors = matplotlib.colormaps["tab20" if len(names) > 10 else "tab10"]
     style = {name: (MARKERS[index % len(MARKERS)], colors(index)) for index, name in enumerate(names)}
+    labels = {_name(row) for row in rows}
+    width = PANEL[0] * max(2, len(targets))
+    columns = max(1, int(width / (LEGEND_MARKER + CHARACTER * max(map(len, labels)))))
     with matplotlib.rc_context(STYLE):
         figure = Figure(
-            figsize=(PANEL[0] * max(2, len(targets)), PANEL[1] + LEGEND_LINE * len(names) / 3), layout="constrained"
+            figsize=(width, PANEL[1] + LEGEND_LINE * math.ceil(len(labels) / columns)), layout="constrained"
         )
         panels = figure.subplots(1, len(targets), squeeze=False)[0]
         for axes, target in zip(panels, targets, strict=True):
@@ -41,7 +45,7 @@ def save_figure(path: Path, rows: Sequence[Row]) -> None:
         handles = {
             label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
         replace_file(path, lambda temporary: figure.savefig(temporary, format=path.suffix[1:], dpi=150))
 
 
