@@ -1,0 +1,98 @@
+"""What a table can show of a run: each column's heading, its unit, and where in the run records it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The records of one seed of a row, as far as they are there.
+
+    Attributes:
+        result: of the run.
+        finetuned: result.json of the fine-tuning of its dense partner.
+        partner: result.json of the run whose dense model is the partner, where that is another one.
+        agreement: of the sparse model with the dense one that is shown beside it.
+        baseline_epochs: of the dense run that training FLOPs are fractions of; None: as many as the run's own.
+    """
+
+    result: Record
+    finetuned: Record | None = None
+    partner: Record | None = None
+    agreement: Record | None = None
+    baseline_epochs: int | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading, and how a cell is read; None where the records have no such number.
+
+    Attributes:
+        digits: after the decimal point.
+        is_accuracy: a percentage, of which papers print differences.
+    """
+
+    heading: str
+    read: Callable[[Measured], float | None]
+    digits: int = 2
+    is_accuracy: bool = False
+
+
+def _percent(section: Record | None, key: str) -> float | None:
+    value = None if section is None else section.get(key)
+    return None if value is None else 100 * value
+
+
+def _number(section: Record | None, key: str) -> float | None:
+    return None if section is None else section.get(key)
+
+
+def _own(measured: Measured) -> Record:
+    """The sparse model's section, or the only model's."""
+    return measured.result["sparse"] or measured.result["dense"]
+
+
+def _partner(measured: Measured) -> Record | None:
+    return measured.result["dense"] if measured.partner is None else measured.partner["dense"]
+
+
+def _over_baseline(measured: Measured, result: Record | None) -> float | None:
+    if result is None:
+        return None
+    epochs = result["epochs"]
+    return result["train_flops_fraction"] * epochs / (measured.baseline_epochs or epochs)
+
+
+def _finetuned(measured: Measured) -> Record | None:
+    return None if measured.finetuned is None else measured.finetuned["dense"]
+
+
+def _latency(measured: Measured, setting: str) -> float | None:
+    return measured.result.get("latency_ms", {}).get(setting)
+
+
+# Percentages as the papers print them; FLOPs as fractions of a dense run's.
+COLUMNS: dict[str, Column] = {
+    "sparsity": Column("sparsity %", lambda run: _percent(run.result, "sparsity")),
+    "top1": Column("top-1 %", lambda run: _percent(_own(run), "val_top1"), is_accuracy=True),
+    "dense_top1": Column("dense top-1 %", lambda run: _percent(_partner(run), "val_top1"), is_accuracy=True),
+    "best_dense_top1": Column("best dense top-1 %", lambda run: _percent(_partner(run), "best_val_top1"), 2, True),
+    "finetuned_top1": Column("dense, fine-tuned %", lambda run: _percent(_finetuned(run), "val_top1"), 2, True),
+    "inference_flops": Column("inference FLOPs", lambda run: _own(run)["inference_flops_fraction"]),
+    "train_flops": Column("training FLOPs", lambda run: _over_baseline(run, run.result)),
+    "finetuned_train_flops": Column("with fine-tuning", lambda run: _over_baseline(run, run.finetuned)),
+    "zeros_in_dense_model": Column("zeros in dense %", lambda run: _percent(_partner(run), "sparsity"), 1),
+    "agreement": Column("agreement %", lambda run: _percent(run.agreement, "top1"), 1),
+    "cross_entropy": Column("cross-entropy", lambda run: _number(run.agreement, "cross_entropy")),
+    "perplexity": Column("sparse perplexity", lambda run: _number(_own(run), "val_perplexity")),
+    "dense_perplexity": Column("dense perplexity", lambda run: _number(_partner(run), "val_perplexity")),
+    "finetuned_perplexity": Column("dense, fine-tuned", lambda run: _number(_finetuned(run), "val_perplexity")),
+    "glue_score": Column("dev score", lambda run: _number(_own(run), "val_score")),
+    "latency_batch_1": Column("ms, batch 1, 4 cores", lambda run: _latency(run, "batch_1_cores_4"), 3),
+    "latency_batch_64": Column("ms, batch 64, 16 cores", lambda run: _latency(run, "batch_64_cores_16"), 3),
+}

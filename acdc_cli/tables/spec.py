@@ -1,0 +1,157 @@
+"""conf/table/NAME.yaml: a table's rows, the runs that they are made of, and the published cells with their sources.
+
+A file says what no code can derive::
+
+    title: "AC/DC, Table 1: ..."
+    seeds: {paper: 3}              # runs of a row; 1 where nothing is said
+    baseline_epochs: {paper: 100, small: 40}   # of the dense run that training FLOPs are fractions of
+    columns: [top1, finetuned_top1, inference_flops, train_flops]
+    sources: {str: "github.com/RAIVNLab/STR README.md"}
+    paper: [model=resnet50]        # overrides of all rows at one scale
+    rows:
+      - method: AC/DC
+        setting: "global, 90%"
+        run: [sparsity=0.9]        # overrides at every scale
+        small: [epochs=80]         # overrides at one scale; null: the settings are not known, the row is not run
+        finetune: true             # the dense partner is fine-tuned too
+        dense_partner: [method=dense]   # in place of run: the dense model of another run is the partner
+        seeds: 1
+        published: {top1: [75.03, sa], train_flops: [0.58, p1], finetuned_top1: unknown}
+
+``unknown`` is a cell that the paper has and nobody here has seen; a column that is not named is none of the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from acdc_cli.errors import BadInput, nearest, not_a_choice
+from acdc_cli.overrides import conf_dir
+from acdc_cli.tables.columns import COLUMNS
+
+SCALES = ("paper", "small")
+UNKNOWN = "unknown"
+TABLE_KEYS = ("title", "seeds", "baseline_epochs", "columns", "sources", *SCALES, "rows")
+ROW_KEYS = ("method", "setting", "run", *SCALES, "finetune", "dense_partner", "seeds", "published")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published cell. ``value`` None: the paper has it, but it has not been seen."""
+
+    value: float | None
+    source: str | None
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One line of a table.
+
+    Attributes:
+        overrides: scale -> what ``acdc-train`` is given; None where the settings are not known.
+        dense_partner: as ``overrides``, of the run whose dense model is the partner; None: the run's own.
+        seeds: scale -> number of runs, with seeds from 0.
+    """
+
+    method: str
+    setting: str
+    overrides: Mapping[str, tuple[str, ...] | None]
+    dense_partner: Mapping[str, tuple[str, ...]] | None
+    is_finetuned: bool
+    seeds: Mapping[str, int]
+    published: Mapping[str, Published]
+
+    @property
+    def label(self) -> str:
+        """For messages."""
+        return f"{self.method} {self.setting}".strip()
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table as its file describes it."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    baseline_epochs: Mapping[str, int]
+    rows: tuple[TableRow, ...]
+
+
+def table_names() -> list[str]:
+    """Of the files under conf/table/."""
+    return sorted(path.stem for path in (conf_dir() / "table").glob("*.yaml"))
+
+
+def read_table(name: str) -> TableSpec:
+    """The table that conf/table/NAME.yaml describes.
+
+    Raises:
+        BadInput: if there is none, or its file has a key, a column or a source that there is not.
+    """
+    if name not in table_names():
+        raise not_a_choice("TABLE", name, table_names())
+    path = conf_dir() / "table" / f"{name}.yaml"
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path}: no YAML ({str(error).splitlines()[0]})") from None
+    return _table(path, name, content)
+
+
+def _table(path: Path, name: str, content: dict[str, Any]) -> TableSpec:
+    _refuse_unknown(path, "", content, TABLE_KEYS)
+    for column in content["columns"]:
+        if column not in COLUMNS:
+            raise BadInput(f"{path}: columns: {column} is none; did you mean {nearest(column, COLUMNS)}?")
+    return TableSpec(
+        name,
+        content["title"],
+        tuple(content["columns"]),
+        content.get("baseline_epochs", {}),
+        tuple(_row(path, content, row) for row in content["rows"]),
+    )
+
+
+def _row(path: Path, table: dict[str, Any], row: dict[str, Any]) -> TableRow:
+    label = f"{row.get('method')} {row.get('setting', '')}".strip()
+    _refuse_unknown(path, f"{label}: ", row, ROW_KEYS)
+    published = {}
+    for column, cell in row.get("published", {}).items():
+        if column not in table["columns"]:
+            raise BadInput(f"{path}: {label}: published: {column} is no column of this table")
+        published[column] = _published(path, label, table.get("sources", {}), cell)
+    partner = row.get("dense_partner")
+    return TableRow(
+        row["method"],
+        row.get("setting", ""),
+        {scale: None if row.get(scale, ()) is None else _overrides(table, row, "run", scale) for scale in SCALES},
+        None if partner is None else {scale: _overrides(table, row, "dense_partner", scale) for scale in SCALES},
+        row.get("finetune", False),
+        {scale: row.get("seeds", table.get("seeds", {}).get(scale, 1)) for scale in SCALES},
+        published,
+    )
+
+
+def _overrides(table: dict[str, Any], row: dict[str, Any], key: str, scale: str) -> tuple[str, ...]:
+    return (*table.get(scale, ()), *(row.get(scale) or ()), *row.get(key, ()))
+
+
+def _published(path: Path, label: str, sources: dict[str, str], cell: Any) -> Published:
+    if cell == UNKNOWN:
+        return Published(None, None)
+    value, source = cell
+    if source not in sources:
+        raise BadInput(f"{path}: {label}: source {source} is not one of {', '.join(sources)}")
+    return Published(float(value), sources[source])
+
+
+def _refuse_unknown(path: Path, where: str, content: dict[str, Any], keys: tuple[str, ...]) -> None:
+    for key in content:
+        if key not in keys:
+            raise BadInput(f"{path}: {where}there is no key {key}; did you mean {nearest(key, keys)}?")
