@@ -27,9 +27,15 @@ def output_closed() -> int:
     return EXIT_FAILED
 
 
-def run_command(name: str, parser: Parser, run: Callable[[argparse.Namespace], int]) -> NoReturn:
-    """Parse the command line, run, exit."""
-    options = parser.parse_args()
+def run_command(
+    name: str, parser: Parser, run: Callable[[argparse.Namespace], int], are_mixed: bool = False
+) -> NoReturn:
+    """Parse the command line, run, exit.
+
+    Args:
+        are_mixed: whether flags may stand between words of one list.
+    """
+    options = parser.parse_intermixed_args() if are_mixed else parser.parse_args()
     try:
         code = run(options)
         sys.stdout.flush()  # here, where a closed pipe can still be told from a crash

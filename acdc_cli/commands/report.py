@@ -1,4 +1,4 @@
-"""acdc-report: a run's report.html, or a sweep's table, from run records only."""
+"""acdc-report: a run's report.html, a sweep's table or a published one, from run records only."""
 
 from __future__ import annotations
 
@@ -9,68 +9,132 @@ from pathlib import Path
 from rich.console import Console
 
 from acdc_cli.commands.console import Parser, run_command
-from acdc_cli.errors import EXIT_DONE, BadInput
+from acdc_cli.errors import EXIT_DONE, BadInput, nearest
+from acdc_cli.overrides import is_override
 from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.report import table
 from acdc_cli.report.comparison import Row, compare
+from acdc_cli.tables.spec import SCALES, table_names
+
+FORMATS = ("terminal", "markdown", "csv", "latex")
+TABLES = "tables (acdc-report table1 table2)"
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="acdc-report", description="A run's report.html, or the table of a folder of runs.")
-    parser.add_argument("path", type=Path, metavar="RUN|SWEEP", help="a run folder, or a folder that holds run folders")
-    parser.add_argument("--format", choices=("terminal", "markdown", "csv"), default="terminal", help="of a table")
-    parser.add_argument("--runs", action="store_true", help="one row a run, instead of one for all seeds of a config")
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw accuracy against training FLOPs, PNG or SVG")
+    parser = Parser(
+        prog="acdc-report",
+        description="A run's report.html, a table of a folder of runs, or a published table beside what was measured.",
+        epilog="example: acdc-report table1 --run --scale small hydra/launcher=joblib",
+    )
+    parser.add_argument(
+        "targets",
+        nargs="+",
+        metavar="RUN|SWEEP|TABLE",
+        help="a run folder, a folder of run folders, or tables of conf/table/ and key=value for all their runs",
+    )
+    parser.add_argument("--format", choices=FORMATS, default="terminal", help="of a table")
+    sweep = parser.add_argument_group("of a SWEEP")
+    sweep.add_argument("--runs", action="store_true", help="one row a run, instead of one for all seeds of a config")
+    sweep.add_argument("--figure", type=Path, metavar="FILE", help="draw accuracy against training FLOPs, PNG or SVG")
+    sweep.add_argument(
+        "--retry", action="store_true", help="go on with the runs that failed or were interrupted, first"
+    )
+    published = parser.add_argument_group("of a TABLE")
+    published.add_argument("--plan", action="store_true", help="list the runs, their states and their cost")
+    published.add_argument("--run", action="store_true", help="run what is missing, or go on with it, first")
+    published.add_argument("--scale", choices=SCALES, default="paper", help="small: on the embedded digits")
+    published.add_argument("--seeds", type=int, metavar="N", help="runs a row (default: as the table says)")
+    published.add_argument("--out", type=Path, metavar="DIR", help="for its files (RUNS_DIR/tables/SCALE)")
     return parser
 
 
 def main() -> None:
     """The console script."""
-    run_command("acdc-report", _parser(), _run)
+    run_command("acdc-report", _parser(), _run, are_mixed=True)
 
 
 def _run(options: argparse.Namespace) -> int:
+    places = [target for target in options.targets if not is_override(target)]
+    if any(not Path(place).exists() and place in table_names() for place in places):
+        return _tables(places, options)
+    launcher = [target for target in options.targets if target.startswith(("hydra/", "hydra."))]
+    if len(options.targets) - len(launcher) != 1:
+        raise BadInput(
+            f"{' '.join(options.targets)}: one run or one folder of runs at a time; several only of {TABLES}"
+        )
+    if not options.retry:
+        return _runs(Path(places[0]), options)
+    from acdc_cli.commands.retry import retry
+
+    code = retry(run_folders(Path(places[0])), launcher)
+    _runs(Path(places[0]), options)
+    return code
+
+
+def _tables(names: list[str], options: argparse.Namespace) -> int:
+    from acdc_cli.commands.tables import report_tables
+
+    if options.seeds is not None and options.seeds < 1:
+        raise BadInput(f"--seeds {options.seeds}: not a number of runs; nearest: --seeds 1")
+    return report_tables(names, [target for target in options.targets if is_override(target)], options)
+
+
+def _runs(path: Path, options: argparse.Namespace) -> int:
     from acdc_cli.report.page import write_page
 
-    folder = RunFolder(options.path)
+    folder = RunFolder(path)
     if folder.config.is_file() and options.format == "terminal":
         write_page(folder)
         Console().print(table.summary_table(folder))
         print(f"report: {folder.report}")
         return EXIT_DONE
-    folders = run_folders(options.path) if options.path.is_dir() else []
+    folders = run_folders(path) if path.is_dir() else []
     if not folders:
-        raise BadInput(f"{options.path}: neither a run folder nor a folder of runs; runs lie in RUNS_DIR/<experiment>/")
+        raise BadInput(
+            f"{path}: neither a run folder nor a folder of runs, which lie in RUNS_DIR/<experiment>/, nor a table; "
+            f"did you mean {nearest(path, table_names())}?"
+        )
     rows, left_out = compare(folders)
     if options.runs or not rows:
-        _print_runs(options, folders)
+        _print_runs(path, options, folders)
         return EXIT_DONE
     if options.figure is not None:
         _draw(options.figure, rows)
-    _print_comparison(options, rows)
+    _print_comparison(path, options, rows)
     for name, state in left_out.items():
         print(f"acdc-report: not in the table: {name}: {state}", file=sys.stderr)
     return EXIT_DONE
 
 
-def _print_runs(options: argparse.Namespace, folders: list[RunFolder]) -> None:
+def _latex(path: Path, columns: tuple[str, ...], cells: list[list[str]]) -> str:
+    from acdc_cli.tables.formats import latex
+    from acdc_cli.tables.text import TextTable
+
+    return latex(path.name, TextTable(str(path), list(columns), cells, [table.COMPARISON_NOTE], []))
+
+
+def _print_runs(path: Path, options: argparse.Namespace, folders: list[RunFolder]) -> None:
     rows = [table.run_row(found) for found in folders]
     if options.format == "terminal":
-        table.print_runs(rows, title=str(options.path))
+        table.print_runs(rows, title=str(path))
+    elif options.format == "latex":
+        print(_latex(path, table.RUN_COLUMNS, rows))
     else:
         write = {"markdown": table.markdown_table, "csv": table.csv_table}[options.format]
         print(write(table.RUN_COLUMNS, rows))
 
 
-def _print_comparison(options: argparse.Namespace, rows: list[Row]) -> None:
+def _print_comparison(path: Path, options: argparse.Namespace, rows: list[Row]) -> None:
     if options.format == "csv":
         print(table.comparison_csv(rows))
         return
     cells = table.comparison_cells(rows)
     if options.format == "markdown":
         print(table.markdown_table(table.COMPARISON_COLUMNS, cells))
+    elif options.format == "latex":
+        print(_latex(path, table.COMPARISON_COLUMNS, cells))
     else:
-        table.print_table(table.COMPARISON_COLUMNS, cells, str(options.path), table.COMPARISON_NOTE)
+        table.print_table(table.COMPARISON_COLUMNS, cells, str(path), table.COMPARISON_NOTE)
 
 
 def _draw(file: Path, rows: list[Row]) -> None:

@@ -6,8 +6,10 @@ import json
 import shutil
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from acdc_cli.commands.console import print_error, rank
 from acdc_cli.commands.job_process import is_stopping
+from acdc_cli.commands.launchers import use_own_launchers
 from acdc_cli.errors import (
     EXIT_BAD_INPUT,
     EXIT_DATA_MISSING,
@@ -28,6 +31,36 @@ from acdc_cli.errors import (
 from acdc_cli.overrides import NO_RULES
 
 OUTCOMES = "outcomes.jsonl"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a sweep ended.
+
+    Attributes:
+        outcomes: of the jobs that began, in their order.
+        error: what the launcher failed with.
+    """
+
+    outcomes: list[dict[str, Any]]
+    interrupted: bool
+    error: AcdcError | None
+
+
+def run_sweep(launch: Callable[[Path], None]) -> Ended:
+    """Let ``launch`` run the jobs, which report to the folder that it is given, and collect what became of them."""
+    use_own_launchers()
+    folder = Path(tempfile.mkdtemp(prefix="acdc-sweep-"))
+    interrupted, error = False, None
+    try:
+        launch(folder)
+    except KeyboardInterrupt:
+        interrupted = True
+    except AcdcError as of_launcher:
+        error = of_launcher
+    finally:
+        outcomes = collect_outcomes(folder)
+    return Ended(outcomes, interrupted, error)
 
 
 def record_outcome(job: Callable[[], str | None]) -> None:

@@ -7,11 +7,9 @@ import os
 import re
 import signal
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -22,8 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from acdc_cli.commands.console import output_closed, print_error, rank
 from acdc_cli.commands.job_process import interrupt
-from acdc_cli.commands.launchers import use_own_launchers
-from acdc_cli.commands.sweep import collect_outcomes, record_outcome, summarize
+from acdc_cli.commands.sweep import record_outcome, run_sweep, summarize
 from acdc_cli.config import Config, register_schema
 from acdc_cli.data.held_signals import is_heard
 from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, BadInput
@@ -172,18 +169,12 @@ def _run_single(arguments: list[str]) -> int:
 
 def _run_sweep(arguments: list[str]) -> int:
     """All jobs of a sweep, then one table; jobs that are done already cost nothing."""
-    use_own_launchers()
-    folder = Path(tempfile.mkdtemp(prefix="acdc-sweep-"))  # where the jobs report to
-    interrupted, error = False, None
-    try:
-        _run_hydra([*arguments, f"hydra.sweep.dir={quoted(str(folder))}", "hydra.sweep.subdir=."], sweep_job)
-    except KeyboardInterrupt:
-        interrupted = True
-    except AcdcError as of_launcher:
-        error = of_launcher
-    finally:
-        outcomes = collect_outcomes(folder)
-    code = summarize(outcomes, interrupted, is_shown=rank() == 0)
-    if error is not None:
-        raise error
+    ended = run_sweep(
+        lambda folder: _run_hydra(
+            [*arguments, f"hydra.sweep.dir={quoted(str(folder))}", "hydra.sweep.subdir=."], sweep_job
+        )
+    )
+    code = summarize(ended.outcomes, ended.interrupted, is_shown=rank() == 0)
+    if ended.error is not None:
+        raise ended.error
     return code

@@ -62,13 +62,14 @@ class Source:
 
     Attributes:
         sample_shape: (channels, height, width); of a tree, at the usual resolution of evaluation.
-        classes: as published; a tree that was prepared has as many as it has folders.
+        classes, train_samples: as published; a tree that was prepared has as many as it has folders and files.
         embedded: needs no folder; prepared by acdc-train itself on first use.
     """
 
     summary: str
     sample_shape: tuple[int, int, int]
     classes: int
+    train_samples: int
     embedded: bool
     data: Arrays | Tree
 
@@ -155,6 +156,7 @@ def _archive_source(classes: int, archive: str, files: dict[str, list[str]], lab
         f"CIFAR-{classes}, python archive {archive}",
         (3, 32, 32),
         classes,
+        50_000,
         False,
         Arrays(read, lambda split: files[split]),
     )
@@ -165,6 +167,7 @@ SOURCES = {
         "1,797 handwritten digits of 8x8 pixels, inside scikit-learn",
         (1, 8, 8),
         10,
+        1437,
         True,
         Arrays(_read_digits, _describe_digits),
     ),
@@ -172,6 +175,7 @@ SOURCES = {
         f"crops of {len(PHOTOGRAPHS)} photographs inside scikit-learn and scikit-image: which one is it from?",
         (3, 64, 64),
         len(PHOTOGRAPHS),
+        len(PHOTOGRAPHS) * CROPS["train"],
         True,
         Tree(lambda folder: make_patches(folder, CROPS), WriteOptions(None, 95, 0.0), None, None),
     ),
@@ -186,6 +190,7 @@ SOURCES = {
         "ImageNet-1K (ILSVRC 2012), or any tree DIR/train/CLASS/ and DIR/val/CLASS/ of images",
         (3, 224, 224),
         1000,
+        1_281_167,
         False,
         # ffcv-imagenet's write_imagenet.sh 500 0.50 90, and the mean and deviation that everyone normalises with.
         Tree(None, WriteOptions(500, 90, 0.5), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),

@@ -41,6 +41,8 @@ def replace_json(path: Path, value: Any) -> None:
     replace_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+SILENT_SECONDS = 3600  # after which a run on another machine is taken for dead
+
 _locks: set[int] = set()  # descriptors of the folders that this process owns
 
 
@@ -63,6 +65,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.result = path / "result.json"
         self.report = path / "report.html"
+        self.agreements = path / "agreements.json"
         self.checkpoint = path / "checkpoints" / "last.pt"
         self.models = path / "models"
         self.masks = path / "masks"
@@ -97,6 +100,27 @@ class RunFolder:
         finally:
             _locks.discard(descriptor)
             os.close(descriptor)
+
+    def is_running(self) -> bool:
+        """Whether a process owns the folder now, here or on another machine that shares it.
+
+        Locks do not reach across every network file system: there, a status of less than an hour ago counts, which a
+        run writes anew with every checkpoint.
+        """
+        if not self.path.is_dir():
+            return False
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        finally:
+            os.close(descriptor)
+        status = self.read_status()
+        is_elsewhere = status.get("state") == "running" and status["host"] != socket.gethostname()
+        return is_elsewhere and time.time() - status["updated"] < SILENT_SECONDS
 
     def clear(self) -> None:
         """Remove everything in the folder, to start over; first what says that there was anything."""
@@ -136,6 +160,10 @@ class RunFolder:
             state = self.read_status().get("state", "not started")
             raise BadInput(f"{self.path}: the run is {state} and has no result.json yet; run its command again")
         return _parse(self.result, self.result.read_text())
+
+    def read_agreements(self) -> dict[str, dict[str, float]]:
+        """Of the sparse model with dense models of other runs, by their ids; made where a table asks for them."""
+        return _parse(self.agreements, self.agreements.read_text()) if self.agreements.is_file() else {}
 
     @property
     def is_done(self) -> bool:

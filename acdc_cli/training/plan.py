@@ -51,6 +51,7 @@ def plan(config: Config) -> dict[str, Any]:
     dense_flops = {pixels: inference_flops(sizes_at[pixels]) for pixels in sizes_at}
     sparse_flops = {pixels: inference_flops(sizes_at[pixels], left) for pixels in sizes_at}
     pruned = [name for name in sizes if name not in stay_dense]
+    fraction = _train_fraction(config, resolutions, dense_flops, sparse_flops)
     return {
         "model": config.model.name,
         "dataset": config.dataset.name,
@@ -66,9 +67,10 @@ def plan(config: Config) -> dict[str, Any]:
         "sparsity_of_pruned_layers": _sparsity(sizes, left, pruned),
         "stay_dense": stay_dense,
         "dense_inference_flops": dense_flops[resolution],
+        "train_flops_per_sample": 3 * fraction * sum(dense_flops[pixels] for pixels in resolutions),
         "closed_form_assumes": "every pruned layer at the target, no weight zero in dense phases",
         "inference_flops_fraction": sparse_flops[resolution] / dense_flops[resolution],
-        "train_flops_fraction": _train_fraction(config, resolutions, dense_flops, sparse_flops),
+        "train_flops_fraction": fraction,
     }
 
 

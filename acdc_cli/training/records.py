@@ -57,6 +57,7 @@ class Records:
         state = run.state_dict()
         if self._writes:
             save_checkpoint(self._folder.checkpoint, {"run_id": self.run_id, "run": state})
+            self._folder.write_status("running", self._epoch)
 
     def epoch(self, run: Run) -> None:
         """Put a finished epoch on record."""

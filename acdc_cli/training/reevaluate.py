@@ -9,17 +9,48 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
+from torch import Tensor
 
 from acdc_cli.compose import from_yaml
+from acdc_cli.config import Config, known
 from acdc_cli.data.prepare import open_dataset
 from acdc_cli.data.sources import SOURCES
 from acdc_cli.errors import BadInput, not_a_choice
+from acdc_cli.measure.accuracy import agreement
 from acdc_cli.measure.flops import inference_flops, nonzeros
 from acdc_cli.models import load_model
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.training.loop import evaluate
 from acdc_cli.training.machine import settle
 from acdc_cli.training.run import build_run
+
+
+def pair_agreement(sparse_run: RunFolder, dense_run: RunFolder) -> dict[str, float]:
+    """How far the sparse model of one run agrees with the dense model of another, as ``measure.accuracy.agreement``.
+
+    Both see the validation images as the first run did: AC/DC's Table 14 compares with a dense model that was
+    fine-tuned, or trained by itself.
+
+    Raises:
+        DataMissing: if a model or the data are not there.
+    """
+    config = _evaluation_config(sparse_run)
+    dataset = open_dataset(config.dataset.name, config.data_dir)
+    config.loader = "torch" if dataset.kind == "arrays" else config.loader
+    run = build_run(settle(config, lambda line: None), dataset)
+    logits = list[Tensor]()
+    for folder, kind in ((sparse_run, "sparse"), (dense_run, "dense")):
+        run.model.load_state_dict(load_model(folder.path, kind).state_dict())
+        logits.append(known(evaluate(run, keep_logits=True)[1]))
+    return agreement(logits[0], logits[1])
+
+
+def _evaluation_config(folder: RunFolder) -> Config:
+    config = from_yaml(folder.config.read_text())
+    config.device = "auto"
+    config.precision.compile = False  # one pass over the data is over before a compilation is
+    config.method.name, config.start_from, config.finetune = "dense", None, None  # the weights are all that is needed
+    return config
 
 
 def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_dir: Path | None) -> dict[str, Any]:
@@ -34,10 +65,7 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
     folder = RunFolder.open(run_path)
     result = folder.read_result()
     kind = kind or ("sparse" if result["sparse"] is not None else "dense")
-    config = from_yaml(folder.config.read_text())
-    config.device = "auto"
-    config.precision.compile = False  # one pass over the data is over before a compilation is
-    config.method.name, config.start_from, config.finetune = "dense", None, None  # the weights are all that is needed
+    config = _evaluation_config(folder)
     if dataset_name is not None:
         if dataset_name not in SOURCES:
             raise not_a_choice("--dataset", dataset_name, SOURCES)

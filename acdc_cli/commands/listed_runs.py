@@ -1,0 +1,69 @@
+"""Runs given one by one, each with its own overrides: those that a table lacks, those of a sweep that failed."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from acdc_cli.commands.listed_sweep import launch_jobs
+from acdc_cli.commands.sweep import Ended, read_outcomes, record_outcome, run_sweep
+from acdc_cli.records.folder import replace_json
+
+PLACE = "round"  # how many runs there are, and since when: for the line that each leaves
+
+
+def say(line: str) -> None:
+    """One line for the user, on stderr."""
+    print(f"acdc-report: {line}", file=sys.stderr, flush=True)
+
+
+def run_listed(names: Sequence[str], overrides: Sequence[Sequence[str]], launcher: Sequence[str]) -> Ended:
+    """Run them as a sweep. What fails is named with its reason, and the others go on.
+
+    Args:
+        names: to call the runs by.
+        overrides: each one's, as typed.
+        launcher: such as ``hydra/launcher=joblib``.
+    """
+    ended = run_sweep(partial(_launch, overrides, launcher))
+    for outcome in ended.outcomes:
+        if outcome["error"] is not None:
+            say(f"{names[outcome['job']]}: {outcome['error']}")
+    return ended
+
+
+def _launch(overrides: Sequence[Sequence[str]], launcher: Sequence[str], folder: Path) -> None:
+    replace_json(folder / PLACE, {"runs": len(overrides), "began": time.time()})
+    launch_jobs(overrides, launcher, folder, listed_job)
+
+
+def listed_job(composed: DictConfig) -> None:
+    """One of them: nothing that it raises may stop the others."""
+    record_outcome(lambda: _run(composed))
+
+
+def _run(composed: DictConfig) -> str:
+    from acdc_cli.compose import complete
+    from acdc_cli.training.execute import execute
+
+    hydra = HydraConfig.get()
+    config = complete(composed, hydra.runtime.choices.get("experiment"), list(hydra.overrides.task))
+    folder = execute(config, say)
+    result = folder.read_result()
+    top1 = (result["sparse"] or result["dense"])["val_top1"]
+    say(f"{folder.path.name}: top-1 {top1:.4f}, {result['seconds']:.0f} s{_left(Path(hydra.sweep.dir))}")
+    return str(folder.path)
+
+
+def _left(folder: Path) -> str:
+    """How many runs of the round are still to come, and for how long at the pace so far."""
+    planned, done = json.loads((folder / PLACE).read_text()), len(read_outcomes(folder)) + 1
+    seconds = (time.time() - planned["began"]) / done * (planned["runs"] - done)
+    return f"; {done} of {planned['runs']}, about {seconds / 60:.0f} min left"

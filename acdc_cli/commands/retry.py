@@ -1,0 +1,44 @@
+"""acdc-report SWEEP --retry: go on with the runs of a folder that failed or were interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from acdc_cli.commands.listed_runs import run_listed, say
+from acdc_cli.commands.sweep import sweep_exit_code
+from acdc_cli.compose import from_yaml
+from acdc_cli.errors import EXIT_DONE
+from acdc_cli.records.folder import RunFolder
+from acdc_cli.retyped import as_overrides
+from acdc_cli.tables.jobs import ID, state_of
+
+AGAIN = ("failed", "interrupted")
+
+
+def retry(folders: Sequence[RunFolder], launcher: Sequence[str]) -> int:
+    """Run them again from their own config.yaml, in their own folders: each from its last checkpoint.
+
+    Args:
+        launcher: overrides such as ``hydra/launcher=joblib``.
+
+    Returns:
+        The exit code, as of a sweep.
+    """
+    todo = [folder for folder in folders if state_of(folder) in AGAIN]
+    if not todo:
+        say(f"none of {len(folders)} runs has failed or was interrupted")
+        return EXIT_DONE
+    ended = run_listed([folder.path.name for folder in todo], [_overrides(folder) for folder in todo], launcher)
+    if ended.error is not None:
+        raise ended.error
+    return sweep_exit_code([outcome["exit_code"] for outcome in ended.outcomes], ended.interrupted)
+
+
+def _overrides(folder: RunFolder) -> list[str]:
+    """Its own, and the folder where it lies now, which may have been moved or copied from another machine."""
+    config = from_yaml(folder.config.read_text())
+    path = Path(folder.path).absolute()
+    config.runs_dir, config.run.experiment = str(path.parent.parent), path.parent.name
+    config.run.name = ID.sub("", path.name)
+    return as_overrides(config)

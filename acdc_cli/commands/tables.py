@@ -1,0 +1,86 @@
+"""acdc-report TABLE: plan a published table's runs, run what is missing, print it from the records."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.markup import escape
+
+from acdc_cli.commands.listed_runs import say
+from acdc_cli.commands.table_plan import print_plan
+from acdc_cli.commands.table_runs import run_missing
+from acdc_cli.errors import EXIT_DONE, BadInput
+from acdc_cli.report.table import print_table
+from acdc_cli.tables.fill import fill
+from acdc_cli.tables.formats import full_csv, latex, markdown, write_table
+from acdc_cli.tables.jobs import Request, RowJobs, composed, every_job, table_jobs
+from acdc_cli.tables.pairs import measure_pairs
+from acdc_cli.tables.spec import TableSpec, read_table
+from acdc_cli.tables.text import text_table
+
+DECIDED_BY_ROWS = ("seed", "method", "run.experiment", "run.name", "finetune", "start_from")
+
+
+def report_tables(names: Sequence[str], typed: Sequence[str], options: argparse.Namespace) -> int:
+    """Plan, run or report one or more tables.
+
+    Args:
+        names: of files under conf/table/.
+        typed: overrides for every run; Hydra's own, such as ``hydra/launcher=joblib``, are for the launcher.
+
+    Returns:
+        The exit code: of a sweep, where there was one.
+    """
+    launcher = [override for override in typed if override.startswith("hydra")]
+    extra = tuple(override for override in typed if override not in launcher)
+    for override in extra:
+        if override.partition("=")[0] in DECIDED_BY_ROWS:
+            raise BadInput(f"{override}: the table's rows decide that; --seeds N says how many seeds")
+    request = Request(options.scale, options.seeds, extra)
+    specs = [read_table(name) for name in names]
+    if options.plan:
+        print_plan(specs, request, options.format)
+        return EXIT_DONE
+    code, began = EXIT_DONE, time.monotonic()
+    if options.run:
+        code = run_missing(lambda: [row for spec in specs for row in table_jobs(spec, request)], launcher)
+        for spec in specs:
+            if {"agreement", "cross_entropy"} & set(spec.columns):
+                measure_pairs(table_jobs(spec, request), say)
+        say(f"{(time.monotonic() - began) / 60:.1f} min")
+    folder = options.out or Path(composed(extra).runs_dir) / "tables" / options.scale
+    for spec in specs:
+        _report(spec, table_jobs(spec, request), options, folder)
+    return code
+
+
+def _report(spec: TableSpec, rows: Sequence[RowJobs], options: argparse.Namespace, folder: Path) -> None:
+    filled = fill(spec, rows, options.scale)
+    table = text_table(spec, filled, _provenance(rows))
+    paths = write_table(folder, spec, filled, table)
+    if options.format == "csv":
+        print(full_csv(spec, filled))
+    elif options.format in ("markdown", "latex"):
+        print(markdown(table) if options.format == "markdown" else latex(spec.name, table))
+    else:
+        print_table(table.headings, [[escape(cell) for cell in row] for row in table.rows], table.title)
+        sources = (f"[{number}] {source}" for number, source in enumerate(table.sources, 1))
+        print("\n".join([*table.notes, *sources]))
+        print("written: " + ", ".join(str(path) for path in paths))
+
+
+def _provenance(rows: Sequence[RowJobs]) -> list[str]:
+    """Which programs and machines the finished runs were of, and how long they took."""
+    results = [job.folder.read_result() for job in every_job(rows) if job.state == "done"]
+    if not results:
+        return []
+    versions = Counter(
+        ", ".join(f"{name} {number}" for name, number in result["versions"].items() if number) for result in results
+    )
+    devices = ", ".join(sorted({result["device"] for result in results}))
+    seconds = sum(result["seconds"] for result in results)
+    return [f"{len(results)} runs, {seconds / 60:.1f} min of training, on {devices}; {versions.most_common(1)[0][0]}."]

@@ -1,0 +1,93 @@
+"""A table's cells: mean and deviation over the seeds that are there, the published value beside, and what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from acdc_cli.report.comparison import Spread
+from acdc_cli.tables.columns import COLUMNS, Measured
+from acdc_cli.tables.jobs import AT_SCALE, Job, RowJobs, SeedJobs, composed, first_missing
+from acdc_cli.tables.pairs import agreement_of
+from acdc_cli.tables.spec import Published, TableRow, TableSpec
+
+# A letter a kind of difference from the published recipe. Numbers of another model or data set are not subtracted.
+OTHER_DATASET, OTHER_MODEL, SHORTER = "d", "m", "s"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One column of a row.
+
+    Attributes:
+        measured: None: no seed is done, or the records have no such number.
+        published: None: the paper has no such cell.
+        is_comparable: whether a difference means anything.
+    """
+
+    measured: Spread | None
+    published: Published | None
+    is_comparable: bool
+
+    @property
+    def difference(self) -> float | None:
+        """Measured minus published, in the column's unit."""
+        if not self.is_comparable or self.measured is None or self.published is None or self.published.value is None:
+            return None
+        return self.measured.mean - self.published.value
+
+
+@dataclass(frozen=True)
+class FilledRow:
+    """A row with its cells.
+
+    Attributes:
+        seeds_done, seeds_asked: runs.
+        marks: letters, see above; empty for the published recipe.
+        note: why there is nothing to measure.
+    """
+
+    row: TableRow
+    cells: dict[str, Cell]
+    seeds_done: int
+    seeds_asked: int
+    marks: str
+    note: str | None
+
+
+def fill(spec: TableSpec, rows: Sequence[RowJobs], scale: str) -> list[FilledRow]:
+    """The cells of all rows, from run records only."""
+    return [_fill_row(spec, jobs, scale) for jobs in rows]
+
+
+def _fill_row(spec: TableSpec, jobs: RowJobs, scale: str) -> FilledRow:
+    row, done = jobs.row, [seed for seed in jobs.seeds if seed.run.state == "done"]
+    measured = [_measured(seed, spec.baseline_epochs.get(scale)) for seed in done]
+    marks = _marks(row, jobs.seeds[0].run, scale) if jobs.seeds else ""
+    comparable = not set(marks) & {OTHER_DATASET, OTHER_MODEL}
+    cells = {name: Cell(_spread(name, measured), row.published.get(name), comparable) for name in spec.columns}
+    return FilledRow(row, cells, len(done), len(jobs.seeds), marks, jobs.unavailable)
+
+
+def _measured(jobs: SeedJobs, baseline_epochs: int | None) -> Measured:
+    def result(job: Job | None) -> dict[str, object] | None:
+        return job.folder.read_result() if job is not None and job.state == "done" else None
+
+    own = jobs.run.folder.read_result()
+    return Measured(own, result(jobs.finetuned), result(jobs.partner), agreement_of(jobs), baseline_epochs)
+
+
+def _spread(column: str, measured: Sequence[Measured]) -> Spread | None:
+    values = [value for value in map(COLUMNS[column].read, measured) if value is not None]
+    return Spread.of(values) if values else None
+
+
+def _marks(row: TableRow, job: Job, scale: str) -> str:
+    """How a run differs from the published one: other data, another model, fewer epochs."""
+    own = row.overrides["paper"]
+    if own is None or first_missing(own) is not None:
+        return OTHER_DATASET * (scale != "paper")
+    paper = composed((*AT_SCALE["paper"], *own))
+    marks = OTHER_DATASET * (paper.dataset.name != job.config.dataset.name)
+    marks += OTHER_MODEL * (paper.model.name != job.config.model.name)
+    return marks + SHORTER * ((job.config.epochs or 0) < (paper.epochs or 0))

@@ -1,0 +1,122 @@
+"""A table as Markdown, LaTeX (booktabs), CSV and PNG."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
+
+from acdc_cli.records.folder import replace_file, replace_text
+from acdc_cli.report.figures import STYLE
+from acdc_cli.report.table import csv_table, markdown_table
+from acdc_cli.tables.fill import FilledRow
+from acdc_cli.tables.spec import UNKNOWN, TableSpec
+from acdc_cli.tables.text import TextTable
+
+LATEX = {
+    "&": r"\&",
+    "%": r"\%",
+    "_": r"\_",
+    "#": r"\#",
+    "±": r"$\pm$",
+    "–": "--",
+    "ᵈ": "$^d$",
+    "ᵐ": "$^m$",
+    "ˢ": "$^s$",
+}
+CHARACTER_INCHES, LINE_INCHES = 0.085, 0.24
+
+
+def write_table(folder: Path, spec: TableSpec, rows: Sequence[FilledRow], table: TextTable) -> list[Path]:
+    """NAME.md, NAME.csv, NAME.tex and NAME.png, each replaced whole. Returns their paths."""
+    paths = [folder / f"{spec.name}.{suffix}" for suffix in ("md", "csv", "tex", "png")]
+    replace_text(paths[0], markdown(table))
+    replace_text(paths[1], full_csv(spec, rows) + "\n")
+    replace_text(paths[2], latex(spec.name, table))
+    replace_file(paths[3], lambda temporary: _draw(table).savefig(temporary, format="png", dpi=150))
+    return paths
+
+
+def markdown(table: TextTable) -> str:
+    """A page with the table, its notes and its sources."""
+    sources = [f"{number}. {source}" for number, source in enumerate(table.sources, 1)]
+    listed = ["", "Published:", "", *sources] if sources else []
+    notes = [line for note in table.notes for line in ("", note)]
+    return "\n".join([f"# {table.title}", "", markdown_table(table.headings, table.rows), *notes, *listed, ""])
+
+
+def latex(name: str, table: TextTable) -> str:
+    """A table environment for a document that uses booktabs."""
+    lines = [" & ".join(map(_latex, row)) + r" \\" for row in [table.headings, *table.rows]]
+    sources = [f"[{number}] {source}." for number, source in enumerate(table.sources, 1)]
+    below = " ".join(map(_latex, [*table.notes, *sources]))
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{_latex(table.title)}}}",
+            rf"\label{{tab:{name}}}",
+            rf"\begin{{tabular}}{{ll{'r' * (len(table.headings) - 2)}}}",
+            r"\toprule",
+            lines[0],
+            r"\midrule",
+            *lines[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            rf"\par\footnotesize {below}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _latex(text: str) -> str:
+    return re.sub("|".join(map(re.escape, LATEX)), lambda match: LATEX[match[0]], text)
+
+
+def full_csv(spec: TableSpec, rows: Sequence[FilledRow]) -> str:
+    """Every number in full: a column's mean, deviation, published value, difference and source."""
+    parts = ("", "_deviation", "_published", "_difference", "_source")
+    columns = ["method", "setting", "seeds", "seeds_asked", "marks", "note"]
+    columns += [f"{name}{part}" for name in spec.columns for part in parts]
+    cells = []
+    for row in rows:
+        line: list[object] = [row.row.method, row.row.setting, row.seeds_done, row.seeds_asked, row.marks, row.note]
+        for cell in (row.cells[name] for name in spec.columns):
+            mean, deviation = (cell.measured.mean, cell.measured.deviation) if cell.measured else (None, None)
+            value, source = (cell.published.value, cell.published.source) if cell.published else (None, None)
+            line += [mean, deviation, UNKNOWN if cell.published and value is None else value, cell.difference, source]
+        cells.append(line)
+    return csv_table(columns, cells)
+
+
+def _draw(table: TextTable) -> Figure:
+    """The table as a picture, as wide as its text."""
+    widths = [max(map(len, column)) + 2 for column in zip(table.headings, *table.rows, strict=True)]
+    width = max(CHARACTER_INCHES * sum(widths), 6.0)
+    lines = len(table.rows) + 1
+    notes = [*table.notes, *(f"[{number}] {source}" for number, source in enumerate(table.sources, 1))]
+    height = LINE_INCHES * (lines + 2 + len(notes))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height))
+        axes = figure.add_axes((0.01, LINE_INCHES * (len(notes) + 0.5) / height, 0.98, LINE_INCHES * lines / height))
+        axes.axis("off")
+        drawn = axes.table(
+            cellText=table.rows, colLabels=table.headings, colWidths=[each / sum(widths) for each in widths],
+            cellLoc="right", colLoc="right", bbox=Bbox.unit(), edges="horizontal",
+        )  # fmt: skip
+        drawn.auto_set_font_size(False)
+        drawn.set_fontsize(9)
+        for (line, column), cell in drawn.get_celld().items():
+            cell.set_linewidth(0.6 if line == 0 else 0.2)
+            if line == 0:
+                cell.set_text_props(weight="bold")
+            if column < 2:
+                cell.set_text_props(ha="left")
+        figure.text(0.01, 1 - LINE_INCHES * 0.8 / height, table.title, weight="bold", fontsize=10)
+        for number, note in enumerate(reversed(notes)):
+            figure.text(0.01, LINE_INCHES * (number + 0.3) / height, note, fontsize=7)
+    return figure

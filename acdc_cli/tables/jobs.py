@@ -1,0 +1,196 @@
+"""From a table's rows to runs: which overrides, which id, which folder, and how far each one is."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from acdc_cli.compose import compose_config
+from acdc_cli.config import Config, known
+from acdc_cli.errors import AcdcError
+from acdc_cli.overrides import group_options, quoted
+from acdc_cli.records.folder import RunFolder
+from acdc_cli.records.identity import readable_name, run_id
+from acdc_cli.tables.spec import TableRow, TableSpec
+
+# The small scale is the papers' rows on the digits: what acdc-train is by itself, and this.
+AT_SCALE = {"paper": (), "small": ("experiment=small_tables",)}
+ID = re.compile(r"-([0-9a-f]{8})$")
+Runs = dict[str, dict[str, RunFolder]]  # runs_dir -> id -> folder
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a table.
+
+    Attributes:
+        overrides: what ``acdc-train`` is given.
+        config: settled for this machine.
+        folder: where the run lies, whoever made it, or will lie.
+        state: done, running, interrupted, failed or missing.
+    """
+
+    overrides: tuple[str, ...]
+    config: Config
+    run_id: str
+    folder: RunFolder
+    state: str
+
+
+@dataclass(frozen=True)
+class SeedJobs:
+    """A row's runs under one seed. ``finetuned`` can be told only when ``run`` is done: its id is of those weights."""
+
+    run: Job
+    partner: Job | None
+    finetuned: Job | None
+    wants_finetuned: bool
+
+
+@dataclass(frozen=True)
+class RowJobs:
+    """A row, and its runs by seed; or why there are none."""
+
+    row: TableRow
+    seeds: Sequence[SeedJobs]
+    unavailable: str | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted of a table.
+
+    Attributes:
+        scale: paper or small.
+        seeds: runs a row; None: as the table says.
+        extra: overrides that were typed, for every run.
+    """
+
+    scale: str
+    seeds: int | None = None
+    extra: tuple[str, ...] = ()
+
+
+def table_jobs(spec: TableSpec, request: Request) -> list[RowJobs]:
+    """The runs of a table and their states, as the records are now.
+
+    Raises:
+        BadInput: on an override that cannot be.
+    """
+    composed((*AT_SCALE[request.scale], *request.extra))  # what was typed is at fault, if it is, and not a row
+    runs: Runs = {}
+    return [_row_jobs(spec, row, request, runs) for row in spec.rows]
+
+
+def every_job(rows: Sequence[RowJobs]) -> Iterator[Job]:
+    """Each run once, though several rows share it."""
+    seen = set[str]()
+    for jobs in (jobs for row in rows for jobs in row.seeds):
+        for job in (jobs.partner, jobs.run, jobs.finetuned):
+            if job is not None and job.run_id not in seen:
+                seen.add(job.run_id)
+                yield job
+
+
+def _row_jobs(spec: TableSpec, row: TableRow, request: Request, runs: Runs) -> RowJobs:
+    own = row.overrides[request.scale]
+    if own is None:
+        return RowJobs(row, (), "its settings are not known")
+    partner = None if row.dense_partner is None else row.dense_partner[request.scale]
+    if (missing := first_missing((*own, *(partner or ())))) is not None:
+        return RowJobs(row, (), f"not available yet: {missing}")
+    seeds = range(request.seeds or row.seeds[request.scale])
+    return RowJobs(row, [_seed_jobs(spec.name, row, own, partner, seed, request, runs) for seed in seeds])
+
+
+def first_missing(overrides: Sequence[str]) -> str | None:
+    """The override whose experiment, model or data set there is not: the row's task is not in the program yet."""
+    groups = group_options()
+    for override in overrides:
+        group, _, option = override.partition("=")
+        if group in ("experiment", "model", "dataset") and option not in groups[group]:
+            return override
+    return None
+
+
+def _seed_jobs(
+    table: str,
+    row: TableRow,
+    own: tuple[str, ...],
+    partner: tuple[str, ...] | None,
+    seed: int,
+    request: Request,
+    runs: Runs,
+) -> SeedJobs:
+    def job(overrides: tuple[str, ...]) -> Job:
+        typed = (*AT_SCALE[request.scale], *overrides, *request.extra)
+        return _job(_with_seed(composed(typed), seed, table), (*typed, f"seed={seed}"), runs)
+
+    run = job(own)
+    finetuned = None
+    if row.is_finetuned and run.state == "done":
+        taken_over = (override for override in request.extra if override.partition("=")[0] in _ANY_RUN)
+        typed = ("finetune=dense", f"start_from={quoted(str(run.folder.path))}", *taken_over)
+        finetuned = _job(compose_config([*typed, f"run.experiment={table}"]), typed, runs)
+    return SeedJobs(run, None if partner is None else job(partner), finetuned, row.is_finetuned)
+
+
+# Of what is typed for every run, what fine-tuning takes over too: it has all else from its parent.
+_ANY_RUN = (
+    "runs_dir",
+    "data_dir",
+    "tracker",
+    "tracker.mode",
+    "tracker.project",
+    "tracker.entity",
+    "workers",
+    "os_cache",
+)
+
+
+@cache
+def composed(overrides: tuple[str, ...]) -> Config:
+    """What ``acdc-train OVERRIDES`` would run with; not to be changed, for it is kept."""
+    return compose_config(list(overrides))
+
+
+def _with_seed(config: Config, seed: int, table: str) -> Config:
+    config = copy.deepcopy(config)
+    config.seed, config.run.experiment = seed, table
+    return config
+
+
+def _job(config: Config, overrides: tuple[str, ...], runs: Runs) -> Job:
+    from acdc_cli.training.machine import settle
+    from acdc_cli.training.start import locate_start
+
+    settled = settle(locate_start(config), lambda line: None)
+    key = run_id(settled)
+    own = RunFolder(Path(settled.runs_dir) / known(settled.run.experiment) / f"{readable_name(settled)}-{key}")
+    folder = _found(settled.runs_dir, runs).get(key, own)
+    where = (f"run.experiment={folder.path.parent.name}", f"run.name={quoted(ID.sub('', folder.path.name))}")
+    return Job((*overrides, *where), settled, key, folder, state_of(folder))
+
+
+def _found(runs_dir: str, runs: Runs) -> dict[str, RunFolder]:
+    """id -> folder, of every run under runs_dir: equal runs are shared, whichever command made them."""
+    if runs_dir not in runs:
+        ids = [(ID.search(path.name), RunFolder(path)) for path in sorted(Path(runs_dir).glob("*/*"))]
+        folders = [(match[1], folder) for match, folder in ids if match is not None]
+        runs[runs_dir] = dict(sorted(folders, key=lambda pair: state_of(pair[1]) == "done"))  # of two, the one that is
+    return runs[runs_dir]
+
+
+def state_of(folder: RunFolder) -> str:
+    """done, running, interrupted, failed or missing; a run whose process was killed is interrupted."""
+    try:
+        if folder.is_done:
+            return "done"
+        state = folder.read_status().get("state", "missing")
+    except AcdcError:
+        return "failed"
+    return "interrupted" if state == "running" and not folder.is_running() else state

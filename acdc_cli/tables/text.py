@@ -1,0 +1,97 @@
+"""A filled table as rows of text, and the notes under it: what marks mean, sources, versions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from acdc_cli.tables.columns import COLUMNS
+from acdc_cli.tables.fill import OTHER_DATASET, OTHER_MODEL, SHORTER, Cell, FilledRow
+from acdc_cli.tables.spec import UNKNOWN, TableSpec
+
+NOTHING = "–"
+MEANS = "Means over seeds ± their standard deviation; behind a published value, what was measured minus it"
+SUPERSCRIPT = str.maketrans({OTHER_DATASET: "ᵈ", OTHER_MODEL: "ᵐ", SHORTER: "ˢ"})
+MEANING = {OTHER_DATASET: "another data set", OTHER_MODEL: "another model", SHORTER: "fewer epochs"}
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table that is ready to be written in any format.
+
+    Attributes:
+        rows: cells in the order of ``headings``.
+        marks: of each row, see ``tables.fill``; they stand behind its measured cells already.
+        notes: lines under the table.
+        sources: the published cells' sources; cells name them by number, from 1.
+    """
+
+    title: str
+    headings: list[str]
+    rows: list[list[str]]
+    notes: list[str]
+    sources: list[str]
+
+
+def text_table(spec: TableSpec, rows: Sequence[FilledRow], provenance: Sequence[str] = ()) -> TextTable:
+    """Lay a table out: a column for what was measured, and one for what was published where anything was.
+
+    Args:
+        provenance: lines that say on which machine, with which versions, and how long.
+    """
+    with_published = [name for name in spec.columns if any(row.cells[name].published for row in rows)]
+    sources = list(
+        dict.fromkeys(
+            cell.published.source
+            for row in rows
+            for cell in row.cells.values()
+            if cell.published is not None and cell.published.source is not None
+        )
+    )
+    headings = ["method", "setting"]
+    for name in spec.columns:
+        headings += [COLUMNS[name].heading, *(["published"] if name in with_published else [])]
+    return TextTable(
+        spec.title,
+        [*headings, "seeds"],
+        [_row(spec, row, with_published, sources) for row in rows],
+        [*_notes(rows), *provenance],
+        sources,
+    )
+
+
+def _row(spec: TableSpec, row: FilledRow, with_published: list[str], sources: list[str]) -> list[str]:
+    texts = [row.row.method, row.row.setting]
+    for name in spec.columns:
+        cell = row.cells[name]
+        texts.append(measured_text(cell, COLUMNS[name].digits, row.marks))
+        if name in with_published:
+            texts.append(_published_text(cell, COLUMNS[name].digits, sources))
+    return [*texts, row.note or f"{row.seeds_done}/{row.seeds_asked}"]
+
+
+def measured_text(cell: Cell, digits: int, marks: str) -> str:
+    """``75.10 ± 0.12`` with the row's marks; a dash where there is nothing."""
+    if cell.measured is None:
+        return NOTHING
+    deviation = "" if cell.measured.deviation is None else f" ± {cell.measured.deviation:.{digits}f}"
+    return f"{cell.measured.mean:.{digits}f}{deviation}{marks.translate(SUPERSCRIPT)}"
+
+
+def _published_text(cell: Cell, digits: int, sources: list[str]) -> str:
+    if cell.published is None:
+        return ""
+    if cell.published.value is None:
+        return UNKNOWN
+    assert cell.published.source is not None
+    difference = "" if cell.difference is None else f" ({cell.difference:+.{digits}f})"
+    return f"{cell.published.value:.{digits}f}{difference} [{sources.index(cell.published.source) + 1}]"
+
+
+def _notes(rows: Sequence[FilledRow]) -> list[str]:
+    marks = [mark for mark in MEANING if any(mark in row.marks for row in rows)]
+    notes = [f"{MEANS}."]
+    if marks:
+        explained = ", ".join(f"{mark.translate(SUPERSCRIPT)} {MEANING[mark]}" for mark in marks)
+        notes.append(f"Not the published recipe: {explained}.")
+    return notes
