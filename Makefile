@@ -1,17 +1,27 @@
 # Everything from a fresh clone: `make demo` and `make test` set up what they need first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick lint clean
+TABLES := $(basename $(notdir $(wildcard conf/table/*.yaml)))
+.PHONY: help setup demo test test-quick lint clean tables $(TABLES)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 FFCV := $(VENV)/.ffcv
+# make table1 SCALE=small SEEDS=3: the papers' rows on the digits, by default with a process a core. ACTION=--plan lists
+# the runs. RUN: key=value for all of them, such as RUN="hydra/launcher=submitit_slurm hydra.launcher.gpus_per_node=1".
+SCALE ?= paper
+SEEDS ?=
+ACTION ?= --run
+RUN ?= $(if $(filter small,$(SCALE)),hydra/launcher=joblib)
+REPORT = $(BIN)/acdc-report $(ACTION) --scale $(SCALE) $(if $(SEEDS),--seeds $(SEEDS)) $(RUN)
 # A file's tests stay in one process: they share what its fixtures make.
 PARALLEL := -n auto --maxprocesses 8 --dist loadfile
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@for table in $(TABLES); do \
+		sed -n "s/^title: *\"*\([^\"]*\)\"*$$/  make $$table \1/p" conf/table/$$table.yaml; done
 
 setup: $(INSTALLED) $(FFCV) ## install into .venv: the program, its dependencies, FFCV (about 7 GB, 2 to 5 minutes)
 
@@ -32,6 +42,12 @@ $(FFCV): $(INSTALLED) scripts/install_ffcv.sh
 demo: setup ## train AC/DC at 90% on the embedded digits; about half a minute on 2 cores
 	$(BIN)/acdc-data prepare digits
 	$(BIN)/acdc-train sparsity=0.9
+
+$(TABLES): setup
+	$(REPORT) $@
+
+tables: setup ## all of the published tables below; SCALE=small: their rows on the digits, on any laptop
+	$(REPORT) $(TABLES)
 
 test: setup ## the whole test suite, a process a core
 	$(BIN)/python -m pytest $(PARALLEL)

@@ -20,7 +20,7 @@ MARKERS = ["o", "s", "^", "v", "D", "P", "X", "<", ">", "p", "h", "*"]
 
 
 def save_figure(path: Path, rows: Sequence[Row]) -> None:
-    """Draw the sparse models: a point a row, bars of one standard deviation; the dense runs' accuracy as a line.
+    """Draw the sparse models: a point a row, bars of one standard deviation, the Pareto front; dense runs as a line.
 
     Args:
         path: ``.png`` or ``.svg``; replaced whole.
@@ -49,21 +49,37 @@ def save_figure(path: Path, rows: Sequence[Row]) -> None:
         replace_file(path, lambda temporary: figure.savefig(temporary, format=path.suffix[1:], dpi=150))
 
 
+def pareto_front(rows: Sequence[Row]) -> list[Row]:
+    """Rows that no other one beats in both accuracy and training FLOPs, the cheapest first."""
+    front = list[Row]()
+    for row in sorted(rows, key=lambda row: (row.train_flops_fraction, -_accuracy(row))):
+        if not front or _accuracy(row) > _accuracy(front[-1]):
+            front.append(row)
+    return front
+
+
+def _accuracy(row: Row) -> float:
+    assert row.sparse_top1 is not None
+    return row.sparse_top1.mean
+
+
 def _draw_panel(
     axes: Axes, sparse: Sequence[Row], rows: Sequence[Row], style: Mapping[str, tuple[str, object]]
 ) -> None:
     for row in sparse:
-        assert row.sparse_top1 is not None
         marker, color = style[_name(row)]
         axes.errorbar(
             row.train_flops_fraction,
-            row.sparse_top1.mean,
-            yerr=row.sparse_top1.deviation,
+            _accuracy(row),
+            yerr=row.sparse_top1 and row.sparse_top1.deviation,
             fmt=marker,
             color=color,
             capsize=2,
             label=_name(row),
         )
+    front = pareto_front(sparse)
+    x, y = [row.train_flops_fraction for row in front], [_accuracy(row) for row in front]
+    axes.step(x, y, where="post", color=MUTED, linewidth=0.8, zorder=0, label="Pareto front")
     for row in rows:
         if row.method == "dense" and row.dense_top1 is not None:
             axes.axhline(row.dense_top1.mean, color=PHASE_COLOR["dense"], linewidth=1, linestyle="--", label=_name(row))
