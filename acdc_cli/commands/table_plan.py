@@ -49,9 +49,9 @@ def _print_totals(
     like = f"{_duration(sum(known))} for {len(known)} of them, as long as finished runs like them took"
     time = "" if not seconds else f"; {like}" if known else "; for how long is not known: no run like them is done"
     print(f"{len(jobs)} runs: {counted}; {sum(flops.values()):.2e} training FLOPs to go{time}")
-    waiting = sum(seed.wants_finetuned and seed.finetuned is None for row in rows for seed in row.seeds)
+    waiting = sum(seed.to_be_named for row in rows for seed in row.seeds)
     if waiting:
-        print(f"{waiting} fine-tunings follow, each when its run is done")
+        print(f"{waiting} more follow, fine-tuning and pruning of trained networks: their ids are of those weights")
     for row in rows:
         if row.unavailable is not None:
             print(f"{row.row.label}: {row.unavailable}")

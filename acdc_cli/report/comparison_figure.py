@@ -71,7 +71,7 @@ def _draw_panel(
         axes.errorbar(
             row.train_flops_fraction,
             _accuracy(row),
-            yerr=row.sparse_top1 and row.sparse_top1.deviation,
+            yerr=None if row.sparse_top1 is None else row.sparse_top1.deviation,
             fmt=marker,
             color=color,
             capsize=2,

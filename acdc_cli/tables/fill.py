@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from acdc_cli.config import known
 from acdc_cli.report.comparison import Spread
 from acdc_cli.tables.columns import COLUMNS, Measured
 from acdc_cli.tables.jobs import AT_SCALE, Job, RowJobs, SeedJobs, composed, first_missing
@@ -61,9 +62,9 @@ def fill(spec: TableSpec, rows: Sequence[RowJobs], scale: str) -> list[FilledRow
 
 
 def _fill_row(spec: TableSpec, jobs: RowJobs, scale: str) -> FilledRow:
-    row, done = jobs.row, [seed for seed in jobs.seeds if seed.run.state == "done"]
+    row, done = jobs.row, [seed for seed in jobs.seeds if seed.is_done]
     measured = [_measured(seed, spec.baseline_epochs.get(scale)) for seed in done]
-    marks = _marks(row, jobs.seeds[0].run, scale) if jobs.seeds else ""
+    marks = _marks(row, done[0], scale) if done else ""
     comparable = not set(marks) & {OTHER_DATASET, OTHER_MODEL}
     cells = {name: Cell(_spread(name, measured), row.published.get(name), comparable) for name in spec.columns}
     return FilledRow(row, cells, len(done), len(jobs.seeds), marks, jobs.unavailable)
@@ -73,7 +74,8 @@ def _measured(jobs: SeedJobs, baseline_epochs: int | None) -> Measured:
     def result(job: Job | None) -> dict[str, object] | None:
         return job.folder.read_result() if job is not None and job.state == "done" else None
 
-    own = jobs.run.folder.read_result()
+    own = result(jobs.run)
+    assert own is not None
     return Measured(own, result(jobs.finetuned), result(jobs.partner), agreement_of(jobs), baseline_epochs)
 
 
@@ -82,9 +84,9 @@ def _spread(column: str, measured: Sequence[Measured]) -> Spread | None:
     return Spread.of(values) if values else None
 
 
-def _marks(row: TableRow, job: Job, scale: str) -> str:
+def _marks(row: TableRow, jobs: SeedJobs, scale: str) -> str:
     """How a run differs from the published one: other data, another model, fewer epochs."""
-    own = row.overrides["paper"]
+    own, job = row.overrides["paper"], known(jobs.run)
     if own is None or first_missing(own) is not None:
         return OTHER_DATASET * (scale != "paper")
     paper = composed((*AT_SCALE["paper"], *own))

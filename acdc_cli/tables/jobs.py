@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from acdc_cli.compose import compose_config
-from acdc_cli.config import Config, known
+from acdc_cli.config import FROM_DENSE, Config, known
 from acdc_cli.errors import AcdcError
 from acdc_cli.overrides import group_options, quoted
 from acdc_cli.records.folder import RunFolder
@@ -43,12 +43,31 @@ class Job:
 
 @dataclass(frozen=True)
 class SeedJobs:
-    """A row's runs under one seed. ``finetuned`` can be told only when ``run`` is done: its id is of those weights."""
+    """A row's runs under one seed. What goes on from another run can be told only when that is done: its id is of its
+    weights.
 
-    run: Job
+    Attributes:
+        dense: the dense run that the row's method prunes.
+        run: the row's own; None until ``dense`` is done.
+        partner: whose dense model stands beside the sparse one, where the row names another run's.
+        finetuned: the fine-tuning of the run's dense partner; None until ``run`` is done, or where none is wanted.
+    """
+
+    dense: Job | None
+    run: Job | None
     partner: Job | None
     finetuned: Job | None
     wants_finetuned: bool
+
+    @property
+    def to_be_named(self) -> int:
+        """How many runs follow that have no id yet."""
+        return (self.run is None) + (self.wants_finetuned and self.finetuned is None)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the row's own run is."""
+        return self.run is not None and self.run.state == "done"
 
 
 @dataclass(frozen=True)
@@ -90,7 +109,7 @@ def every_job(rows: Sequence[RowJobs]) -> Iterator[Job]:
     """Each run once, though several rows share it."""
     seen = set[str]()
     for jobs in (jobs for row in rows for jobs in row.seeds):
-        for job in (jobs.partner, jobs.run, jobs.finetuned):
+        for job in (jobs.dense, jobs.partner, jobs.run, jobs.finetuned):
             if job is not None and job.run_id not in seen:
                 seen.add(job.run_id)
                 yield job
@@ -103,8 +122,10 @@ def _row_jobs(spec: TableSpec, row: TableRow, request: Request, runs: Runs) -> R
     partner = None if row.dense_partner is None else row.dense_partner[request.scale]
     if (missing := first_missing((*own, *(partner or ())))) is not None:
         return RowJobs(row, (), f"not available yet: {missing}")
-    seeds = range(request.seeds or row.seeds[request.scale])
-    return RowJobs(row, [_seed_jobs(spec.name, row, own, partner, seed, request, runs) for seed in seeds])
+    asked, seeds = request.seeds or row.seeds[request.scale], list[SeedJobs]()
+    while len(seeds) < asked or seeds[-1].is_done:  # and what there is beyond
+        seeds.append(_seed_jobs(spec.name, row, own, partner, len(seeds), request, runs))
+    return RowJobs(row, seeds[:asked] + [jobs for jobs in seeds[asked:] if jobs.is_done])
 
 
 def first_missing(overrides: Sequence[str]) -> str | None:
@@ -126,17 +147,33 @@ def _seed_jobs(
     request: Request,
     runs: Runs,
 ) -> SeedJobs:
-    def job(overrides: tuple[str, ...]) -> Job:
+    def job(overrides: tuple[str, ...], start_from: str | None = None) -> Job:
         typed = (*AT_SCALE[request.scale], *overrides, *request.extra)
-        return _job(_with_seed(composed(typed), seed, table), (*typed, f"seed={seed}"), runs)
+        config = copy.deepcopy(composed(typed))
+        config.seed, config.run.experiment, config.start_from = seed, table, start_from or config.start_from
+        starts = () if start_from is None else (f"start_from={quoted(start_from)}",)
+        return _job(config, (*typed, f"seed={seed}", *starts), runs)
 
-    run = job(own)
+    dense = job(_of_dense_run(own)) if _prunes_a_dense_run((*AT_SCALE[request.scale], *own, *request.extra)) else None
+    start = None if dense is None else str(dense.folder.path)
+    run = job(own, start) if dense is None or dense.state == "done" else None
     finetuned = None
-    if row.is_finetuned and run.state == "done":
+    if row.is_finetuned and run is not None and run.state == "done":
         taken_over = (override for override in request.extra if override.partition("=")[0] in _ANY_RUN)
         typed = ("finetune=dense", f"start_from={quoted(str(run.folder.path))}", *taken_over)
         finetuned = _job(compose_config([*typed, f"run.experiment={table}"]), typed, runs)
-    return SeedJobs(run, None if partner is None else job(partner), finetuned, row.is_finetuned)
+    return SeedJobs(dense, run, None if partner is None else job(partner), finetuned, row.is_finetuned)
+
+
+def _prunes_a_dense_run(overrides: tuple[str, ...]) -> bool:
+    config = composed(overrides)
+    return config.method.name in FROM_DENSE and config.start_from is None
+
+
+def _of_dense_run(overrides: tuple[str, ...]) -> tuple[str, ...]:
+    """Of the run that acdc-train would make first."""
+    pruning = ("method=", "method.", "bn_recalibration=")
+    return (*(override for override in overrides if not override.startswith(pruning)), "method=dense")
 
 
 # Of what is typed for every run, what fine-tuning takes over too: it has all else from its parent.
@@ -156,12 +193,6 @@ _ANY_RUN = (
 def composed(overrides: tuple[str, ...]) -> Config:
     """What ``acdc-train OVERRIDES`` would run with; not to be changed, for it is kept."""
     return compose_config(list(overrides))
-
-
-def _with_seed(config: Config, seed: int, table: str) -> Config:
-    config = copy.deepcopy(config)
-    config.seed, config.run.experiment = seed, table
-    return config
 
 
 def _job(config: Config, overrides: tuple[str, ...], runs: Runs) -> Job:

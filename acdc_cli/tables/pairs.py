@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from acdc_cli.config import known
 from acdc_cli.records.folder import replace_json
 from acdc_cli.tables.jobs import Job, RowJobs, SeedJobs
 
@@ -16,10 +17,10 @@ def dense_of(jobs: SeedJobs) -> Job | None:
 
 def agreement_of(jobs: SeedJobs) -> Mapping[str, Any] | None:
     """What the records say of the pair; None if it has not been measured."""
-    dense = dense_of(jobs)
+    dense, run = dense_of(jobs), known(jobs.run)
     if dense is None and not jobs.wants_finetuned:
-        return jobs.run.folder.read_result()["agreement"]
-    return None if dense is None else jobs.run.folder.read_agreements().get(dense.run_id)
+        return run.folder.read_result()["agreement"]
+    return None if dense is None else run.folder.read_agreements().get(dense.run_id)
 
 
 def measure_pairs(rows: Sequence[RowJobs], say: Callable[[str], None]) -> None:
@@ -28,11 +29,11 @@ def measure_pairs(rows: Sequence[RowJobs], say: Callable[[str], None]) -> None:
 
     for jobs in (jobs for row in rows for jobs in row.seeds):
         dense = dense_of(jobs)
-        if dense is None or jobs.run.state != "done" or dense.state != "done":
+        if dense is None or not jobs.is_done or dense.state != "done":
             continue
-        known = jobs.run.folder.read_agreements()
-        if dense.run_id in known or jobs.run.folder.read_result()["sparse"] is None:
+        sparse = known(jobs.run).folder
+        measured = sparse.read_agreements()
+        if dense.run_id in measured or sparse.read_result()["sparse"] is None:
             continue
-        say(f"agreement of {jobs.run.folder.path.name} with {dense.folder.path.name}")
-        measured = pair_agreement(jobs.run.folder, dense.folder)
-        replace_json(jobs.run.folder.agreements, known | {dense.run_id: measured})
+        say(f"agreement of {sparse.path.name} with {dense.folder.path.name}")
+        replace_json(sparse.agreements, measured | {dense.run_id: pair_agreement(sparse, dense.folder)})
