@@ -96,12 +96,16 @@ def read_table(name: str) -> TableSpec:
     """
     if name not in table_names():
         raise not_a_choice("TABLE", name, table_names())
-    path = conf_dir() / "table" / f"{name}.yaml"
+    return read_table_file(conf_dir() / "table" / f"{name}.yaml")
+
+
+def read_table_file(path: Path) -> TableSpec:
+    """The table that a file describes, which is called as the file is. Raises what ``read_table`` does."""
     try:
         content = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise BadInput(f"{path}: no YAML ({str(error).splitlines()[0]})") from None
-    return _table(path, name, content)
+    return _table(path, path.stem, content)
 
 
 def _table(path: Path, name: str, content: dict[str, Any]) -> TableSpec:

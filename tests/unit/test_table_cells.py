@@ -1,0 +1,145 @@
+"""What a published table's cells say: units, baselines, seeds, differences and marks, by records written out here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acdc_cli.errors import BadInput
+from acdc_cli.report.comparison import Spread
+from acdc_cli.tables.columns import COLUMNS, Measured
+from acdc_cli.tables.fill import Cell, FilledRow
+from acdc_cli.tables.formats import full_csv, latex, markdown
+from acdc_cli.tables.spec import Published, TableSpec, read_table_file
+from acdc_cli.tables.text import text_table
+
+TABLE = """
+title: "A table"
+seeds: {paper: 3}
+baseline_epochs: {paper: 100}
+columns: [top1, train_flops]
+sources: {p: "a paper, Table 1"}
+paper: [model=resnet50]
+rows:
+  - {method: Dense, run: [method=dense], published: {top1: unknown}}
+  - {method: RigL, setting: "5x, 80%", run: [sparsity.target=0.8], paper: [epochs=500], seeds: 1,
+     published: {top1: [77.17, p], train_flops: [2.09, p]}}
+  - {method: STR, setting: "80%", run: [method=str], paper: null}
+"""
+RESULT: dict[str, Any] = {
+    "sparsity": 0.8,
+    "epochs": 500,
+    "train_flops_fraction": 0.418,
+    "sparse": {"val_top1": 0.7525, "inference_flops_fraction": 0.42, "best_val_top1": 0.76},
+    "dense": {"val_top1": 0.7, "best_val_top1": 0.71, "sparsity": 0.105},
+    "agreement": None,
+}
+
+
+def spec_of(tmp_path: Path, text: str = TABLE) -> TableSpec:
+    path = tmp_path / "a_table.yaml"
+    path.write_text(text)
+    return read_table_file(path)
+
+
+def read(column: str, measured: Measured) -> float | None:
+    return COLUMNS[column].read(measured)
+
+
+def test_a_row_has_the_overrides_of_its_table_of_the_scale_and_its_own(tmp_path: Path) -> None:
+    dense, rigl, soft = spec_of(tmp_path).rows
+    assert dense.overrides == {"paper": ("model=resnet50", "method=dense"), "small": ("method=dense",)}
+    assert rigl.overrides["paper"] == ("model=resnet50", "epochs=500", "sparsity.target=0.8")
+    assert (dense.seeds, rigl.seeds) == ({"paper": 3, "small": 1}, {"paper": 1, "small": 1})
+    assert soft.overrides == {"paper": None, "small": ("method=str",)}
+    assert dense.published == {"top1": Published(None, None)}
+    assert rigl.published["train_flops"] == Published(2.09, "a paper, Table 1")
+
+
+@pytest.mark.parametrize(
+    ("instead_of", "wrong", "said"),
+    [
+        ("columns: [top1,", "columns: [top_1,", "columns: top_1 is none; did you mean top1?"),
+        ("setting:", "seting:", "there is no key seting; did you mean setting?"),
+        ("[2.09, p]", "[2.09, q]", "source q is not one of p"),
+        ("{top1: unknown}", "{sparsity: unknown}", "sparsity is no column of this table"),
+        ("rows:", "rows: [", "no YAML"),
+    ],
+)
+def test_a_table_that_is_wrong_is_refused_by_name(tmp_path: Path, instead_of: str, wrong: str, said: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        spec_of(tmp_path, TABLE.replace(instead_of, wrong, 1))
+    assert said in str(refused.value) and "a_table.yaml" in str(refused.value)
+
+
+def test_accuracies_are_percentages_and_flops_are_of_the_baseline() -> None:
+    run = Measured(RESULT, baseline_epochs=100)
+    assert read("top1", run) == 75.25
+    assert read("sparsity", run) == 80.0
+    assert read("dense_top1", run) == 70.0 and read("best_dense_top1", run) == 71.0
+    assert read("zeros_in_dense_model", run) == 10.5
+    assert read("train_flops", run) == pytest.approx(2.09)  # RigL 5x at 80% (google-research/rigl): 5 x 0.418
+    assert read("train_flops", Measured(RESULT)) == 0.418
+    assert read("finetuned_top1", run) is None and read("agreement", run) is None
+
+
+def test_a_partner_takes_the_place_of_the_runs_own_dense_model() -> None:
+    partner = {"dense": {"val_top1": 0.769}, "epochs": 100}
+    finetuned = {"dense": {"val_top1": 0.7605}, "epochs": 100, "train_flops_fraction": 0.73}
+    run = Measured(RESULT, finetuned, partner, {"top1": 0.835, "cross_entropy": 1.29}, 100)
+    assert read("dense_top1", run) == 76.9
+    assert read("finetuned_top1", run) == pytest.approx(76.05)
+    assert read("finetuned_train_flops", run) == 0.73
+    assert (read("agreement", run), read("cross_entropy", run)) == (83.5, 1.29)
+
+
+def test_numbers_of_another_model_or_set_are_not_subtracted() -> None:
+    published, measured = Published(75.03, "p"), Spread(75.1, 0.12, 3)
+    assert Cell(measured, published, is_comparable=True).difference == pytest.approx(0.07)
+    assert Cell(measured, published, is_comparable=False).difference is None
+    assert Cell(measured, Published(None, None), is_comparable=True).difference is None
+    assert Cell(None, published, is_comparable=True).difference is None
+
+
+def filled(spec: TableSpec) -> list[FilledRow]:
+    dense, rigl, soft = spec.rows
+    top1 = Cell(Spread(75.1, 0.12, 3), rigl.published["top1"], True)
+    cost = Cell(Spread(2.1, None, 1), rigl.published["train_flops"], True)
+    nothing = Cell(None, None, True)
+    return [
+        FilledRow(dense, {"top1": Cell(Spread(99.8, None, 1), dense.published["top1"], False), "train_flops": nothing},
+                  1, 3, "dm", None),
+        FilledRow(rigl, {"top1": top1, "train_flops": cost}, 3, 3, "", None),
+        FilledRow(soft, {"top1": nothing, "train_flops": nothing}, 0, 0, "", "its settings are not known"),
+    ]  # fmt: skip
+
+
+def test_a_table_in_words(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path)
+    table = text_table(spec, filled(spec))
+    assert table.headings == ["method", "setting", "top-1 %", "published", "training FLOPs", "published", "seeds"]
+    assert table.rows == [
+        ["Dense", "", "99.80ᵈᵐ", "unknown", "–", "", "1/3"],
+        ["RigL", "5x, 80%", "75.10 ± 0.12", "77.17 (-2.07) [1]", "2.10", "2.09 (+0.01) [1]", "3/3"],
+        ["STR", "80%", "–", "", "–", "", "its settings are not known"],
+    ]
+    assert "ᵈ another data set, ᵐ another model" in table.notes[1]
+    assert table.sources == ["a paper, Table 1"]
+
+
+def test_the_formats_hold_the_same_table(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path)
+    rows = filled(spec)
+    table = text_table(spec, rows)
+    assert "| RigL | 5x, 80% | 75.10 ± 0.12 | 77.17 (-2.07) [1] | 2.10 | 2.09 (+0.01) [1] | 3/3 |" in markdown(table)
+    page = latex("a_table", table)
+    assert r"RigL & 5x, 80\% & 75.10 $\pm$ 0.12 & 77.17 (-2.07) [1] & 2.10 & 2.09 (+0.01) [1] & 3/3 \\" in page
+    assert r"Dense &  & 99.80$^d$$^m$ & unknown & -- &  & 1/3 \\" in page
+    for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\label{tab:a_table}"):
+        assert page.count(rule) == 1
+    lines = full_csv(spec, rows).splitlines()
+    assert lines[0].startswith("method,setting,seeds,seeds_asked,marks,note,top1,top1_deviation,top1_published,")
+    assert lines[1].startswith("Dense,,1,3,dm,,99.8,,unknown,,,")
+    assert lines[2].startswith('RigL,"5x, 80%",3,3,,,75.1,0.12,77.17,')
