@@ -1,0 +1,215 @@
+"""acdc-report TABLE: what is planned, run, shared, waited for and said, with real runs of two epochs on the digits."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from support import Command
+from training import train
+
+from acdc_cli.commands.table_runs import run_missing
+from acdc_cli.errors import EXIT_DONE, EXIT_FAILED
+from acdc_cli.records.folder import RunFolder, replace_json, run_folders
+from acdc_cli.tables.fill import fill
+from acdc_cli.tables.jobs import Request, RowJobs, every_job, state_of, table_jobs
+from acdc_cli.tables.pairs import agreement_of, measure_pairs
+from acdc_cli.tables.spec import TableSpec, read_table_file
+from acdc_cli.tables.text import text_table
+
+TABLE = """
+title: "Of these tests"
+columns: [top1, dense_top1, finetuned_top1, agreement, train_flops]
+sources: {p: "a paper"}
+rows:
+  - {method: Dense, run: [method=dense], published: {top1: [76.9, p]}}
+  - {method: AC/DC, run: [sparsity=0.9], finetune: true}
+  - {method: GMP, run: [method=gmp, sparsity=0.8], dense_partner: [method=dense]}
+  - {method: magnitude, run: [method=magnitude, sparsity=0.9]}
+  - {method: of a task to come, run: [experiment=transformer_xxl], published: {top1: unknown}}
+  - {method: of settings that are lost, small: null}
+"""
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> TableSpec:
+    path = tmp_path_factory.mktemp("table") / "mine.yaml"
+    path.write_text(TABLE)
+    return read_table_file(path)
+
+
+def request(runs: Path, data_dir: Path, *extra: str) -> Request:
+    quick = ("epochs=2", "batch_size=256", "tracker=none", f"runs_dir={runs}", f"data_dir={data_dir}")
+    return Request("small", None, (*quick, *extra))
+
+
+@pytest.fixture(scope="module")
+def finished(spec: TableSpec, tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Request:
+    """The table, run from nothing."""
+    asked = request(tmp_path_factory.mktemp("runs"), data_dir)
+    assert run_missing(lambda: table_jobs(spec, asked), []) == EXIT_DONE
+    return asked
+
+
+def rows_by_method(spec: TableSpec, asked: Request) -> dict[str, RowJobs]:
+    return {row.row.method: row for row in table_jobs(spec, asked)}
+
+
+def folders(asked: Request) -> list[RunFolder]:
+    (runs,) = (extra.partition("=")[2] for extra in asked.extra if extra.startswith("runs_dir="))
+    return run_folders(Path(runs))
+
+
+@pytest.mark.slow
+def test_equal_runs_are_one_and_what_prunes_or_fine_tunes_follows(spec: TableSpec, finished: Request) -> None:
+    made = {folder.read_result()["method"] for folder in folders(finished)}
+    assert made == {"dense", "acdc", "gmp", "magnitude"}
+    assert len(folders(finished)) == 5  # one dense run for three rows, and the fine-tuning
+    rows = rows_by_method(spec, finished)
+    (pruned,) = rows["magnitude"].seeds
+    assert pruned.run is not None and pruned.dense is not None
+    assert pruned.run.folder.read_result()["started_from"] == str(pruned.dense.folder.path)
+    (tuned,) = rows["AC/DC"].seeds
+    assert tuned.run is not None and tuned.finetuned is not None
+    assert tuned.finetuned.folder.read_result()["started_from"] == str(tuned.run.folder.path)
+    assert all(folder.path.parent.name == "mine" for folder in folders(finished))  # W&B's group is this folder's name
+
+
+@pytest.mark.slow
+def test_a_second_call_runs_nothing(spec: TableSpec, finished: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("acdc_cli.commands.table_runs.run_listed", lambda *_: pytest.fail("something was run again"))
+    assert run_missing(lambda: table_jobs(spec, finished), []) == EXIT_DONE
+
+
+@pytest.mark.slow
+def test_cells_are_what_the_records_say(spec: TableSpec, finished: Request) -> None:
+    rows = table_jobs(spec, finished)
+    measure_pairs(rows, lambda line: None)
+    filled = {row.row.method: row for row in fill(spec, rows, "small")}
+    results = {folder.read_result()["method"]: folder.read_result() for folder in folders(finished)}
+    for method, name, kind in (
+        ("Dense", "dense", "dense"),
+        ("GMP", "gmp", "sparse"),
+        ("magnitude", "magnitude", "sparse"),
+    ):
+        measured = filled[method].cells["top1"].measured
+        if method == "Dense":
+            continue  # the fine-tuning is called dense, too
+        assert measured is not None and measured.mean == 100 * results[name][kind]["val_top1"]
+    partner = filled["GMP"].cells["dense_top1"].measured
+    assert partner == filled["Dense"].cells["top1"].measured
+    assert filled["Dense"].marks == filled["GMP"].marks == ""  # at paper scale these rows are the digits, too
+    assert filled["of a task to come"].note == "not available yet: experiment=transformer_xxl"
+    assert filled["of settings that are lost"].note == "its settings are not known"
+    table = text_table(spec, list(filled.values()))
+    assert len(table.rows) == 6 and all(len(line) == len(table.headings) for line in table.rows)
+
+
+@pytest.mark.slow
+def test_agreement_of_two_runs_is_measured_once_and_recorded(spec: TableSpec, finished: Request) -> None:
+    rows = table_jobs(spec, finished)
+    measure_pairs(rows, lambda line: None)
+    said = list[str]()
+    measure_pairs(rows, said.append)
+    assert said == []
+    agreements = {row.row.method: agreement_of(row.seeds[0]) for row in rows if row.seeds}
+    for method in ("AC/DC", "GMP"):
+        pair = agreements[method]
+        assert pair is not None and 0.5 < pair["top1"] <= 1 and pair["cross_entropy"] > 0
+    (gmp,) = rows_by_method(spec, finished)["GMP"].seeds
+    assert (
+        gmp.run is not None and gmp.run.folder.read_result()["agreement"] is None
+    )  # the run itself has no dense model
+
+
+@pytest.mark.slow
+def test_what_someone_else_has_run_is_found_by_its_id(spec: TableSpec, tmp_path: Path, data_dir: Path) -> None:
+    own = train(tmp_path, data_dir, "epochs=2", "batch_size=256", "method=dense", "run.name=by_hand")
+    (jobs,) = rows_by_method(spec, request(tmp_path, data_dir))["Dense"].seeds
+    assert jobs.run is not None and jobs.run.folder.path == own.path and jobs.run.state == "done"
+    asked = Request("small", 1, request(tmp_path, data_dir).extra)
+    train(tmp_path, data_dir, "epochs=2", "batch_size=256", "method=dense", "seed=1")
+    assert len(rows_by_method(spec, asked)["Dense"].seeds) == 2  # a seed beyond those asked for is shown
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_is_named_and_the_others_go_on(
+    spec: TableSpec, tmp_path: Path, data_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked = request(tmp_path, data_dir)
+    jobs = {row.row.method: row.seeds[0] for row in table_jobs(spec, asked) if row.seeds}
+    gmp = jobs["GMP"].run
+    assert gmp is not None
+    gmp.folder.checkpoint.parent.mkdir(parents=True)
+    gmp.folder.checkpoint.write_bytes(b"no checkpoint")
+    assert run_missing(lambda: table_jobs(spec, asked), []) == EXIT_FAILED
+    assert f"{gmp.folder.path.name}: " in capfd.readouterr().err
+    states = {job.config.method.name: job.state for job in every_job(table_jobs(spec, asked))}
+    assert states == {"dense": "done", "acdc": "done", "gmp": "failed", "magnitude": "done"}
+    gmp.folder.checkpoint.unlink()
+    assert run_missing(lambda: table_jobs(spec, asked), []) == EXIT_DONE
+
+
+def test_states(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    assert state_of(folder) == "missing"
+    folder.path.mkdir()
+    folder.write_status("running", 1)
+    assert state_of(folder) == "interrupted"  # no process has it: it was killed
+    with folder.locked():
+        assert state_of(folder) == "running"
+    status = folder.read_status()
+    replace_json(folder.status, status | {"host": f"not-{socket.gethostname()}"})
+    assert state_of(folder) == "running"  # on another machine, whose lock cannot be seen here
+    replace_json(folder.status, status | {"host": "another", "updated": time.time() - 7200})
+    assert state_of(folder) == "interrupted"
+    folder.status.write_text("{")
+    assert state_of(folder) == "failed"
+
+
+@pytest.mark.slow
+def test_the_command_plans_prints_and_writes(command: Command, data_dir: Path, tmp_path: Path) -> None:
+    quick = ["--scale", "small", "epochs=2", "batch_size=256", "tracker=none", f"data_dir={data_dir}"]
+    planned = command("acdc-report", "table8", "--plan", "--format", "csv", *quick)
+    assert planned.returncode == EXIT_DONE, planned.stderr
+    assert planned.stdout.startswith("id,state,method,setting,seed,epochs,training FLOPs,time,overrides")
+    assert planned.stdout.count("missing") == 4 and not (tmp_path / "runs").exists()
+    ran = command("acdc-report", "table8", "--run", *quick, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    assert ran.returncode == EXIT_DONE, ran.stderr
+    written = sorted(path.name for path in (tmp_path / "runs" / "tables" / "small").iterdir())
+    assert written == ["table8.csv", "table8.md", "table8.png", "table8.tex"]
+    again = command("acdc-report", "table8", *quick, "--format", "markdown")
+    assert again.stdout == (tmp_path / "runs" / "tables" / "small" / "table8.md").read_text() + "\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]  # nothing else is left behind
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["table1", "seed=3"], "seed=3: the table's rows decide that; --seeds N says how many seeds"),
+        (["table1", "--seeds", "0"], "--seeds 0: not a number of runs; nearest: --seeds 1"),
+        (["table1", "tabel2"], "TABLE=tabel2: did you mean TABLE=table2?"),
+        (["tabel1"], "tabel1: neither a run folder nor a folder of runs"),
+        (["table1", "epochz=3", "--plan"], "epochz=3: there is no key epochz; did you mean epochs=3?"),
+    ],
+)
+def test_bad_input(command: Command, arguments: list[str], said: str) -> None:
+    ended = command("acdc-report", *arguments)
+    assert (ended.returncode, ended.stdout) == (2, "") and said in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_retry_goes_on_with_what_was_interrupted(command: Command, data_dir: Path, tmp_path: Path) -> None:
+    run = train(tmp_path / "runs", data_dir, "epochs=2", "batch_size=256")
+    result = json.loads(run.result.read_text())
+    (run.path / "result.json").unlink()
+    run.write_status("interrupted", 2)
+    ended = command("acdc-report", "runs/default", "--retry")
+    assert ended.returncode == EXIT_DONE, ended.stderr
+    assert run.is_done and run_folders(tmp_path / "runs")[0].path == run.path and len(run_folders(tmp_path)) == 1
+    assert run.read_result()["sparse"] == result["sparse"]
+    assert "none of 1 runs" in command("acdc-report", "runs/default", "--retry").stderr
