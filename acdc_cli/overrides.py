@@ -16,6 +16,8 @@ from acdc_cli.errors import BadInput, nearest, not_a_choice
 # A group whose amount may be given in place of an option: sparsity=0.9 is short for sparsity.target=0.9.
 AMOUNT_KEY = {"sparsity": "sparsity.target"}
 NO_RULES = "sparsity.rules=null"
+# A folder of conf/ whose files list runs: no group, a run cannot choose one of them.
+TABLES = "table"
 # A number given to these groups was meant for this key.
 NUMBER_MEANT = {
     "optimizer": "optimizer.lr",
@@ -47,7 +49,8 @@ def group_options(extra_dir: str | Path | None = None) -> dict[str, list[str]]:
             raise BadInput(f"--config-dir {extra_dir}: there is no such folder")
     for root in roots:
         for path in sorted(root.glob("*/*.yaml")):
-            groups.setdefault(path.parent.name, []).append(path.stem)
+            if path.parent.name != TABLES:
+                groups.setdefault(path.parent.name, []).append(path.stem)
     return groups
 
 
@@ -127,6 +130,9 @@ def check_overrides(arguments: list[str], multirun: bool = False, extra_dir: str
         key = override.key_or_group
         if key == "hydra" or key.startswith(("hydra.", "hydra/")):
             continue
+        if key == TABLES:
+            name = argument.partition("=")[2].partition(",")[0] or "table1"
+            raise BadInput(f"{argument}: a table is many runs; use: acdc-report {name} --run")
         if override.is_sweep_override() and not multirun:
             raise BadInput(f"{argument}: a list of values is a sweep; add -m")
         if key in groups:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -9,7 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -24,9 +25,10 @@ from acdc_cli.commands.sweep import record_outcome, run_sweep, summarize
 from acdc_cli.config import Config, register_schema
 from acdc_cli.data.held_signals import is_heard
 from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, BadInput
-from acdc_cli.overrides import check_overrides, conf_dir, quoted, rewrite
+from acdc_cli.overrides import TABLES, check_overrides, conf_dir, quoted, rewrite
 
 WIDTH_WITHOUT_TERMINAL = 80  # columns
+OF_TABLES = re.compile(rf"^{TABLES}: .*\n|(?<!\S){TABLES}=\S* ?", re.MULTILINE)  # in help, and in a completion
 
 
 def say(line: str) -> None:
@@ -124,8 +126,7 @@ def _dispatch(arguments: list[str]) -> int:
         raise BadInput("--resolve: goes with --cfg job, which prints the config")
     register_schema()
     if flags.help or flags.hydra_help or flags.shell_completion or flags.info is not None:
-        _run_hydra(arguments, run_job)  # prints, and runs nothing
-        return EXIT_DONE
+        return _print_help(arguments)
     check_overrides(flags.overrides, flags.multirun, flags.config_dir)
     if flags.cfg == "job" and flags.resolve and not flags.multirun:
         return _print_config(flags.overrides, flags.config_dir)
@@ -142,6 +143,17 @@ def _run_hydra(arguments: list[str], job: Callable[[DictConfig], object]) -> Non
         from acdc_cli.compose import explain
 
         raise explain(error) from None
+
+
+def _print_help(arguments: list[str]) -> int:
+    """Let Hydra print, and run nothing. It takes every folder of conf/ for a group; the tables' is none."""
+    printed = io.StringIO()
+    try:
+        with redirect_stdout(printed):
+            _run_hydra(arguments, run_job)
+    finally:  # for some flags Hydra ends the program itself
+        print(OF_TABLES.sub("", printed.getvalue()), end="")
+    return EXIT_DONE
 
 
 def _print_config(overrides: list[str], extra_dir: str | None) -> int:

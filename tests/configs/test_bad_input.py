@@ -44,6 +44,7 @@ OPTIONS = {
     "sparsity.distribution=unifrom": ["sparsity.distribution=unifrom", "sparsity.distribution=uniform"],
     "tracker.mode=ofline": ["tracker.mode=ofline", "tracker.mode=offline"],
     "model.shortcut=convs": ["model.shortcut=convs", "model.shortcut=conv"],
+    "table=table1": ["table=table1", "acdc-report table1 --run"],
 }
 NUMBERS = {
     "sparsity=1": ["sparsity.target=1", "0.99"],

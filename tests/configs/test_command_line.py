@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "table")
 
 
 def imported(done: Any) -> set[str]:
@@ -26,6 +26,7 @@ def test_help_shows_groups_options_and_keys_without_importing_torch(command: Cal
     for group in GROUPS:
         options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
         assert f"{group}: {', '.join(options)}\n" in done.stdout
+    assert "\ntable:" not in done.stdout  # a run cannot choose one
     assert [key for key in ("min_layer_density: ", "sparse_epochs: ", "runs_dir: ") if key not in done.stdout] == []
     assert "hydra" in imported(done)
     assert not {"torch", "ffcv", "wandb", "sklearn"} & imported(done)
@@ -49,6 +50,13 @@ def test_bash_completion_answers_without_importing_torch(line: str, offered: set
     assert all(word.startswith(line.split()[-1]) for word in done.stdout.split())
     assert "hydra" in imported(done)
     assert "torch" not in imported(done)
+
+
+def test_bash_completion_offers_no_table(command: Callable) -> None:
+    """A run cannot choose one."""
+    for line, offered in {"acdc-train t": {"threads=", "tracker=", "tracker."}, "acdc-train table=": set()}.items():
+        done = command("acdc-train", "-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line)))
+        assert (done.returncode, set(done.stdout.split())) == (0, offered)
 
 
 # contract.md, "Epochs and schedules", by hand: N -> warm-up, sparse, dense, final sparse.
