@@ -54,7 +54,7 @@ def leaves(node: Any, prefix: str = "") -> dict[str, Any]:
 def written(group: str, option: str) -> dict[str, Any]:
     """The keys that an option's file sets, and their values."""
     text = (CONF / group / f"{option}.yaml").read_text()
-    content = {name: value for name, value in yaml.safe_load(text).items() if name != "defaults"}
+    content = {name: value for name, value in yaml.safe_load(text).items() if name not in ("defaults", "hydra")}
     return leaves(content, "" if "@package _global_" in text else group)
 
 
