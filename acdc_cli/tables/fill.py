@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from acdc_cli.config import known
 from acdc_cli.report.comparison import Spread
 from acdc_cli.tables.columns import COLUMNS, Measured
-from acdc_cli.tables.jobs import AT_SCALE, Job, RowJobs, SeedJobs, composed, first_missing
+from acdc_cli.tables.jobs import Job, RowJobs, SeedJobs, composed, first_missing
 from acdc_cli.tables.pairs import agreement_of
 from acdc_cli.tables.spec import Published, TableRow, TableSpec
 
 # A letter a kind of difference from the published recipe. Numbers of another model or data set are not subtracted.
 OTHER_DATASET, OTHER_MODEL, SHORTER = "d", "m", "s"
+MARKED_BY = r"(experiment|model|dataset|schedule)[=.]|epochs="
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ def _marks(row: TableRow, jobs: SeedJobs, scale: str) -> str:
     own, job = row.overrides["paper"], known(jobs.run)
     if own is None or first_missing(own) is not None:
         return OTHER_DATASET * (scale != "paper")
-    paper = composed((*AT_SCALE["paper"], *own))
+    # Of the published config only what is compared below is composed: a few configs, not one a row.
+    paper = composed(tuple(override for override in own if re.match(MARKED_BY, override)))
     marks = OTHER_DATASET * (paper.dataset.name != job.config.dataset.name)
     marks += OTHER_MODEL * (paper.model.name != job.config.model.name)
     return marks + SHORTER * ((job.config.epochs or 0) < (paper.epochs or 0))
