@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import pytest
@@ -86,13 +88,19 @@ def new_run(name: str, optimizer: str = "sgd", seed: int = 0) -> Run:
     return model, its_optimizer, METHODS[name]().attach(model, its_optimizer)
 
 
-def train_step(model: nn.Module, optimizer: Optimizer, index: int) -> None:
+def backward(model: nn.Module, optimizer: Optimizer, index: int) -> Tensor:
     """The batch depends on the index alone; gradients are left from the step before, as some loops do."""
     generator = torch.Generator().manual_seed(index)
     images, labels = torch.randn(8, 2, 6, 6, generator=generator), torch.randint(4, (8,), generator=generator)
     torch.manual_seed(index)  # noise too
     optimizer.zero_grad()
-    F.cross_entropy(model(images.to(model[0].weight)), labels).backward()
+    loss = F.cross_entropy(model(images.to(model[0].weight)), labels)
+    loss.backward()
+    return loss
+
+
+def train_step(model: nn.Module, optimizer: Optimizer, index: int) -> None:
+    backward(model, optimizer, index)
     optimizer.step()
 
 
@@ -173,6 +181,39 @@ def test_zeros_are_exact_after_every_step(name: str, optimizer: str) -> None:
         return
     assert removed == (0 if name == "dsd" else most)
     assert most == (84 if name in ("set", "top_kast") else 83)
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_that_is_given_a_closure_is_the_plain_one(name: str, by_name: bool) -> None:
+    """As Lightning does it: there are no gradients before the closure has been called, inside the step."""
+    plain, closed = new_run(name), new_run(name)
+    for index in range(STEPS * EPOCHS):
+        for _, _, method in (plain, closed) if index % STEPS == 0 else ():
+            method.begin_epoch(index // STEPS)
+        train_step(*plain[:2], index)
+        loss = partial(backward, *closed[:2], index)
+        closed[1].step(closure=loss) if by_name else closed[1].step(loss)
+        assert_same(closed[0].state_dict(), plain[0].state_dict())
+    assert_same(closed[2].outputs()["sparse"], plain[2].outputs()["sparse"])
+
+
+READS_GRADIENTS = ("rigl", "snip", "top_kast", "str", "sparse_vd")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_closure_that_is_called_twice_a_step_is_refused_where_it_cannot_be_followed(name: str) -> None:
+    class Twice(torch.optim.SGD):
+        def step(self, closure: Callable[[], Tensor]) -> None:
+            closure()
+            super().step(closure)
+
+    model = small_net()
+    optimizer = Twice(model.parameters(), lr=0.1)
+    METHODS[name]().attach(model, optimizer).begin_epoch(0)
+    for index in range(2):
+        with pytest.raises(RuntimeError, match="calls its closure twice") if name in READS_GRADIENTS else nullcontext():
+            optimizer.step(partial(backward, model, optimizer, index))
 
 
 @pytest.mark.parametrize("name", METHODS)
