@@ -1,4 +1,4 @@
-"""Finds the value of a key at which a method that cannot be told its sparsity reaches it: run, compare, narrow down."""
+"""acdc-search: the value of a key at which a method that cannot be told its sparsity reaches it, found run by run."""
 
 from __future__ import annotations
 
@@ -98,11 +98,10 @@ def search(run: Callable[[float], Try], low: float, high: float, *, is_log: bool
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="search",
+        prog="acdc-search",
         description="Run acdc-train with values of a key until the sparsity that is asked for is reached. A run that "
         "is done already is found again, so a search that was stopped goes on with the same command.",
-        epilog="example: python -m acdc_cli.commands.search --key method.s_weight_decay --low 0.001 --high 0.1 --log "
-        "method=str sparsity=0.9",
+        epilog="example: acdc-search --key method.s_weight_decay --low 0.001 --high 0.1 --log method=str sparsity=0.9",
     )
     parser.add_argument("--key", required=True, help="whose value decides the sparsity")
     parser.add_argument("--low", required=True, type=float, help="one end of its interval")
@@ -116,8 +115,8 @@ def _parser() -> Parser:
 
 
 def main() -> None:
-    """``python -m acdc_cli.commands.search``."""
-    run_command("search", _parser(), _run)
+    """The console script."""
+    run_command("acdc-search", _parser(), _run)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -142,11 +141,17 @@ def _run(options: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _program() -> Path:
+    """acdc-train, installed beside acdc-search or, as this runs by ``python -m``, beside Python."""
+    beside = Path(sys.argv[0]).with_name("acdc-train")
+    return beside if beside.is_file() else Path(sys.executable).with_name("acdc-train")
+
+
 def _train(launcher: list[str], arguments: list[str], value: float) -> Try:
     """One run as the console script, whose lines for the eye go to stderr. Its exit code, if not 0, becomes ours."""
     from acdc_cli.records.folder import RunFolder
 
-    command = [*launcher, str(Path(sys.executable).with_name("acdc-train")), *arguments]
+    command = [*launcher, str(_program()), *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(done.returncode)

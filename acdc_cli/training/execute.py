@@ -132,7 +132,7 @@ def _say_reached(folder: RunFolder, config: Config, say: Say) -> None:
     asked, reached = config.sparsity.target, folder.read_result()["sparsity_of_pruned_layers"]
     say(
         f"sparsity {asked} was asked for, {reached:.4f} is reached: method={config.method.name} gets there only by way "
-        f"of method.{key}; what finds its value for a target: python -m acdc_cli.commands.search --help"
+        f"of method.{key}; what finds its value for a target: acdc-search --help"
     )
 
 

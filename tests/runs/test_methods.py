@@ -275,7 +275,7 @@ def test_a_run_says_what_it_reached_of_what_was_asked(
     reached = json.loads(result.read_text())["sparsity_of_pruned_layers"]
     assert said == [said[0]] * 2
     assert said[0].startswith(f"acdc-train: sparsity 0.9 was asked for, {reached:.4f} is reached: method={method}")
-    assert f"method.{key}" in said[0] and "acdc_cli.commands.search" in said[0]
+    assert f"method.{key}" in said[0] and "acdc-search" in said[0]
 
 
 def test_a_key_that_a_method_does_not_read_makes_no_other_run(program: Command) -> None:

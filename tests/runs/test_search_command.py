@@ -15,6 +15,7 @@ INTERVAL = ["--key", "method.s_weight_decay", "--low", "0.002", "--high", "0.1",
 
 
 def search(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """By ``python -m``; the console script is looked at in test_wheel.py."""
     command = [sys.executable, "-m", "acdc_cli.commands.search", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment())
 
@@ -45,5 +46,16 @@ def test_it_finds_a_run_within_half_a_point_and_says_how_to_type_it(tmp_path: Pa
 def test_bad_input_is_one_line(arguments: list[str], said: str, tmp_path: Path) -> None:
     ended = search(*arguments, *SHORT, f"runs_dir={tmp_path}")
     assert ended.returncode == 2 and said in ended.stderr, ended.stderr
+    assert ended.stderr.startswith(("acdc-search: error: ", "acdc-train: error: "))
     assert ended.stderr.count("\n") == 1 and ended.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_console_script_runs_the_program_that_is_installed_beside_it(tmp_path: Path) -> None:
+    script, program = tmp_path / "acdc-search", tmp_path / "acdc-train"
+    script.write_text("from acdc_cli.commands.search import main\nmain()\n")
+    program.write_text('#!/bin/sh\necho "$@"\necho beside >&2\nexit 75\n')
+    program.chmod(0o755)
+    command = [sys.executable, str(script), *INTERVAL, *SHORT]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment())
+    assert (ended.returncode, ended.stderr) == (75, "beside\n")
