@@ -8,7 +8,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from acdc_cli.sparsity.fisher import block_shape, in_blocks, is_singular, scaled_identity, woodbury_
+from acdc_cli.sparsity.fisher import block_shape, in_blocks, is_singular, not_cast, scaled_identity, woodbury_
 from acdc_cli.sparsity.fisher_memory import require_memory
 from acdc_cli.sparsity.fisher_sample import Passes, sample_gradients, working_dtype
 
@@ -79,7 +79,8 @@ def _estimate(
     while together := list(islice(source, TOGETHER)):
         for name, inverse in inverses.items():
             gradients = torch.stack([in_blocks(each.pop(name), block) for each in together])
-            woodbury_(inverse, gradients if only is None else gradients[:, only[name]], samples)
+            with not_cast(inverse):
+                woodbury_(inverse, gradients if only is None else gradients[:, only[name]], samples)
     return inverses
 
 
