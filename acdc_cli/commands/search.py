@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from acdc_cli.commands.console import Parser, run_command
+from acdc_cli.config import DECIDES_SPARSITY
 from acdc_cli.errors import EXIT_DONE, AcdcError, BadInput
 
 DIGITS = 4  # of a tried value: short enough to type, and the same run when the search is repeated
@@ -87,7 +88,7 @@ def search(run: Callable[[float], Try], low: float, high: float, *, is_log: bool
     tries = [run(low)]
     while (best := min(tries, key=lambda each: each.miss)).miss > tolerance:
         value = next_value({each.value: each.sparsity for each in tries}, best.target, low, high, is_log)
-        if value is None or len(tries) == most:
+        if value is None or len(tries) >= most:
             why = "the sparsity jumps over the target" if value is None else f"not reached in {most} tries"
             raise AcdcError(
                 f"{why}; nearest: {best.value:g}, with {best.sparsity:.4f}; choose another --key or interval"
@@ -126,6 +127,10 @@ def _run(options: argparse.Namespace) -> int:
         raise BadInput(f"--low={options.low:g}: not below --high={options.high:g}; exchange them")
     if any(override.startswith(f"{options.key}=") for override in options.overrides):
         raise BadInput(f"{options.key}: is what is searched for; leave it out of the overrides")
+    for name, least in (("tolerance", 0), ("tries", 1)):
+        if not getattr(options, name) >= least:
+            raise BadInput(f"--{name}={getattr(options, name):g}: below {least}; nearest: --{name}={least}")
+    _check_key(options)
 
     def run(value: float) -> Try:
         done = _train(shlex.split(options.launcher), [*options.overrides, f"{options.key}={value:g}"], value)
@@ -139,6 +144,27 @@ def _run(options: argparse.Namespace) -> int:
     command = shlex.join(["acdc-train", *options.overrides, f"{options.key}={found.value:g}"])
     print(f"{found.sparsity:.4f} for {found.target}: {command}")
     return EXIT_DONE
+
+
+def _check_key(options: argparse.Namespace) -> None:
+    """Raise BadInput, before the first run, for an end or a key that could not lead to a sparsity."""
+    from acdc_cli.compose import compose_config
+    from acdc_cli.records.identity import identity
+
+    at_low, at_high = (
+        compose_config([*options.overrides, f"{options.key}={end:g}"]) for end in (options.low, options.high)
+    )
+    method = at_low.method.name
+    if method not in DECIDES_SPARSITY:
+        raise BadInput(
+            f"method={method}: ends at the sparsity that is asked for; a search is for "
+            f"{', '.join(f'method={name}' for name in DECIDES_SPARSITY)}"
+        )
+    if identity(at_low) == identity(at_high) or at_low.sparsity.target != at_high.sparsity.target:
+        raise BadInput(
+            f"--key {options.key}: does not decide what method={method} reaches; nearest: "
+            f"--key method.{DECIDES_SPARSITY[method]}"
+        )
 
 
 def _program() -> Path:
