@@ -36,28 +36,42 @@ def fitting_block(config: Config, ranks: Ranks) -> int | None:
 
     What null becomes depends on all the memory that the machine has and not on what is free now, so that a run is
     found again.
-
-    Raises:
-        BadInput: if the one that was asked for does not fit into what is free, with the memory that it needs.
     """
-    method = config.method
-    if method.fisher_samples is None:
-        return None
-    on_gpu = config.device != "cpu" and torch.cuda.is_available()
-    device = torch.device("cuda", ranks.local_rank) if on_gpu else torch.device("cpu")
-    sharing = 1 if on_gpu else ranks.local_count
-    images = SOURCES[config.dataset.name]
-    layers = prunable_layers(build_skeleton(config.model, images.sample_shape[0], images.classes), embeddings=True)
-    shares = shares_of(layers, allocation_of(config))
-    counts = [layers[name].shape.numel() for share in shares if share.target is not None for name in share.names]
-    element_bytes = 8 if config.precision.dtype == "fp64" else 4
-    if method.fisher_block is None:
-        return largest_block(counts, total_bytes(device) // sharing, element_bytes)
-    needed, free = inverse_bytes(counts, method.fisher_block, element_bytes), available_bytes(device) // sharing
+    if config.method.fisher_samples is None or config.method.fisher_block is not None:
+        return config.method.fisher_block
+    device, sharing = _memory(config, ranks)
+    return largest_block(_counts(config), total_bytes(device) // sharing, _element_bytes(config))
+
+
+def require_fisher_memory(config: Config, ranks: Ranks) -> None:
+    """Raise BadInput, with the memory that they need, if the inverses do not fit into what is free now."""
+    if (block := fitting_block(config, ranks)) is None:
+        return
+    device, sharing = _memory(config, ranks)
+    counts, element_bytes = _counts(config), _element_bytes(config)
+    needed, free = inverse_bytes(counts, block, element_bytes), available_bytes(device) // sharing
     if needed > free:
         raise BadInput(
-            f"method.fisher_block={method.fisher_block}: its inverses need {gibibytes(needed)} of memory, and "
+            f"method.fisher_block={block}: its inverses need {gibibytes(needed)} of memory, and "
             f"{gibibytes(free)} are free{' for each rank' if sharing > 1 else ''}; nearest: "
             f"method.fisher_block={largest_block(counts, free, element_bytes)}"
         )
-    return method.fisher_block
+
+
+def _memory(config: Config, ranks: Ranks) -> tuple[torch.device, int]:
+    """Where a rank's inverses lie, and how many ranks share that memory."""
+    if config.device != "cpu" and torch.cuda.is_available():
+        return torch.device("cuda", ranks.local_rank), 1
+    return torch.device("cpu"), ranks.local_count
+
+
+def _counts(config: Config) -> list[int]:
+    """Weights of each layer that is pruned."""
+    images = SOURCES[config.dataset.name]
+    layers = prunable_layers(build_skeleton(config.model, images.sample_shape[0], images.classes), embeddings=True)
+    shares = shares_of(layers, allocation_of(config))
+    return [layers[name].shape.numel() for share in shares if share.target is not None for name in share.names]
+
+
+def _element_bytes(config: Config) -> int:
+    return 8 if config.precision.dtype == "fp64" else 4

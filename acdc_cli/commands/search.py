@@ -1,4 +1,4 @@
-"""Finds the value of a key at which a method that cannot be told its sparsity reaches it: run, compare, narrow down."""
+"""acdc-search: the value of a key at which a method that cannot be told its sparsity reaches it, found run by run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from acdc_cli.commands.console import Parser, run_command
+from acdc_cli.config import DECIDES_SPARSITY
 from acdc_cli.errors import EXIT_DONE, AcdcError, BadInput
 
 DIGITS = 4  # of a tried value: short enough to type, and the same run when the search is repeated
@@ -87,7 +88,7 @@ def search(run: Callable[[float], Try], low: float, high: float, *, is_log: bool
     tries = [run(low)]
     while (best := min(tries, key=lambda each: each.miss)).miss > tolerance:
         value = next_value({each.value: each.sparsity for each in tries}, best.target, low, high, is_log)
-        if value is None or len(tries) == most:
+        if value is None or len(tries) >= most:
             why = "the sparsity jumps over the target" if value is None else f"not reached in {most} tries"
             raise AcdcError(
                 f"{why}; nearest: {best.value:g}, with {best.sparsity:.4f}; choose another --key or interval"
@@ -98,11 +99,10 @@ def search(run: Callable[[float], Try], low: float, high: float, *, is_log: bool
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="search",
+        prog="acdc-search",
         description="Run acdc-train with values of a key until the sparsity that is asked for is reached. A run that "
         "is done already is found again, so a search that was stopped goes on with the same command.",
-        epilog="example: python -m acdc_cli.commands.search --key method.s_weight_decay --low 0.001 --high 0.1 --log "
-        "method=str sparsity=0.9",
+        epilog="example: acdc-search --key method.s_weight_decay --low 0.001 --high 0.1 --log method=str sparsity=0.9",
     )
     parser.add_argument("--key", required=True, help="whose value decides the sparsity")
     parser.add_argument("--low", required=True, type=float, help="one end of its interval")
@@ -116,8 +116,8 @@ def _parser() -> Parser:
 
 
 def main() -> None:
-    """``python -m acdc_cli.commands.search``."""
-    run_command("search", _parser(), _run)
+    """The console script."""
+    run_command("acdc-search", _parser(), _run)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -127,6 +127,10 @@ def _run(options: argparse.Namespace) -> int:
         raise BadInput(f"--low={options.low:g}: not below --high={options.high:g}; exchange them")
     if any(override.startswith(f"{options.key}=") for override in options.overrides):
         raise BadInput(f"{options.key}: is what is searched for; leave it out of the overrides")
+    for name, least in (("tolerance", 0), ("tries", 1)):
+        if not getattr(options, name) >= least:
+            raise BadInput(f"--{name}={getattr(options, name):g}: below {least}; nearest: --{name}={least}")
+    _check_key(options)
 
     def run(value: float) -> Try:
         done = _train(shlex.split(options.launcher), [*options.overrides, f"{options.key}={value:g}"], value)
@@ -142,11 +146,38 @@ def _run(options: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _check_key(options: argparse.Namespace) -> None:
+    """Raise BadInput, before the first run, for an end or a key that could not lead to a sparsity."""
+    from acdc_cli.compose import compose_config
+    from acdc_cli.records.identity import identity
+
+    at_low, at_high = (
+        compose_config([*options.overrides, f"{options.key}={end:g}"]) for end in (options.low, options.high)
+    )
+    method = at_low.method.name
+    if method not in DECIDES_SPARSITY:
+        raise BadInput(
+            f"method={method}: ends at the sparsity that is asked for; a search is for "
+            f"{', '.join(f'method={name}' for name in DECIDES_SPARSITY)}"
+        )
+    if identity(at_low) == identity(at_high) or at_low.sparsity.target != at_high.sparsity.target:
+        raise BadInput(
+            f"--key {options.key}: does not decide what method={method} reaches; nearest: "
+            f"--key method.{DECIDES_SPARSITY[method]}"
+        )
+
+
+def _program() -> Path:
+    """acdc-train, installed beside acdc-search or, as this runs by ``python -m``, beside Python."""
+    beside = Path(sys.argv[0]).with_name("acdc-train")
+    return beside if beside.is_file() else Path(sys.executable).with_name("acdc-train")
+
+
 def _train(launcher: list[str], arguments: list[str], value: float) -> Try:
     """One run as the console script, whose lines for the eye go to stderr. Its exit code, if not 0, becomes ours."""
     from acdc_cli.records.folder import RunFolder
 
-    command = [*launcher, str(Path(sys.executable).with_name("acdc-train")), *arguments]
+    command = [*launcher, str(_program()), *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(done.returncode)

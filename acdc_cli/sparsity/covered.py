@@ -45,10 +45,11 @@ class Covered:
     def at_each_step(self, before: Callable[[], None] | None = None, after: Callable[[], None] | None = None) -> None:
         """Call these around each step; one that a gradient scaler skips is none.
 
-        Several optimizers step in the order in which they were given: before the first of them, after the last.
+        Several optimizers step in the order in which they were given: before the first of them, after the last. A step
+        that computes its gradients itself, by a closure, is begun where it has them.
         """
         if before is not None:
-            self.hooks.append(self.optimizers[0].register_step_pre_hook(_unless_skipped(before)))
+            self.hooks.append(self.optimizers[0].register_step_pre_hook(_with_gradients(_unless_skipped(before))))
         if after is not None:
             self.hooks.append(self.optimizers[-1].register_step_post_hook(_unless_skipped(after)))
 
@@ -59,7 +60,45 @@ class Covered:
         self.hooks = []
 
 
-def _unless_skipped(action: Callable[[], None]) -> Callable[[Optimizer, Any, Any], None]:
+StepHook = Callable[[Optimizer, Any, Any], None]
+
+
+def _with_gradients(action: StepHook) -> Callable[[Optimizer, Any, Any], tuple[Any, Any] | None]:
+    """A hook for before the step that acts at once, or, of ``step(closure)``, right after the closure.
+
+    Raises:
+        RuntimeError: in a step that calls its closure again, as LBFGS does: by then the action has had its turn, and
+            the weights may be others than those that gradients are taken at.
+    """
+
+    def hook(optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
+        _, *positional = args  # the first is the optimizer
+        closure = positional[0] if positional else kwargs.get("closure")
+        if closure is None:
+            action(optimizer, args, kwargs)
+            return None
+        is_called = False
+
+        def closure_and_action() -> Any:
+            nonlocal is_called
+            if is_called:
+                raise RuntimeError(
+                    f"{type(optimizer).__name__} calls its closure twice in a step, which this sparse method cannot "
+                    "follow; use an optimizer that takes one gradient a step"
+                )
+            is_called = True
+            loss = closure()
+            action(optimizer, args, kwargs)
+            return loss
+
+        if positional:
+            return (optimizer, closure_and_action, *positional[1:]), kwargs
+        return args, {**kwargs, "closure": closure_and_action}
+
+    return hook
+
+
+def _unless_skipped(action: Callable[[], None]) -> StepHook:
     def hook(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         # A scaler does not call ``step`` where gradients overflowed; a fused optimizer it does, and tells it to do
         # nothing.

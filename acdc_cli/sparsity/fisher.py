@@ -42,6 +42,11 @@ def scaled_identity(damping: Tensor, size: int) -> Tensor:
     return inverse
 
 
+def not_cast(tensor: Tensor) -> torch.autocast:
+    """A region in which nothing is cast: the caller may be inside one of autocast, or a pass have left one open."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
 def woodbury_(inverse: Tensor, gradients: Tensor, count: int) -> None:
     """Take k of ``count`` gradients into the inverse of F = lambda I + (1 / count) sum g g^T, in place.
 

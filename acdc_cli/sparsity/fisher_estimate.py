@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
-from acdc_cli.sparsity.fisher import block_shape, in_blocks, is_singular, scaled_identity, woodbury_
+from acdc_cli.sparsity.fisher import block_shape, in_blocks, is_singular, not_cast, scaled_identity, woodbury_
 from acdc_cli.sparsity.fisher_memory import require_memory
 from acdc_cli.sparsity.fisher_sample import Passes, sample_gradients, working_dtype
 
@@ -55,7 +55,10 @@ def inverse_fisher(
         again = _estimate(model, {name: weights[name] for name in singular}, passes, samples, block, lambdas, singular)
         for name, blocks in singular.items():
             inverses[name][blocks] = again[name]
-    raise FloatingPointError(f"the Fisher matrix stays singular in {', '.join(singular)}")
+    raise FloatingPointError(
+        f"the Fisher matrix stays singular in {_first_of(singular)}, damped by up to "
+        f"{_largest(lambdas, singular):.0e}; use a larger damping than {damping:.0e}; the paper's is 1e-05"
+    )
 
 
 def _estimate(
@@ -76,7 +79,8 @@ def _estimate(
     while together := list(islice(source, TOGETHER)):
         for name, inverse in inverses.items():
             gradients = torch.stack([in_blocks(each.pop(name), block) for each in together])
-            woodbury_(inverse, gradients if only is None else gradients[:, only[name]], samples)
+            with not_cast(inverse):
+                woodbury_(inverse, gradients if only is None else gradients[:, only[name]], samples)
     return inverses
 
 
@@ -84,8 +88,16 @@ def _say_damped(
     say: Callable[[str], None], singular: Mapping[str, Tensor], lambdas: Mapping[str, Tensor], damping: float
 ) -> None:
     count, blocks = sum(int(each.sum()) for each in singular.values()), sum(map(len, lambdas.values()))
-    most = max(float(lambdas[name].max()) for name in singular)
     say(
-        f"{count} of the Fisher matrix's {blocks} blocks are singular ({', '.join(singular)}): "
-        f"damped by up to {most:.0e} in place of {damping:.0e}"
+        f"{count} of the Fisher matrix's {blocks} blocks are singular ({_first_of(singular)}): "
+        f"damped by up to {_largest(lambdas, singular):.0e} in place of {damping:.0e}"
     )
+
+
+def _largest(lambdas: Mapping[str, Tensor], names: Iterable[str]) -> float:
+    return max(float(lambdas[name].max()) for name in names)
+
+
+def _first_of(names: Collection[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{next(iter(names))}{more}"

@@ -86,7 +86,7 @@ class MovingMasks:
         first = None if self.rule.at_start is None else self.rule.at_start(covered, 0)
         if not self.rule.is_hard_threshold:
             covered.hooks = hold_at_zero(covered.weights, covered.masks, covered.optimizers)
-        covered.at_each_step(self._before_step, self._after_step)
+        covered.at_each_step(None if self.rule.by_gradients is None else self._before_step, self._after_step)
         if first is not None:
             self._take_over(covered, first)
         self._masks.dense_gradients = self._wants_gradients()

@@ -11,7 +11,7 @@ from pathlib import Path
 from acdc_cli.config import DECIDES_SPARSITY, FROM_DENSE, Config, known
 from acdc_cli.data.prepare import Dataset, open_dataset, read_dataset, require_beton
 from acdc_cli.errors import AcdcError, BadInput, DataMissing
-from acdc_cli.fisher_options import fitting_block, require_fisher_sample
+from acdc_cli.fisher_options import require_fisher_memory, require_fisher_sample
 from acdc_cli.method_options import resolve_method
 from acdc_cli.ranks import Ranks, ranks_of
 from acdc_cli.records.folder import RunFolder
@@ -77,6 +77,7 @@ def _execute(config: Config, say: Say, ranks: Ranks) -> RunFolder:
             raise BadInput(f"{ranks.count} ranks: dataset={dataset.name} has {dataset.count('val')} validation samples")
         require_last_batch(settled, dataset, ranks.count)
         require_fisher_sample(settled, dataset)
+        require_fisher_memory(settled, ranks)
         if dataset.kind == "files" and (warning := enlarged(settled, dataset.info["write"]["max_resolution"])):
             say(warning)
         group.together(lambda: stack.enter_context(folder.locked()) if group.is_first else None)
@@ -91,12 +92,14 @@ def _with_dense_run(config: Config, say: Say, ranks: Ranks) -> Config:
     if config.method.name not in FROM_DENSE or config.start_from is not None:
         return config
     plan(config)  # what the pruning cannot have is said before the dense run
-    fitting_block(config, ranks)
     with suppress(DataMissing):
         require_fisher_sample(config, read_dataset(Path(config.data_dir) / config.dataset.name))
     dense, config = copy.deepcopy(config), copy.deepcopy(config)
     dense.method.name, dense.run.name, dense.run.overwrite, dense.bn_recalibration = "dense", None, False, None
     resolve_method(dense)
+    found, _, _ = _find(dense, _say_nothing, ranks)
+    if found is None or not found.is_done:  # else the pruning may be done as well, and need no memory
+        require_fisher_memory(config, ranks)
     say(f"method={config.method.name}: first the dense run that it prunes")
     config.start_from = str(execute(dense, say).path)
     return config
@@ -132,7 +135,7 @@ def _say_reached(folder: RunFolder, config: Config, say: Say) -> None:
     asked, reached = config.sparsity.target, folder.read_result()["sparsity_of_pruned_layers"]
     say(
         f"sparsity {asked} was asked for, {reached:.4f} is reached: method={config.method.name} gets there only by way "
-        f"of method.{key}; what finds its value for a target: python -m acdc_cli.commands.search --help"
+        f"of method.{key}; what finds its value for a target: acdc-search --help"
     )
 
 

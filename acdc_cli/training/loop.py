@@ -64,6 +64,11 @@ def train_epoch(run: Run, epoch: int, progress: Progress, pauses: Pauses) -> tup
 def _begin_epoch(run: Run, epoch: int) -> None:
     try:
         run.method.begin_epoch(epoch)
+    except torch.OutOfMemoryError:
+        raise AcdcError(
+            f"method={run.config.method.name}: the device's memory is full in epoch {epoch + 1}, where it prunes; use "
+            "a smaller method.fisher_block, or smaller passes (accumulation=2)"
+        ) from None
     except (FloatingPointError, MemoryError, torch.linalg.LinAlgError) as error:  # of a Fisher matrix
         raise AcdcError(f"method={run.config.method.name} cannot prune in epoch {epoch + 1}: {error}") from None
 

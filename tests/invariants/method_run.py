@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from case_checks import Named, RawGradients, nonzeros
 from case_run import DTYPES, MAX_NORM, Outcome, batch, prunable, small_net
 from invariant_cases import optimizer_of
-from method_cases import EPOCHS, METHODS, SPREADS, STEPS, MethodCase
+from method_cases import EPOCHS, LEARN_SPARSITY, METHODS, SPREADS, STEPS, MethodCase
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -54,6 +54,7 @@ class MethodRun:
         digests = []
         for epoch in range(EPOCHS):
             self.method.begin_epoch(epoch)
+            self.raw.clear()  # of a Fisher matrix's own passes
             self._check_zeros(f"{self.case}, epoch {epoch}, at its start")
             for step in range(STEPS):
                 self._step(epoch, step, f"{self.case}, epoch {epoch}, step {step}")
@@ -85,9 +86,11 @@ class MethodRun:
             assert moves or all(moved), f"a parameter stands still: {where}"
             if moves:
                 self._check_only_connections_moved(before, inside, where)
-        self._check_zeros(where)
         if self.average:
             self.average.update_parameters(self.model)
+        self._evaluate()
+        self._check_zeros(where)
+        if self.average:
             read = model_state(self.average, self.method.masks)
             assert nonzeros(read, self._outside()) == 0, f"the average is not masked: {where}"
         self.optimizer.zero_grad()
@@ -103,6 +106,13 @@ class MethodRun:
                 overflows_here = overflow and self.rank == self.how.ranks - 1
                 loss = loss * float("inf") if overflows_here else loss
                 self.scaler.scale(loss / self.how.accumulation).backward()
+
+    def _evaluate(self) -> None:
+        """SparseVD's model has zeros for as long as it is evaluated."""
+        self.model.eval()
+        with torch.no_grad():
+            self.model(batch(0)[0])
+        self.model.train()
 
     def _clip(self, closed: Named, overflow: bool, where: str) -> None:
         all_of_them, inside = self.raw.norms(closed, self.how.ranks, self.scaler.get_scale())
@@ -122,10 +132,11 @@ class MethodRun:
     def _without_gradient(self) -> Named:
         """Where the loss must not reach, by the methods' papers: outside the masks, of Top-KAST outside B.
 
-        Not where gradients of all weights are asked for: thresholding's always, SNIP's first ones, RigL's every second.
+        Not where gradients of all weights are asked for: IHT's and SparseVD's always, SNIP's first ones, RigL's every
+        second.
         """
         method = self.case.method
-        if method == "iht" or (method == "snip" and self.done == 0) or self._replaces_this_step():
+        if method in ("iht", "sparse_vd") or (method == "snip" and self.done == 0) or self._replaces_this_step():
             return {}
         if method == "top_kast":
             packed = self.method.state_dict()["backward"]
@@ -156,8 +167,10 @@ class MethodRun:
         outside = self._outside()
         assert nonzeros(self.weights, outside) == 0, f"a weight outside the mask moved: {where}"
         count = sum(int(place.sum()) for place in outside.values())
-        if self.case.method in ("gmp", "snip", "iht", "dsd"):
-            assert count in (0, self.removed) or self.case.method == "gmp", f"{count} removed: {where}"
+        if self.case.method in LEARN_SPARSITY:
+            assert count < sum(weight.numel() for weight in self.weights.values()), f"{count} removed: {where}"
+        elif self.case.method in ("gmp", "woodfisher", "snip", "iht", "dsd"):
+            assert count in (0, self.removed) or self.case.method in ("gmp", "woodfisher"), f"{count} removed: {where}"
             assert count <= self.removed, f"{count} removed: {where}"
         else:
             assert count == self.removed, f"{count} removed, not {self.removed}: {where}"
@@ -167,6 +180,9 @@ class MethodRun:
         assert list(state) == list(self.model.state_dict())
         assert nonzeros(state, outside) == 0, f"the model at the end is not masked: {self.case}"
         count = sum(int(place.sum()) for place in outside.values())
+        if self.case.method in LEARN_SPARSITY:
+            assert count > 0, f"nothing removed at the end: {self.case}"
+            return
         assert count == self.removed, f"{count} removed at the end, not {self.removed}: {self.case}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -180,13 +181,21 @@ def whole_batch(step: int) -> Tensor:
     return torch.randn(8, 10, generator=torch.Generator().manual_seed(step), dtype=torch.float64)
 
 
+def noise_of_a_share(output: Tensor) -> Tensor:
+    """A rank's rows of the noise that one process would draw for all rows of a layer of that width."""
+    ranks, rank = (distributed.get_world_size(), distributed.get_rank()) if distributed.is_initialized() else (1, 0)
+    generator = torch.Generator().manual_seed(output.shape[1])
+    noise = torch.randn(len(output) * ranks, output.shape[1], generator=generator, dtype=output.dtype)
+    return noise.chunk(ranks)[rank]
+
+
 def train_on_a_share(name: str) -> tuple[list[str | None], dict[str, Tensor]]:
     """In float64, each rank on its half of every batch, or one process on all of it. Returns masks and weights."""
     ranks, rank = (distributed.get_world_size(), distributed.get_rank()) if distributed.is_initialized() else (1, 0)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(10, 10), nn.ReLU(), nn.Linear(10, 20)).double()
     trained = DistributedDataParallel(model) if ranks > 1 else model
-    optimizer = torch.optim.SGD(trained.parameters(), lr=0.05, momentum=0.9, weight_decay=0.01)
+    optimizer = torch.optim.SGD(trained.parameters(), lr=0.01, momentum=0.9, weight_decay=0.01)
     method = METHODS[name]().attach(trained, optimizer)
     digests = []
     for index in range(12):
@@ -194,21 +203,23 @@ def train_on_a_share(name: str) -> tuple[list[str | None], dict[str, Tensor]]:
             method.begin_epoch(index // 4)
         optimizer.zero_grad()
         inputs = whole_batch(index).chunk(ranks)[rank]
-        (trained(inputs) - 3 * inputs.repeat(1, 2)).pow(2).sum(dim=1).mean().backward()
+        with patch.object(torch, "randn_like", noise_of_a_share):  # SparseVD's
+            (trained(inputs) - 3 * inputs.repeat(1, 2)).pow(2).sum(dim=1).mean().backward()
         optimizer.step()
         digests.append(method.masks and method.masks.digest())
     return digests, {key: value.detach().clone() for key, value in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "sparse_vd"])  # whose ranks draw their own noise
+@pytest.mark.parametrize("name", METHODS)
 def test_two_ranks_are_one_process_on_both_halves_of_the_batch(name: str, two_ranks: RankPair) -> None:
     """The same masks after every step, and weights that differ by the order of a sum of two halves."""
     digests, weights = train_on_a_share(name)
     assert len(set(digests)) > 1 or name in ("static", "magnitude", "snip")
+    rtol = 1e-9 if name == "sparse_vd" else 1e-12  # whose divergence goes with 1 / theta, and the rounding with it
     for its_digests, its_weights in two_ranks.run(train_on_a_share, name):
         assert its_digests == digests
         for key, value in weights.items():
-            torch.testing.assert_close(its_weights[key], value, rtol=1e-12, atol=1e-14)
+            torch.testing.assert_close(its_weights[key], value, rtol=rtol, atol=1e-14)
 
 
 def compare_often(name: str, steps: int, drift_at: int | None) -> tuple[int, int, str]:

@@ -19,8 +19,10 @@ from acdc_cli.data.prepare import open_dataset
 from acdc_cli.errors import AcdcError, BadInput, Interrupted
 from acdc_cli.models import build_model
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.sparsity import fisher_estimate
 from acdc_cli.training import execute as execution
 from acdc_cli.training import loop
+from acdc_cli.training.group import ALONE
 from acdc_cli.training.machine import settle
 
 METHODS = (
@@ -175,7 +177,10 @@ def test_a_fisher_sample_of_more_images_than_there_are(tmp_path: Path, data_dir:
 
 
 def test_a_fisher_block_that_does_not_fit(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """296,480 weights: blocks of 1000 take 1.1 GiB; a machine of 256 MiB has room for 200, of which half is for 100."""
+    """296,480 weights: blocks of 1000 take 1.1 GiB; a machine of 256 MiB has room for 200, of which half is for 100.
+
+    What null becomes is what the machine could have; what it has free is looked at before anything begins.
+    """
     monkeypatch.setattr(fisher_options, "available_bytes", lambda device: 2**28)
     monkeypatch.setattr(fisher_options, "total_bytes", lambda device: 2**28)
     with pytest.raises(
@@ -185,6 +190,44 @@ def test_a_fisher_block_that_does_not_fit(tmp_path: Path, data_dir: Path, monkey
     assert list(tmp_path.iterdir()) == []
     config = compose_config(["method=woodfisher", "method.fisher_block=null"])
     assert settle(config, print).method.fisher_block == 100
+    monkeypatch.setattr(fisher_options, "available_bytes", lambda device: 10**8)
+    with pytest.raises(BadInput, match=r"fisher_block=100: its .* 0\.1 GiB are free; nearest: method.fisher_block=20$"):
+        train(tmp_path, data_dir, "method=woodfisher", "method.fisher_block=null")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pruning_that_is_done_needs_no_memory(
+    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = train(tmp_path, data_dir, *typed("woodfisher"), *TINY)
+    monkeypatch.setattr(fisher_options, "available_bytes", lambda device: 0)
+    assert train(tmp_path, data_dir, *typed("woodfisher"), *TINY).path == done.path
+
+
+@pytest.mark.parametrize(("total", "block"), [(24, 100), (80, 200), (3, 10), (0.5, 1)])
+def test_the_fisher_block_of_resnet50(total: float, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """25,502,912 weights; of a machine of so many GiB half is for the inverses, 4 bytes * weights * block."""
+    monkeypatch.setattr(fisher_options, "total_bytes", lambda device: int(total * 2**30))
+    monkeypatch.setattr(fisher_options, "available_bytes", lambda device: int(total * 2**30))
+    typed_here = ["model=resnet50", "method=woodfisher", "device=cpu"]
+    config = settle(compose_config([*typed_here, "method.fisher_block=null"]), lambda line: None)
+    assert config.method.fisher_block == block
+    fisher_options.require_fisher_memory(config, ALONE.ranks)
+    with pytest.raises(
+        BadInput, match=rf"fisher_block=2000: its inverses need 1\d\d\.\d GiB .* {total:.1f} GiB are free"
+    ):
+        fisher_options.require_fisher_memory(compose_config([*typed_here, "method.fisher_block=2000"]), ALONE.ranks)
+
+
+def test_a_device_without_room_for_the_passes_is_one_line(
+    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(fisher_estimate, "scaled_identity", full)
+    with pytest.raises(AcdcError, match=r"method=woodfisher: the device's memory is full in epoch 1.*fisher_block"):
+        train(tmp_path, data_dir, *typed("woodfisher"), *TINY)
 
 
 def test_a_fisher_matrix_of_a_diverged_network(tmp_path: Path, data_dir: Path) -> None:
@@ -275,7 +318,7 @@ def test_a_run_says_what_it_reached_of_what_was_asked(
     reached = json.loads(result.read_text())["sparsity_of_pruned_layers"]
     assert said == [said[0]] * 2
     assert said[0].startswith(f"acdc-train: sparsity 0.9 was asked for, {reached:.4f} is reached: method={method}")
-    assert f"method.{key}" in said[0] and "acdc_cli.commands.search" in said[0]
+    assert f"method.{key}" in said[0] and "acdc-search" in said[0]
 
 
 def test_a_key_that_a_method_does_not_read_makes_no_other_run(program: Command) -> None:

@@ -25,6 +25,7 @@ TYPED = {
     "rigl": ["method.interval_steps=2"],
     "set": ["method.interval_steps=3"],
     "top_kast": ["method.interval_steps=2"],
+    "str": ["method.s_init=-4", "method.s_weight_decay=0.1"],
     "sparse_vd": ["method.kl_weight=1", "method.initial_log_sigma2=-6"],
     "dsd": [],
     "iht": [],

@@ -58,6 +58,15 @@ def test_console_script_of_the_wheel_trains_in_an_empty_folder(installed: Path, 
     assert plan["prunable_weights"] == 268_336
 
 
+@pytest.mark.parametrize("command", ["train", "data", "eval", "report", "doctor", "search"])
+def test_every_command_is_a_console_script(installed: Path, command: str) -> None:
+    listed = configparser.ConfigParser()
+    listed.read(ROOT / "setup.cfg")
+    scripts = listed["options.entry_points"]["console_scripts"].split("\n")
+    assert f"acdc-{command} = acdc_cli.commands.{command}:main" in scripts
+    assert len([*filter(None, scripts)]) == 6 and (installed / "bin" / f"acdc-{command}").is_file()
+
+
 def test_every_package_and_every_yaml_file_is_in_the_wheel(installed: Path) -> None:
     packages = {path.parent.relative_to(ROOT) for path in (ROOT / "acdc_cli").rglob("__init__.py")}
     listed = configparser.ConfigParser()

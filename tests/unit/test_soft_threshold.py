@@ -44,7 +44,9 @@ def s_of(method: SoftThreshold) -> list[float]:
 def test_the_soft_threshold_is_soft_shrink() -> None:
     weight = torch.randn(50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     weight[:2] = torch.tensor([0.3, -0.3])  # at the threshold
-    assert torch.equal(soft_threshold(weight, torch.tensor(0.3, dtype=torch.float64)), F.softshrink(weight, 0.3))
+    shrunk = soft_threshold(weight, torch.tensor(0.3, dtype=torch.float64))
+    assert torch.equal(shrunk, F.softshrink(weight, 0.3))
+    assert not shrunk[shrunk == 0].signbit().any()  # what a model's file holds are zeros of all bits
     assert torch.equal(soft_threshold(weight, torch.tensor(0.0)), weight)
 
 

@@ -266,6 +266,18 @@ def test_a_gradient_that_came_without_noise_is_refused() -> None:
         optimizer.step()
 
 
+def test_replicas_of_data_parallel_are_refused() -> None:
+    """As it makes them for two GPUs; on one device it runs the model itself, which is no trouble."""
+    layer, _, method = two_weights()
+    with pytest.raises(RuntimeError, match="use DistributedDataParallel, or one GPU"):
+        layer._replicate_for_data_parallel()(torch.ones(1, 3))
+    parallel = nn.DataParallel(row(1.0, 2.0))
+    method.attach(parallel, plain_sgd(parallel))
+    parallel.device_ids = [0, 1]
+    with pytest.raises(ValueError, match="DataParallel passes through copies of the model"):
+        method.attach(parallel, plain_sgd(parallel))
+
+
 class OwnLinear(nn.Linear):
     def forward(self, inputs: Tensor) -> Tensor:
         return super().forward(inputs) * 2

@@ -191,6 +191,25 @@ def test_a_singular_block_is_damped_and_said() -> None:
     assert mask_of(method) == [0, 0, 1, 1] and torch.isfinite(layer.weight).all()
 
 
+def test_a_damping_that_no_block_can_be_inverted_with() -> None:
+    said: list[str] = []
+    model = rows((1.0, 2.0), (3.0, 4.0))
+
+    def passes(model: nn.Module) -> Iterator[None]:
+        for _ in range(2):
+            sum(layer(torch.ones(1, 2)).sum() for layer in model).backward()
+            yield
+
+    method = woodfisher(0.5, passes, samples=2, block=2, damping=1e-30, say=said.append).attach(model, plain_sgd(model))
+    with pytest.raises(
+        FloatingPointError, match=r"in 0\.weight and 1 more, damped by up to 1e-20; use a larger damping"
+    ):
+        method.begin_epoch(0)
+    assert said[0].startswith(
+        "2 of the Fisher matrix's 2 blocks are singular (0.weight and 1 more): damped by up to 1e-29"
+    )
+
+
 def test_half_precision_weights_have_a_float32_fisher_matrix() -> None:
     layer = row(4.0, 5.0).bfloat16()
 

@@ -18,13 +18,13 @@ from acdc_cli.sparsity.target import AllocationError
 
 
 def soft_threshold(weight: Tensor, threshold: Tensor) -> Tensor:
-    """sign(w) relu(|w| - threshold): what the network computes with.
+    """sign(w) relu(|w| - threshold), what the network computes with; written so that no zero is a -0.0.
 
     Args:
         weight: of any shape.
         threshold: a scalar, not negative: g(s), g being the sigmoid.
     """
-    return weight.sign() * (weight.abs() - threshold).relu()
+    return weight - weight.clamp(-threshold, threshold)
 
 
 def s_gradient(gradient: Tensor, effective: Tensor, s: Tensor) -> Tensor:

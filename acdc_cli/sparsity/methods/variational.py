@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DataParallel
 
 from acdc_cli.sparsity.allocate import Allocation, floor_of
 from acdc_cli.sparsity.covered import Covered, cover
@@ -18,6 +19,11 @@ from acdc_cli.sparsity.noisy_layers import add_noise, is_training, layers_with
 from acdc_cli.sparsity.rules import Share, excluded
 from acdc_cli.sparsity.target import AllocationError, require_fractions
 from acdc_cli.sparsity.window import Window
+
+REPLICAS = (
+    "sparse_vd: DataParallel passes through copies of the model, which are not told to put theta back after an "
+    "evaluation; use DistributedDataParallel, or one GPU"
+)
 
 
 class SparseVD:
@@ -70,6 +76,8 @@ class SparseVD:
 
     def attach(self, model: nn.Module, optimizer: Optimizers) -> Self:
         """Bind to a model and its optimizer, before the first step; see ``ACDC.attach``. Returns itself."""
+        if isinstance(model, DataParallel) and len(model.device_ids) > 1:
+            raise ValueError(REPLICAS)
         self.detach()
         covered = cover(model, optimizer, self.allocation)
         if len(covered.optimizers) > 1:
@@ -162,6 +170,8 @@ class SparseVD:
 
         @torch.compiler.disable
         def hook(module: nn.Module, inputs: Any) -> None:
+            if getattr(module, "_is_replica", False):
+                raise RuntimeError(REPLICAS)
             if module is model:  # and not a copy of it, an average
                 self._restore() if is_training(module) else self._threshold()
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered
-from acdc_cli.sparsity.fisher import in_blocks, joint_update, pruning_statistic, summed_update
+from acdc_cli.sparsity.fisher import in_blocks, joint_update, not_cast, pruning_statistic, summed_update
 from acdc_cli.sparsity.fisher_estimate import inverse_fisher
 from acdc_cli.sparsity.fisher_sample import Passes, working_dtype
 from acdc_cli.sparsity.gradual import pruned_further, require_initial, shares_at
@@ -62,7 +62,7 @@ def woodfisher(
         window: the epochs that prune.
         initial_sparsity, power: of the gradual schedule, as ``gmp``'s.
         say: takes a line for the user.
-        spread: as ``ACDC``'s.
+        spread: as ``ACDC``'s; blocks that go as a whole, ``block`` there, take an ``Allocation``.
 
     Raises:
         AllocationError: of more than one pruning, for N:M, or a start above some layers' target.
@@ -87,8 +87,8 @@ def woodfisher(
         masks = pruned_further(scores, covered.masks, allocation, shares)
         for name, weight in pruned.items():
             removed = in_blocks(~masks[name], block)
-            update = (joint_update if joint else summed_update)(blocks[name], inverses.pop(name), removed)
-            with torch.no_grad():
+            with torch.no_grad(), not_cast(weight):
+                update = (joint_update if joint else summed_update)(blocks[name], inverses.pop(name), removed)
                 weight.add_(_out_of_blocks(update, weight).to(weight.dtype))
         return masks
 
