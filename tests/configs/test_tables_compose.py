@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 
 import pytest
+import yaml
 
 from acdc_cli.compose import compose_config
-from acdc_cli.config import Config
+from acdc_cli.config import Config, is_pruned_to_target
 from acdc_cli.errors import BadInput
+from acdc_cli.schedule import timeline_of
 from acdc_cli.tables.spec import TableRow, read_table, table_names
 
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "table_recipes.yaml"
 TABLES = [f"table{number}" for number in range(1, 15)] + ["table-acdcpp", "table-glue"]
 # What acdc-report puts before the overrides of a row.
 BASE = {"paper": (), "small": ("experiment=small_tables",)}
@@ -97,14 +103,42 @@ def test_a_file_reads_and_names_its_rows_apart(table: str) -> None:
 @pytest.mark.parametrize("scale", BASE)
 @pytest.mark.parametrize("table", TABLES)
 def test_its_rows_compose(table: str, scale: str) -> None:
-    refused = {}
+    """At paper scale into the recipes of golden/table_recipes.yaml, each read beside its source."""
+    refused, recipes = {}, {}
     for row in read_table(table).rows:
         partner = {} if row.dense_partner is None else row.dense_partner
-        for overrides in (row.overrides[scale], partner.get(scale)):
+        for what, overrides in ((row.label, row.overrides[scale]), (f"{row.label}, partner", partner.get(scale))):
             config = None if overrides is None else composed((*BASE[scale], *overrides))
             if isinstance(config, BadInput):
                 refused[row.label] = str(config)
+            elif config is not None:
+                recipes[what] = recipe_line(config, row.seeds[scale], row.is_finetuned)
     assert refused.keys() == NOT_AVAILABLE.get(table, set()), refused
+    if scale == "paper":
+        assert recipes == (yaml.safe_load(GOLDEN.read_text())[table] or {})
+
+
+def recipe_line(config: Config, seeds: int, is_finetuned: bool) -> str:
+    """What decides a run's numbers, in a line that can be read beside a paper."""
+    optimizer, rate, sparsity = config.optimizer, config.lr_schedule, config.sparsity
+    lengths = [(phase.kind[0].upper(), phase.end_epoch - phase.start_epoch) for phase in timeline_of(config).phases]
+    phases = " ".join(f"{kind}{length}" for kind, length in lengths)
+    phases = re.sub(r"(S\d+ D\d+ )\1+", lambda pairs: f"({pairs[1].strip()})x{pairs[0].count('S')} ", phases)
+    shape = f"{rate.shape} warm-up {rate.warmup_epochs}"
+    shape += f" x{rate.gamma} at {rate.milestones}" if rate.milestones else ""
+    method = {key: value for key, value in asdict(config.method).items() if value is not None and key != "name"}
+    is_pruned = is_pruned_to_target(config)
+    spread = f"{sparsity.target} {sparsity.distribution} {dict(sparsity.rules or [])}" if is_pruned else "-"
+    return "; ".join(
+        [
+            f"{config.model.name} {config.dataset.name} {config.precision.dtype} seeds {seeds}",
+            f"{config.method.name} {spread} {method}",
+            f"{config.epochs} epochs {phases}" + (" then fine-tuned" if is_finetuned else ""),
+            f"{optimizer.name} {optimizer.lr:g} momentum {optimizer.momentum} decay {optimizer.weight_decay:g}"
+            + (" nesterov" if optimizer.nesterov else ""),
+            f"batch {config.batch_size} {shape} smoothing {config.label_smoothing:g}",
+        ]
+    )
 
 
 def test_what_is_not_in_the_program_yet_is_refused_for_its_option() -> None:

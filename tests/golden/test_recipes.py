@@ -22,7 +22,17 @@ HERE = Path(__file__).resolve().parent
 CONF = HERE.parents[1] / "conf"
 RECIPES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((HERE / "recipes").glob("*.yaml"))}
 # Not a paper's: the embedded set, and whole libraries under ImageNet's recipe.
-OURS = {"resnet8", "resnet8x34", "digits_95", "patches_90", "patches_methods", "torchvision", "timm"}
+OURS = {
+    "resnet8",
+    "resnet8x34",
+    "digits_95",
+    "patches_90",
+    "patches_methods",
+    "phase_lengths",
+    "small_tables",
+    "torchvision",
+    "timm",
+}
 # Where things lie, who watches, and what depends on the machine.
 NOT_A_RECIPES = {
     "tracker",
