@@ -54,19 +54,20 @@ def main() -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    places = [target for target in options.targets if not is_override(target)]
+    places = [target for target in options.targets if Path(target).exists() or not is_override(target)]
     if any(not Path(place).exists() and place in table_names() for place in places):
         return _tables(places, options)
-    launcher = [target for target in options.targets if target.startswith(("hydra/", "hydra."))]
-    if len(options.targets) - len(launcher) != 1:
+    others = [target for target in options.targets if target not in places]
+    if len(places) != 1 or not all(target.startswith(("hydra/", "hydra.")) for target in others):
         raise BadInput(
-            f"{' '.join(options.targets)}: one run or one folder of runs at a time; several only of {TABLES}"
+            f"{' '.join(options.targets)}: one run or one folder of runs at a time; several, and key=value, only of "
+            f"{TABLES}"
         )
     if not options.retry:
         return _runs(Path(places[0]), options)
     from acdc_cli.commands.retry import retry
 
-    code = retry(run_folders(Path(places[0])), launcher)
+    code = retry(run_folders(Path(places[0])), others)
     _runs(Path(places[0]), options)
     return code
 

@@ -220,6 +220,8 @@ def test_the_command_plans_runs_prints_and_writes(
         (["table1", "seed=3"], "seed=3: the table's rows decide that; --seeds N says how many seeds"),
         (["table1", "--seeds", "0"], "--seeds 0: not a number of runs; nearest: --seeds 1"),
         (["table1", "tabel2"], "TABLE=tabel2: did you mean TABLE=table2?"),
+        (["seed=3"], "seed=3: one run or one folder of runs at a time"),
+        (["runs", "seed=3"], "runs seed=3: one run or one folder of runs at a time"),
         (["tabel1"], "tabel1: neither a run folder nor a folder of runs"),
         (["table1", "epochz=3", "--plan"], "epochz=3: there is no key epochz; did you mean epochs=3?"),
     ],
