@@ -150,10 +150,9 @@ def _train_in(folder: RunFolder, config: Config, dataset: Dataset, group: Group,
             say(f"resuming {folder.path} after {_position(run)}")
         _name_excluded(run, say)
         records.resume(run.rows, run.epoch)
-        with (
-            Progress(known(config.epochs), run.epoch, run.steps_per_epoch, group.is_first) as progress,
-            Pauses(lambda: records.save(run), config.checkpoint.every_minutes, group, progress.say_at_once) as pauses,
-        ):
+        progress = Progress(known(config.epochs), run.epoch, run.steps_per_epoch, group.is_first)
+        save, minutes = lambda: records.save(run), config.checkpoint.every_minutes
+        with Pauses(save, minutes, group, progress.say_at_once) as pauses, progress:
             while run.epoch < known(config.epochs):
                 run.rows.append(run_epoch(run, progress, pauses))
                 records.epoch(run)

@@ -8,6 +8,7 @@ from typing import Any
 
 from acdc_cli.compose import to_yaml
 from acdc_cli.config import Config
+from acdc_cli.data.held_signals import signals_held_back
 from acdc_cli.errors import Interrupted
 from acdc_cli.records.folder import RunFolder, replace_json, replace_text
 from acdc_cli.records.identity import run_id
@@ -89,7 +90,8 @@ class Records:
             line = f"interrupted in epoch {self._epoch + 1}; the same command goes on: {self._folder.path}"
             reason = Interrupted(line, number)
         if self._writes:
-            with suppress(OSError):  # a full disk may be why we are here
+            # A full disk may be why we are here; torchrun signals a rank that has just found another one lost.
+            with suppress(OSError), signals_held_back():
                 self._folder.write_status(
                     state, self._epoch, disk_error(reason) if isinstance(reason, OSError) else str(reason)
                 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from support import BIN, Command, environment
 from training import train
 
 from acdc_cli.errors import AcdcError
-from acdc_cli.records.folder import run_folders
+from acdc_cli.records.folder import RunFolder, run_folders
 
 QUICK = ["epochs=2", "threads=1", "loader=device", "tracker=none"]
 
@@ -45,6 +46,24 @@ def test_a_diverging_run_fails_with_one_line(program: Command, tmp_path: Path) -
     ended = program(*QUICK, "optimizer.lr=1e30", "lr_schedule.warmup_epochs=0")
     assert ended.returncode == 1
     assert "diverged in epoch 0" in one_line(ended.stderr) and "optimizer.lr" in ended.stderr
+    (run,) = run_folders(tmp_path)
+    assert run.read_status()["state"] == "failed" and "diverged" in run.read_status()["error"]
+
+
+def test_a_signal_that_comes_while_the_end_is_put_on_record_waits_for_it(
+    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torchrun's does, which signals a rank that is just saying that it has lost another one."""
+    write_status = RunFolder.write_status
+
+    def signalled(self: RunFolder, state: str, epoch: int, error: str | None = None) -> None:
+        if state != "running":
+            signal.raise_signal(signal.SIGINT)
+        write_status(self, state, epoch, error)
+
+    monkeypatch.setattr(RunFolder, "write_status", signalled)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, data_dir, "epochs=2", "optimizer.lr=1e30", "lr_schedule.warmup_epochs=0")
     (run,) = run_folders(tmp_path)
     assert run.read_status()["state"] == "failed" and "diverged" in run.read_status()["error"]
 
