@@ -60,7 +60,7 @@ def report_tables(names: Sequence[str], typed: Sequence[str], options: argparse.
 
 def _report(spec: TableSpec, rows: Sequence[RowJobs], options: argparse.Namespace, folder: Path) -> None:
     filled = fill(spec, rows, options.scale)
-    table = text_table(spec, filled, _provenance(rows))
+    table = text_table(spec, filled, options.scale, _provenance(rows))
     paths = write_table(folder, spec, filled, table)
     if options.format == "csv":
         print(full_csv(spec, filled))

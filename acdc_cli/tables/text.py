@@ -10,6 +10,7 @@ from acdc_cli.tables.fill import OTHER_DATASET, OTHER_MODEL, SHORTER, Cell, Fill
 from acdc_cli.tables.spec import UNKNOWN, TableSpec
 
 NOTHING = "–"
+AT_SCALE = {"paper": "", "small": " – its rows at small scale, on the digits"}
 MEANS = "Means over seeds ± their standard deviation; behind a published value, what was measured minus it"
 SUPERSCRIPT = str.maketrans({OTHER_DATASET: "ᵈ", OTHER_MODEL: "ᵐ", SHORTER: "ˢ"})
 MEANING = {OTHER_DATASET: "another data set", OTHER_MODEL: "another model", SHORTER: "fewer epochs"}
@@ -33,10 +34,13 @@ class TextTable:
     sources: list[str]
 
 
-def text_table(spec: TableSpec, rows: Sequence[FilledRow], provenance: Sequence[str] = ()) -> TextTable:
+def text_table(
+    spec: TableSpec, rows: Sequence[FilledRow], scale: str = "paper", provenance: Sequence[str] = ()
+) -> TextTable:
     """Lay a table out: a column for what was measured, and one for what was published where anything was.
 
     Args:
+        scale: paper or small; the title says so.
         provenance: lines that say on which machine, with which versions, and how long.
     """
     with_published = [name for name in spec.columns if any(row.cells[name].published for row in rows)]
@@ -52,7 +56,7 @@ def text_table(spec: TableSpec, rows: Sequence[FilledRow], provenance: Sequence[
     for name in spec.columns:
         headings += [COLUMNS[name].heading, *(["published"] if name in with_published else [])]
     return TextTable(
-        spec.title,
+        spec.title + AT_SCALE[scale],
         [*headings, "seeds"],
         [_row(spec, row, with_published, sources) for row in rows],
         [*_notes(rows), *provenance],
