@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,12 @@ def position(runs: Path) -> tuple[int, int | None]:
     """What the one run's checkpoint has behind it: epochs, and steps of the next one; None: it is between two."""
     for run in run_folders(runs):
         if run.checkpoint.is_file():
-            state = torch.load(run.checkpoint, weights_only=True)["run"]
-            return len(state["rows"]), None if state["part"] is None else state["part"]["step"]
+            return _position(run.checkpoint, run.checkpoint.stat().st_mtime_ns)
     return 0, None
+
+
+@lru_cache(maxsize=1)
+def _position(checkpoint: Path, written_ns: int) -> tuple[int, int | None]:
+    """Read once each time it is written: whoever waits looks every few milliseconds."""
+    state = torch.load(checkpoint, weights_only=True)["run"]
+    return len(state["rows"]), None if state["part"] is None else state["part"]["step"]

@@ -94,22 +94,22 @@ def test_one_seed_has_no_deviation(runs: Path) -> None:
     assert "±" not in " ".join(comparison_cells([row])[0])
 
 
-def test_the_command_prints_it_and_names_what_is_not_in_it(runs: Path, tmp_path: Path, command: Command) -> None:
+def test_the_command_prints_it_and_names_what_is_not_in_it(runs: Path, tmp_path: Path, report: Command) -> None:
     shutil.copytree(runs, tmp_path / "runs", dirs_exist_ok=True)
     unfinished = RunFolder(next((tmp_path / "runs").rglob("*static*erk*seed1*")))
     unfinished.write_status("interrupted", 1)
-    printed = command("acdc-report", "runs", "--format", "csv")
+    printed = report("runs", "--format", "csv")
     assert printed.returncode == 0
     lines = {(line["method"], line["setting"]): line for line in csv.DictReader(io.StringIO(printed.stdout))}
     assert {line["seeds"] for line in lines.values()} == {"1", "2"}
     assert lines["dense", ""]["sparse_top1"] == lines["dense", ""]["target"] == ""
     assert f"{unfinished.path.name}: interrupted" in printed.stderr
-    one_a_run = command("acdc-report", "runs", "--runs", "--format", "markdown").stdout.splitlines()
+    one_a_run = report("runs", "--runs", "--format", "markdown").stdout.splitlines()
     assert len(one_a_run) == 2 + 6
 
 
-def test_the_figure_is_drawn_or_refused_in_one_line(runs: Path, tmp_path: Path, command: Command) -> None:
-    drawn = command("acdc-report", str(runs), "--figure", "figure.png")
+def test_the_figure_is_drawn_or_refused_in_one_line(runs: Path, tmp_path: Path, report: Command) -> None:
+    drawn = report(str(runs), "--figure", "figure.png")
     assert drawn.returncode == 0 and (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
-    refused = command("acdc-report", str(runs), "--figure", "figure.jpeg")
+    refused = report(str(runs), "--figure", "figure.jpeg")
     assert refused.returncode == 2 and "figure.png" in refused.stderr and refused.stderr.count("\n") == 1

@@ -134,16 +134,16 @@ def test_a_sweep_in_which_nothing_can_start_exits_2(program: Command) -> None:
     assert ended.returncode == 2 and "Traceback" not in ended.stderr
 
 
-def test_report_of_a_folder_of_runs_is_a_table(program: Command, command: Command, tmp_path: Path) -> None:
+def test_report_of_a_folder_of_runs_is_a_table(program: Command, report: Command, tmp_path: Path) -> None:
     assert program(*QUICK).returncode == 0
-    table = command("acdc-report", "runs/default", "--runs", "--format", "csv")
+    table = report("runs/default", "--runs", "--format", "csv")
     assert table.returncode == 0
     header, row = table.stdout.splitlines()
     assert header.startswith("run,state,method,target") and row.split(",")[1:5] == ["done", "acdc", "0.9", "0.9000"]
-    assert command("acdc-report", "nowhere").returncode == 2
+    assert report("nowhere").returncode == 2
     (run,) = run_folders(tmp_path)
     run.report.unlink()
-    assert command("acdc-report", str(run.path)).returncode == 0 and run.report.is_file()
+    assert report(str(run.path)).returncode == 0 and run.report.is_file()
 
 
 def test_evaluate_prints_json_and_refuses_what_is_no_run(program: Command, command: Command, tmp_path: Path) -> None:
@@ -232,16 +232,16 @@ def test_a_sweep_of_bad_jobs_with_an_interpolated_folder_does_not_pass_for_done(
 
 @pytest.mark.parametrize("file", ["result.json", "metrics.jsonl"])
 def test_a_damaged_record_is_named_and_does_not_hide_the_other_runs(
-    file: str, command: Command, tmp_path: Path, data_dir: Path
+    file: str, report: Command, tmp_path: Path, data_dir: Path
 ) -> None:
     damaged, _ = (train(tmp_path / "runs", data_dir, "epochs=2", f"seed={seed}") for seed in (0, 1))
     os.truncate(damaged.path / file, 100)
-    refused = command("acdc-report", str(damaged.path))
+    refused = report(str(damaged.path))
     assert refused.returncode == 1 and file in one_line(refused.stderr) and "damaged" in refused.stderr
     if file == "result.json":
-        table = command("acdc-report", "runs", "--runs", "--format", "csv").stdout.splitlines()
+        table = report("runs", "--runs", "--format", "csv").stdout.splitlines()
         assert [line.split(",")[1] for line in table] == ["state", "damaged", "done"]
-        compared = command("acdc-report", "runs", "--format", "csv")
+        compared = report("runs", "--format", "csv")
         assert len(compared.stdout.splitlines()) == 2 and "damaged" in one_line(compared.stderr)
 
 

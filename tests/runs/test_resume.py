@@ -24,7 +24,7 @@ WITH_DROPOUT = (
     "loader=device model=wide_resnet_28_10 model.depth=10 model.width=1 dataset=digits optimizer.lr=0.02 "
     "model.dropout=0.3"
 )
-SETTINGS = ["loader=device", "loader=torch", "loader=torch workers=2", "loader=ffcv", WITH_DROPOUT]
+SETTINGS = ["loader=device", "loader=torch workers=2", "loader=ffcv", WITH_DROPOUT]
 
 
 def needs(setting: str, request: pytest.FixtureRequest) -> list[str]:

@@ -15,7 +15,7 @@ from acdc_cli.commands import search as command
 from acdc_cli.errors import BadInput
 
 SHORT = ["epochs=3", "threads=1", "loader=device", "tracker=none", "method=str", "method.s_init=-4", "sparsity=0.8"]
-INTERVAL = ["--key", "method.s_weight_decay", "--low", "0.002", "--high", "0.1", "--log"]
+INTERVAL = ["--key", "method.s_weight_decay", "--low", "0.016", "--high", "0.022", "--log"]
 
 
 def search(*arguments: str) -> subprocess.CompletedProcess[str]:
