@@ -170,6 +170,18 @@ class RunFolder:
         """Whether the run has finished and everything it leaves is there."""
         return self.read_status().get("state") == "done" and self.result.is_file()
 
+    def state(self) -> str:
+        """done, running, interrupted, failed, or missing: it has not begun.
+
+        A run whose process was killed is interrupted, whatever it has left; so is one whose result has been removed.
+        """
+        if self.is_done:
+            return "done"
+        state = self.read_status().get("state", "missing")
+        if state == "running":
+            return state if self.is_running() else "interrupted"
+        return "interrupted" if state == "done" else state
+
 
 def _parse(path: Path, text: str) -> dict[str, Any]:
     try:

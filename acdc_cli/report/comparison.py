@@ -87,9 +87,8 @@ def compare(folders: Iterable[RunFolder]) -> tuple[list[Row], dict[str, str]]:
             if folder.is_done:
                 runs.append(_read(folder))
             else:
-                status = folder.read_status()
-                error = status.get("error")
-                left_out[folder.path.name] = status.get("state", "not started") + (f": {error}" if error else "")
+                error = folder.read_status().get("error")
+                left_out[folder.path.name] = folder.state() + (f": {error}" if error else "")
         except AcdcError as error:
             left_out[folder.path.name] = str(error)
     groups: dict[str, list[_Finished]] = {}

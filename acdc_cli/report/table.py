@@ -37,7 +37,7 @@ Cells = list[list[str]]
 def run_row(folder: RunFolder) -> list[str]:
     """One run's cells, in the order of RUN_COLUMNS; a dash where there is no number (yet)."""
     try:
-        state = folder.read_status().get("state", "unknown")
+        state = folder.state()
         result = folder.read_result() if folder.result.is_file() else None
     except AcdcError:
         state, result = "damaged", None

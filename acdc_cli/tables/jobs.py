@@ -217,11 +217,8 @@ def _found(runs_dir: str, runs: Runs) -> dict[str, RunFolder]:
 
 
 def state_of(folder: RunFolder) -> str:
-    """done, running, interrupted, failed or missing; a run whose process was killed is interrupted."""
+    """The folder's state; one that is damaged has failed."""
     try:
-        if folder.is_done:
-            return "done"
-        state = folder.read_status().get("state", "missing")
+        return folder.state()
     except AcdcError:
         return "failed"
-    return "interrupted" if state == "running" and not folder.is_running() else state

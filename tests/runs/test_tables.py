@@ -185,6 +185,8 @@ def test_states(tmp_path: Path) -> None:
     assert state_of(folder) == "running"  # on another machine, whose lock cannot be seen here
     replace_json(folder.status, status | {"host": "another", "updated": time.time() - 7200})
     assert state_of(folder) == "interrupted"
+    folder.write_status("done", 2)
+    assert state_of(folder) == "interrupted"  # whose result has been removed
     folder.status.write_text("{")
     assert state_of(folder) == "failed"
 
