@@ -161,7 +161,7 @@ def _seed_jobs(
     if row.is_finetuned and run is not None and run.state == "done":
         taken_over = (override for override in request.extra if override.partition("=")[0] in _ANY_RUN)
         typed = ("finetune=dense", f"start_from={quoted(str(run.folder.path))}", *taken_over)
-        finetuned = _job(compose_config([*typed, f"run.experiment={table}"]), typed, runs)
+        finetuned = _job(copy.deepcopy(composed((*typed, f"run.experiment={table}"))), typed, runs)
     return SeedJobs(dense, run, None if partner is None else job(partner), finetuned, row.is_finetuned)
 
 
