@@ -88,8 +88,8 @@ def _spread(column: str, measured: Sequence[Measured]) -> Spread | None:
 
 def _marks(row: TableRow, jobs: SeedJobs, scale: str) -> str:
     """How a run differs from the published one: other data, another model, fewer epochs."""
-    own, job = row.overrides["paper"], known(jobs.run)
-    if own is None or first_missing(own) is not None:
+    own, job = row.published_recipe, known(jobs.run)
+    if first_missing(own) is not None:
         return OTHER_DATASET * (scale != "paper")
     # Of the published config only what is compared below is composed: a few configs, not one a row.
     paper = composed(tuple(override for override in own if re.match(MARKED_BY, override)))

@@ -54,6 +54,7 @@ class TableRow:
 
     Attributes:
         overrides: scale -> what ``acdc-train`` is given; None where the settings are not known.
+        published_recipe: those of the paper scale, or as much of them as is known.
         dense_partner: as ``overrides``, of the run whose dense model is the partner; None: the run's own.
         seeds: scale -> number of runs, with seeds from 0.
     """
@@ -61,6 +62,7 @@ class TableRow:
     method: str
     setting: str
     overrides: Mapping[str, tuple[str, ...] | None]
+    published_recipe: tuple[str, ...]
     dense_partner: Mapping[str, tuple[str, ...]] | None
     is_finetuned: bool
     seeds: Mapping[str, int]
@@ -135,6 +137,7 @@ def _row(path: Path, table: dict[str, Any], row: dict[str, Any]) -> TableRow:
         row["method"],
         row.get("setting", ""),
         {scale: None if row.get(scale, ()) is None else _overrides(table, row, "run", scale) for scale in SCALES},
+        _overrides(table, row, "run", "paper"),
         None if partner is None else {scale: _overrides(table, row, "dense_partner", scale) for scale in SCALES},
         row.get("finetune", False),
         {scale: row.get("seeds", table.get("seeds", {}).get(scale, 1)) for scale in SCALES},
