@@ -76,7 +76,7 @@ def test_both_loaders_train_equally_well(images: Path, tmp_path: Path) -> None:
 
     A seed's deviation is the larger one of that observed and that of drawing so many validation images.
     """
-    typed = [*SMALL, "dataset.resolution=32", "epochs=10", "sparsity=0.8"]
+    typed = [*SMALL, "dataset.resolution=32", "epochs=7", "sparsity=0.8"]
     found = {
         loader: [
             train(tmp_path, images, *typed, f"loader={loader}", f"seed={seed}").read_result()["sparse"]["val_top1"]
