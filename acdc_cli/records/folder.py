@@ -157,8 +157,7 @@ class RunFolder:
     def read_result(self) -> dict[str, Any]:
         """result.json. Raises BadInput if the run is not finished."""
         if not self.result.is_file():
-            state = self.read_status().get("state", "not started")
-            raise BadInput(f"{self.path}: the run is {state} and has no result.json yet; run its command again")
+            raise BadInput(f"{self.path}: the run is {self.state()} and has no result.json yet; run its command again")
         return _parse(self.result, self.result.read_text())
 
     def read_agreements(self) -> dict[str, dict[str, float]]:
