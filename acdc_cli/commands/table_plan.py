@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from acdc_cli.report.table import NOTHING, csv_table, markdown_table, print_table
+from acdc_cli.tables.composed import composed
 from acdc_cli.tables.estimate import Clock, train_flops
-from acdc_cli.tables.jobs import Job, Request, RowJobs, composed, every_job, table_jobs
+from acdc_cli.tables.jobs import Job, Request, RowJobs, every_job, table_jobs
 from acdc_cli.tables.spec import TableRow, TableSpec
 
 PLAN_COLUMNS = ("id", "state", "method", "setting", "seed", "epochs", "training FLOPs", "time", "overrides")

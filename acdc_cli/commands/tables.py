@@ -15,9 +15,10 @@ from acdc_cli.commands.table_plan import print_plan
 from acdc_cli.commands.table_runs import run_missing
 from acdc_cli.errors import EXIT_DONE, BadInput
 from acdc_cli.report.table import print_table
-from acdc_cli.tables.fill import fill
+from acdc_cli.tables.composed import compose_ahead, composed
+from acdc_cli.tables.fill import fill, published_recipes
 from acdc_cli.tables.formats import full_csv, latex, markdown, write_table
-from acdc_cli.tables.jobs import Request, RowJobs, composed, every_job, table_jobs
+from acdc_cli.tables.jobs import Request, RowJobs, every_job, recipes, table_jobs
 from acdc_cli.tables.pairs import measure_pairs
 from acdc_cli.tables.spec import TableSpec, read_table
 from acdc_cli.tables.text import text_table
@@ -42,6 +43,7 @@ def report_tables(names: Sequence[str], typed: Sequence[str], options: argparse.
             raise BadInput(f"{override}: the table's rows decide that; --seeds N says how many seeds")
     request = Request(options.scale, options.seeds, extra)
     specs = [read_table(name) for name in names]
+    compose_ahead(recipe for spec in specs for recipe in recipes(spec, request))
     if options.plan:
         print_plan(specs, request, options.format)
         return EXIT_DONE
@@ -53,6 +55,7 @@ def report_tables(names: Sequence[str], typed: Sequence[str], options: argparse.
                 measure_pairs(table_jobs(spec, request), say)
         say(f"{(time.monotonic() - began) / 60:.1f} min")
     folder = options.out or Path(composed(extra).runs_dir) / "tables" / options.scale
+    compose_ahead(recipe for spec in specs for recipe in published_recipes(spec))
     for spec in specs:
         _report(spec, table_jobs(spec, request), options, folder)
     return code

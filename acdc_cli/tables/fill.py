@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from acdc_cli.config import known
 from acdc_cli.report.comparison import Spread
 from acdc_cli.tables.columns import COLUMNS, Measured
-from acdc_cli.tables.jobs import Job, RowJobs, SeedJobs, composed, first_missing
+from acdc_cli.tables.composed import composed
+from acdc_cli.tables.jobs import Job, RowJobs, SeedJobs, first_missing
 from acdc_cli.tables.pairs import agreement_of
 from acdc_cli.tables.spec import Published, TableRow, TableSpec
 
@@ -58,6 +59,11 @@ class FilledRow:
     note: str | None
 
 
+def published_recipes(spec: TableSpec) -> Iterator[tuple[str, ...]]:
+    """What the configs that a table's runs are compared with are composed of."""
+    return (recipe for row in spec.rows if (recipe := _compared_with(row)) is not None)
+
+
 def fill(spec: TableSpec, rows: Sequence[RowJobs], scale: str) -> list[FilledRow]:
     """The cells of all rows, from run records only."""
     return [_fill_row(spec, jobs, scale) for jobs in rows]
@@ -86,13 +92,20 @@ def _spread(column: str, measured: Sequence[Measured]) -> Spread | None:
     return Spread.of(values) if values else None
 
 
+def _compared_with(row: TableRow) -> tuple[str, ...] | None:
+    """Of the published recipe only what marks tell: that is a few configs, not one a row. None: not in the program."""
+    own = row.published_recipe
+    if first_missing(own) is not None:
+        return None
+    return tuple(override for override in own if re.match(MARKED_BY, override))
+
+
 def _marks(row: TableRow, jobs: SeedJobs, scale: str) -> str:
     """How a run differs from the published one: other data, another model, fewer epochs."""
-    own, job = row.published_recipe, known(jobs.run)
-    if first_missing(own) is not None:
+    published, job = _compared_with(row), known(jobs.run)
+    if published is None:
         return OTHER_DATASET * (scale != "paper")
-    # Of the published config only what is compared below is composed: a few configs, not one a row.
-    paper = composed(tuple(override for override in own if re.match(MARKED_BY, override)))
+    paper = composed(published)
     marks = OTHER_DATASET * (paper.dataset.name != job.config.dataset.name)
     marks += OTHER_MODEL * (paper.model.name != job.config.model.name)
     return marks + SHORTER * ((job.config.epochs or 0) < (paper.epochs or 0))

@@ -6,15 +6,14 @@ import copy
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-from acdc_cli.compose import compose_config
 from acdc_cli.config import FROM_DENSE, Config, known
 from acdc_cli.errors import AcdcError
 from acdc_cli.overrides import group_options, quoted
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.identity import readable_name, run_id
+from acdc_cli.tables.composed import composed
 from acdc_cli.tables.spec import TableRow, TableSpec
 
 # The small scale is the papers' rows on the digits: what acdc-train is by itself, and this.
@@ -93,6 +92,20 @@ class Request:
     seeds: int | None = None
     extra: tuple[str, ...] = ()
 
+    def typed(self, overrides: tuple[str, ...]) -> tuple[str, ...]:
+        """What acdc-train is given for a run of a row with these overrides."""
+        return (*AT_SCALE[self.scale], *overrides, *self.extra)
+
+
+def recipes(spec: TableSpec, request: Request) -> Iterator[tuple[str, ...]]:
+    """What the configs of a table's runs will be composed of, as far as that can be told without any of them."""
+    yield request.typed(())
+    for row in spec.rows:
+        of_row = [row.overrides[request.scale], (row.dense_partner or {}).get(request.scale)]
+        known_ones = [overrides for overrides in of_row if overrides is not None]
+        if first_missing([override for overrides in known_ones for override in overrides]) is None:
+            yield from map(request.typed, known_ones)
+
 
 def table_jobs(spec: TableSpec, request: Request) -> list[RowJobs]:
     """The runs of a table and their states, as the records are now.
@@ -100,7 +113,7 @@ def table_jobs(spec: TableSpec, request: Request) -> list[RowJobs]:
     Raises:
         BadInput: on an override that cannot be.
     """
-    composed((*AT_SCALE[request.scale], *request.extra))  # what was typed is at fault, if it is, and not a row
+    composed(request.typed(()))  # what was typed is at fault, if it is, and not a row
     runs: Runs = {}
     return [_row_jobs(spec, row, request, runs) for row in spec.rows]
 
@@ -148,20 +161,22 @@ def _seed_jobs(
     runs: Runs,
 ) -> SeedJobs:
     def job(overrides: tuple[str, ...], start_from: str | None = None) -> Job:
-        typed = (*AT_SCALE[request.scale], *overrides, *request.extra)
+        typed = request.typed(overrides)
         config = copy.deepcopy(composed(typed))
         config.seed, config.run.experiment, config.start_from = seed, table, start_from or config.start_from
         starts = () if start_from is None else (f"start_from={quoted(start_from)}",)
         return _job(config, (*typed, f"seed={seed}", *starts), runs)
 
-    dense = job(_of_dense_run(own)) if _prunes_a_dense_run((*AT_SCALE[request.scale], *own, *request.extra)) else None
+    dense = job(_of_dense_run(own)) if _prunes_a_dense_run(request.typed(own)) else None
     start = None if dense is None else str(dense.folder.path)
     run = job(own, start) if dense is None or dense.state == "done" else None
     finetuned = None
     if row.is_finetuned and run is not None and run.state == "done":
         taken_over = (override for override in request.extra if override.partition("=")[0] in _ANY_RUN)
         typed = ("finetune=dense", f"start_from={quoted(str(run.folder.path))}", *taken_over)
-        finetuned = _job(copy.deepcopy(composed((*typed, f"run.experiment={table}"))), typed, runs)
+        config = copy.deepcopy(composed(typed))
+        config.run.experiment = table
+        finetuned = _job(config, typed, runs)
     return SeedJobs(dense, run, None if partner is None else job(partner), finetuned, row.is_finetuned)
 
 
@@ -187,12 +202,6 @@ _ANY_RUN = (
     "workers",
     "os_cache",
 )
-
-
-@cache
-def composed(overrides: tuple[str, ...]) -> Config:
-    """What ``acdc-train OVERRIDES`` would run with; not to be changed, for it is kept."""
-    return compose_config(list(overrides))
 
 
 def _job(config: Config, overrides: tuple[str, ...], runs: Runs) -> Job:
