@@ -14,15 +14,19 @@ from acdc_cli.overrides import is_override
 from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.report import table
 from acdc_cli.report.comparison import Row, compare
+from acdc_cli.report.terminal import print_table
 from acdc_cli.tables.spec import SCALES, table_names
 
 FORMATS = ("terminal", "markdown", "csv", "latex")
 TABLES = "tables (acdc-report table1 table2)"
+SEEDS_AT_MOST = 100
+OF_RUNS, OF_TABLES = ("runs", "figure", "retry"), ("plan", "run", "scale", "seeds", "out")
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog="acdc-report",
+        allow_abbrev=False,
         description="A run's report.html, a table of a folder of runs, or a published table beside what was measured.",
         epilog="example: acdc-report table1 --run --scale small hydra/launcher=joblib",
     )
@@ -42,7 +46,7 @@ def _parser() -> Parser:
     published = parser.add_argument_group("of a TABLE")
     published.add_argument("--plan", action="store_true", help="list the runs, their states and their cost")
     published.add_argument("--run", action="store_true", help="run what is missing, or go on with it, first")
-    published.add_argument("--scale", choices=SCALES, default="paper", help="small: on the embedded digits")
+    published.add_argument("--scale", choices=SCALES, help="paper, if not given; small: on the embedded digits")
     published.add_argument("--seeds", type=int, metavar="N", help="runs a row (default: as the table says)")
     published.add_argument("--out", type=Path, metavar="DIR", help="for its files (RUNS_DIR/tables/SCALE)")
     return parser
@@ -56,7 +60,9 @@ def main() -> None:
 def _run(options: argparse.Namespace) -> int:
     places = [target for target in options.targets if Path(target).exists() or not is_override(target)]
     if any(not Path(place).exists() and place in table_names() for place in places):
+        _refuse(OF_RUNS, options, "of runs, not of a table")
         return _tables(places, options)
+    _refuse(OF_TABLES, options, "of a table, not of runs")
     others = [target for target in options.targets if target not in places]
     if len(places) != 1 or not all(target.startswith(("hydra/", "hydra.")) for target in others):
         raise BadInput(
@@ -67,16 +73,30 @@ def _run(options: argparse.Namespace) -> int:
         return _runs(Path(places[0]), options)
     from acdc_cli.commands.retry import retry
 
-    code = retry(run_folders(Path(places[0])), others)
+    code = retry(Path(places[0]), others)
     _runs(Path(places[0]), options)
     return code
+
+
+def _refuse(flags: tuple[str, ...], options: argparse.Namespace, why: str) -> None:
+    for flag in flags:
+        if getattr(options, flag) not in (None, False):
+            raise BadInput(f"--{flag}: is {why}; see acdc-report --help")
 
 
 def _tables(names: list[str], options: argparse.Namespace) -> int:
     from acdc_cli.commands.tables import report_tables
 
-    if options.seeds is not None and options.seeds < 1:
-        raise BadInput(f"--seeds {options.seeds}: not a number of runs; nearest: --seeds 1")
+    if options.seeds is not None and not 1 <= options.seeds <= SEEDS_AT_MOST:
+        nearest_valid = min(max(options.seeds, 1), SEEDS_AT_MOST)
+        raise BadInput(
+            f"--seeds {options.seeds}: not 1 to {SEEDS_AT_MOST} runs a row; nearest: --seeds {nearest_valid}"
+        )
+    if options.plan and options.run:
+        raise BadInput("--plan --run: one of the two; --plan only lists what --run would run")
+    if options.plan and options.format == "latex":
+        raise BadInput("--format latex: a plan is printed as terminal, markdown or csv; nearest: --format markdown")
+    options.scale = options.scale or SCALES[0]
     return report_tables(names, [target for target in options.targets if is_override(target)], options)
 
 
@@ -84,7 +104,8 @@ def _runs(path: Path, options: argparse.Namespace) -> int:
     from acdc_cli.report.page import write_page
 
     folder = RunFolder(path)
-    if folder.config.is_file() and options.format == "terminal":
+    is_page = options.format == "terminal" and not options.runs and options.figure is None
+    if folder.config.is_file() and is_page:
         write_page(folder)
         Console().print(table.summary_table(folder))
         print(f"report: {folder.report}")
@@ -96,11 +117,11 @@ def _runs(path: Path, options: argparse.Namespace) -> int:
             f"did you mean {nearest(path, table_names())}?"
         )
     rows, left_out = compare(folders)
+    if options.figure is not None:
+        _draw(options.figure, rows)
     if options.runs or not rows:
         _print_runs(path, options, folders)
         return EXIT_DONE
-    if options.figure is not None:
-        _draw(options.figure, rows)
     _print_comparison(path, options, rows)
     for name, state in left_out.items():
         print(f"acdc-report: not in the table: {name}: {state}", file=sys.stderr)
@@ -135,7 +156,7 @@ def _print_comparison(path: Path, options: argparse.Namespace, rows: list[Row]) 
     elif options.format == "latex":
         print(_latex(path, table.COMPARISON_COLUMNS, cells))
     else:
-        table.print_table(table.COMPARISON_COLUMNS, cells, str(path), table.COMPARISON_NOTE)
+        print_table(table.COMPARISON_COLUMNS, cells, str(path), table.COMPARISON_NOTE)
 
 
 def _draw(file: Path, rows: list[Row]) -> None:

@@ -8,23 +8,32 @@ from pathlib import Path
 from acdc_cli.commands.listed_runs import run_listed, say
 from acdc_cli.commands.sweep import sweep_exit_code
 from acdc_cli.compose import from_yaml
-from acdc_cli.errors import EXIT_DONE
-from acdc_cli.records.folder import RunFolder
+from acdc_cli.errors import EXIT_DONE, BadInput
+from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.retyped import as_overrides
-from acdc_cli.tables.jobs import ID, state_of
+from acdc_cli.tables.found import ID, state_of
 
 AGAIN = ("failed", "interrupted")
 
 
-def retry(folders: Sequence[RunFolder], launcher: Sequence[str]) -> int:
+def retry(path: Path, launcher: Sequence[str]) -> int:
     """Run them again from their own config.yaml, in their own folders: each from its last checkpoint.
 
     Args:
+        path: of a sweep.
         launcher: overrides such as ``hydra/launcher=joblib``.
 
     Returns:
         The exit code, as of a sweep.
+
+    Raises:
+        BadInput: if there is no run. One that could not even begin, for want of data, has left no folder.
     """
+    folders = run_folders(path) if path.is_dir() else []
+    if not folders:
+        raise BadInput(
+            f"--retry {path}: there is no run folder; a run that could not begin leaves none: repeat its command"
+        )
     todo = [folder for folder in folders if state_of(folder) in AGAIN]
     if not todo:
         say(f"none of {len(folders)} runs has failed or was interrupted")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from acdc_cli.report.table import NOTHING, csv_table, markdown_table, print_table
-from acdc_cli.tables.composed import composed
+from acdc_cli.report.table import NOTHING, csv_table, markdown_table
+from acdc_cli.report.terminal import print_table
 from acdc_cli.tables.estimate import Clock, train_flops
-from acdc_cli.tables.jobs import Job, Request, RowJobs, every_job, table_jobs
+from acdc_cli.tables.jobs import Job, Request, RowJobs, every_job, runs_dir_of, table_jobs
 from acdc_cli.tables.spec import TableRow, TableSpec
 
 PLAN_COLUMNS = ("id", "state", "method", "setting", "seed", "epochs", "training FLOPs", "time", "overrides")
@@ -22,7 +21,7 @@ def print_plan(specs: Sequence[TableSpec], request: Request, form: str) -> None:
         form: terminal, markdown or csv.
     """
     rows = [row for spec in specs for row in table_jobs(spec, request)]
-    jobs, clock = list(every_job(rows)), Clock(Path(composed(request.extra).runs_dir))
+    jobs, clock = list(every_job(rows)), Clock(runs_dir_of(specs[0], request))
     first_row: dict[str, TableRow] = {}
     for row in rows:
         for job in every_job([row]):

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections import Counter
 from collections.abc import Sequence
+from errno import EACCES
 from pathlib import Path
-
-from rich.markup import escape
 
 from acdc_cli.commands.listed_runs import say
 from acdc_cli.commands.table_plan import print_plan
 from acdc_cli.commands.table_runs import run_missing
 from acdc_cli.errors import EXIT_DONE, BadInput
-from acdc_cli.report.table import print_table
-from acdc_cli.tables.composed import compose_ahead, composed
-from acdc_cli.tables.fill import fill, published_recipes
+from acdc_cli.report.terminal import print_table
+from acdc_cli.tables.composed import compose_ahead
+from acdc_cli.tables.fill import OF_OWN_MARK, fill, published_recipes
 from acdc_cli.tables.formats import full_csv, latex, markdown, write_table
-from acdc_cli.tables.jobs import Request, RowJobs, every_job, recipes, table_jobs
+from acdc_cli.tables.jobs import Request, RowJobs, every_job, recipes, runs_dir_of, table_jobs
 from acdc_cli.tables.pairs import measure_pairs
 from acdc_cli.tables.spec import TableSpec, read_table
 from acdc_cli.tables.text import text_table
 
-DECIDED_BY_ROWS = ("seed", "method", "run.experiment", "run.name", "finetune", "start_from")
+DECIDED_BY_ROWS = ("seed", "method", "sparsity", "experiment", "run", "finetune", "start_from", "plan")
 
 
 def report_tables(names: Sequence[str], typed: Sequence[str], options: argparse.Namespace) -> int:
@@ -38,15 +38,14 @@ def report_tables(names: Sequence[str], typed: Sequence[str], options: argparse.
     """
     launcher = [override for override in typed if override.startswith("hydra")]
     extra = tuple(override for override in typed if override not in launcher)
-    for override in extra:
-        if override.partition("=")[0] in DECIDED_BY_ROWS:
-            raise BadInput(f"{override}: the table's rows decide that; --seeds N says how many seeds")
     request = Request(options.scale, options.seeds, extra)
     specs = [read_table(name) for name in names]
+    _refuse_what_rows_decide(specs, request)
     compose_ahead(recipe for spec in specs for recipe in recipes(spec, request))
     if options.plan:
         print_plan(specs, request, options.format)
         return EXIT_DONE
+    folder = _made(options.out, runs_dir_of(specs[0], request) / "tables" / options.scale)
     code, began = EXIT_DONE, time.monotonic()
     if options.run:
         code = run_missing(lambda: [row for spec in specs for row in table_jobs(spec, request)], launcher)
@@ -54,15 +53,41 @@ def report_tables(names: Sequence[str], typed: Sequence[str], options: argparse.
             if {"agreement", "cross_entropy"} & set(spec.columns):
                 measure_pairs(table_jobs(spec, request), say)
         say(f"{(time.monotonic() - began) / 60:.1f} min")
-    folder = options.out or Path(composed(extra).runs_dir) / "tables" / options.scale
     compose_ahead(recipe for spec in specs for recipe in published_recipes(spec))
     for spec in specs:
-        _report(spec, table_jobs(spec, request), options, folder)
+        _report(spec, request, options, folder)
     return code
 
 
-def _report(spec: TableSpec, rows: Sequence[RowJobs], options: argparse.Namespace, folder: Path) -> None:
-    filled = fill(spec, rows, options.scale)
+def _refuse_what_rows_decide(specs: Sequence[TableSpec], request: Request) -> None:
+    """A row is called after its settings: with others it would be another row. Of other data and models marks tell."""
+    of_rows = {
+        override.partition("=")[0]
+        for spec in specs
+        for row in spec.rows
+        for override in row.overrides[request.scale] or ()
+    } - set(OF_OWN_MARK)
+    for override, key in zip(request.extra, request.extra_keys, strict=True):
+        if key in of_rows or key.partition(".")[0] in DECIDED_BY_ROWS:
+            raise BadInput(f"{override}: the table's rows decide that; --seeds N says how many seeds")
+
+
+def _made(out: Path | None, default: Path) -> Path:
+    """The folder for the tables' files, before anything runs for hours."""
+    folder = out or default
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(EACCES, os.strerror(EACCES))
+    except OSError as error:
+        key = f"--out {folder}" if out else f"runs_dir: {folder}"
+        raise BadInput(f"{key}: cannot be written to ({error.strerror}); choose another folder") from None
+    return folder
+
+
+def _report(spec: TableSpec, request: Request, options: argparse.Namespace, folder: Path) -> None:
+    rows = table_jobs(spec, request)
+    filled = fill(spec, rows, request)
     table = text_table(spec, filled, options.scale, _provenance(rows))
     paths = write_table(folder, spec, filled, table)
     if options.format == "csv":
@@ -70,7 +95,7 @@ def _report(spec: TableSpec, rows: Sequence[RowJobs], options: argparse.Namespac
     elif options.format in ("markdown", "latex"):
         print(markdown(table) if options.format == "markdown" else latex(spec.name, table))
     else:
-        print_table(table.headings, [[escape(cell) for cell in row] for row in table.rows], table.title)
+        print_table(table.headings, table.rows, table.title)
         sources = (f"[{number}] {source}" for number, source in enumerate(table.sources, 1))
         print("\n".join([*table.notes, *sources]))
         print("written: " + ", ".join(str(path) for path in paths))
@@ -86,4 +111,6 @@ def _provenance(rows: Sequence[RowJobs]) -> list[str]:
     )
     devices = ", ".join(sorted({result["device"] for result in results}))
     seconds = sum(result["seconds"] for result in results)
-    return [f"{len(results)} runs, {seconds / 60:.1f} min of training, on {devices}; {versions.most_common(1)[0][0]}."]
+    most, count = versions.most_common(1)[0]
+    others = f"; {len(results) - count} of them with other versions" if count < len(results) else ""
+    return [f"{len(results)} runs, {seconds / 60:.1f} min of training, on {devices}; {most}{others}."]

@@ -167,12 +167,19 @@ class RunFolder:
     @property
     def is_done(self) -> bool:
         """Whether the run has finished and everything it leaves is there."""
-        return self.read_status().get("state") == "done" and self.result.is_file()
+        return self.read_status().get("state") == "done" and self._has_whole_result()
+
+    def _has_whole_result(self) -> bool:
+        try:
+            return self.result.is_file() and "run_id" in _parse(self.result, self.result.read_text())
+        except AcdcError:
+            return False
 
     def state(self) -> str:
         """done, running, interrupted, failed, or missing: it has not begun.
 
-        A run whose process was killed is interrupted, whatever it has left; so is one whose result has been removed.
+        A run whose process was killed is interrupted, whatever it has left; so is one whose result has been removed or
+        damaged: its command makes it again from the last checkpoint.
         """
         if self.is_done:
             return "done"
@@ -192,5 +199,6 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
 
 
 def run_folders(path: Path) -> list[RunFolder]:
-    """The run folders under a sweep (or anything that holds run folders), by name."""
-    return [RunFolder(found.parent) for found in sorted(path.rglob("config.yaml"))]
+    """The run folders under a sweep (or anything that holds run folders), by name; W&B's own copies are none."""
+    found = sorted(path.rglob("config.yaml"))
+    return [RunFolder(each.parent) for each in found if "wandb" not in each.relative_to(path).parts]

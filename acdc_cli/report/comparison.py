@@ -87,6 +87,8 @@ def compare(folders: Iterable[RunFolder]) -> tuple[list[Row], dict[str, str]]:
             if folder.is_done:
                 runs.append(_read(folder))
             else:
+                if folder.result.is_file():
+                    folder.read_result()  # says what is wrong with it
                 error = folder.read_status().get("error")
                 left_out[folder.path.name] = folder.state() + (f": {error}" if error else "")
         except AcdcError as error:

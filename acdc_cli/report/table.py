@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from acdc_cli.errors import AcdcError
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.report.comparison import Row, Spread
+from acdc_cli.report.terminal import print_table
 
 NOTHING = "–"
 RUN_COLUMNS = (
@@ -25,12 +24,10 @@ COMPARISON_COLUMNS = (
     "method", "target", "seeds", "sparsity", "of pruned layers", "sparse top-1", "dense top-1", "inference FLOPs",
     "train FLOPs", "seconds", "step time", "memory",
 )  # fmt: skip
-TEXT_COLUMNS = ("run", "state", "method", "setting")
 COMPARISON_NOTE = (
     "Means over seeds, ± their standard deviation. Sparsity over all prunable weights, and over the layers that are "
     "pruned. FLOPs, step time and memory over those of method=dense; seconds of a whole run."
 )
-WIDTH_WITHOUT_TERMINAL = 150
 Cells = list[list[str]]
 
 
@@ -91,22 +88,6 @@ def _with_deviation(spread: Spread | None) -> str:
 
 def _ratio(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.2f}"
-
-
-def print_table(columns: Sequence[str], cells: Cells, title: str, note: str | None = None) -> None:
-    """On a terminal, or as wide as it needs to be elsewhere."""
-    table = Table(
-        title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, caption=note, caption_justify="left"
-    )
-    for column in columns:
-        is_text = column in TEXT_COLUMNS
-        justify: Any = "left" if is_text else "right"
-        table.add_column(column.replace(" ", "\n"), justify=justify, no_wrap=not is_text, overflow="fold")
-    for row in cells:
-        table.add_row(*row)
-    console = Console()
-    console = console if console.is_terminal else Console(width=WIDTH_WITHOUT_TERMINAL)
-    console.print(table)
 
 
 def print_runs(rows: Cells, title: str) -> None:

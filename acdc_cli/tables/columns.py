@@ -34,13 +34,13 @@ class Column:
 
     Attributes:
         digits: after the decimal point.
-        is_accuracy: a percentage, of which papers print differences.
+        is_written: whether anything in the program puts the number into the records yet.
     """
 
     heading: str
     read: Callable[[Measured], float | None]
     digits: int = 2
-    is_accuracy: bool = False
+    is_written: bool = True
 
 
 def _percent(section: Record | None, key: str) -> float | None:
@@ -62,27 +62,30 @@ def _partner(measured: Measured) -> Record | None:
 
 
 def _over_baseline(measured: Measured, result: Record | None) -> float | None:
+    """Of a dense run of the baseline's epochs at the evaluation resolution: a recipe may train on smaller images."""
     if result is None:
         return None
-    epochs = result["epochs"]
-    return result["train_flops_fraction"] * epochs / (measured.baseline_epochs or epochs)
+    epochs = measured.baseline_epochs or result["epochs"]
+    if "train_samples" not in result:  # of version 0.1, whose tables had runs at one resolution only
+        return result["train_flops_fraction"] * result["epochs"] / epochs
+    return result["train_flops_total"] / (3 * result["dense_inference_flops"] * result["train_samples"] * epochs)
 
 
 def _finetuned(measured: Measured) -> Record | None:
     return None if measured.finetuned is None else measured.finetuned["dense"]
 
 
-def _latency(measured: Measured, setting: str) -> float | None:
-    return measured.result.get("latency_ms", {}).get(setting)
+def _latency(engine: str, setting: str) -> Callable[[Measured], float | None]:
+    return lambda run: run.result.get("latency_ms", {}).get(engine, {}).get(setting)
 
 
 # Percentages as the papers print them; FLOPs as fractions of a dense run's.
 COLUMNS: dict[str, Column] = {
     "sparsity": Column("sparsity %", lambda run: _percent(run.result, "sparsity")),
-    "top1": Column("top-1 %", lambda run: _percent(_own(run), "val_top1"), is_accuracy=True),
-    "dense_top1": Column("dense top-1 %", lambda run: _percent(_partner(run), "val_top1"), is_accuracy=True),
-    "best_dense_top1": Column("best dense top-1 %", lambda run: _percent(_partner(run), "best_val_top1"), 2, True),
-    "finetuned_top1": Column("dense, fine-tuned %", lambda run: _percent(_finetuned(run), "val_top1"), 2, True),
+    "top1": Column("top-1 %", lambda run: _percent(_own(run), "val_top1")),
+    "dense_top1": Column("dense top-1 %", lambda run: _percent(_partner(run), "val_top1")),
+    "best_dense_top1": Column("best dense top-1 %", lambda run: _percent(_partner(run), "best_val_top1")),
+    "finetuned_top1": Column("dense, fine-tuned %", lambda run: _percent(_finetuned(run), "val_top1")),
     "inference_flops": Column("inference FLOPs", lambda run: _own(run)["inference_flops_fraction"]),
     "train_flops": Column("training FLOPs", lambda run: _over_baseline(run, run.result)),
     "finetuned_train_flops": Column("with fine-tuning", lambda run: _over_baseline(run, run.finetuned)),
@@ -93,6 +96,14 @@ COLUMNS: dict[str, Column] = {
     "dense_perplexity": Column("dense perplexity", lambda run: _number(_partner(run), "val_perplexity")),
     "finetuned_perplexity": Column("dense, fine-tuned", lambda run: _number(_finetuned(run), "val_perplexity")),
     "glue_score": Column("dev score", lambda run: _number(_own(run), "val_score")),
-    "latency_batch_1": Column("ms, batch 1, 4 cores", lambda run: _latency(run, "batch_1_cores_4"), 3),
-    "latency_batch_64": Column("ms, batch 64, 16 cores", lambda run: _latency(run, "batch_64_cores_16"), 3),
+    "onnx_batch_1": Column("ONNX Runtime ms, batch 1, 4 cores", _latency("onnxruntime", "batch_1_cores_4"), 3, False),
+    "deepsparse_batch_1": Column(
+        "DeepSparse ms, batch 1, 4 cores", _latency("deepsparse", "batch_1_cores_4"), 3, False
+    ),
+    "onnx_batch_64": Column(
+        "ONNX Runtime ms, batch 64, 16 cores", _latency("onnxruntime", "batch_64_cores_16"), 3, False
+    ),
+    "deepsparse_batch_64": Column(
+        "DeepSparse ms, batch 64, 16 cores", _latency("deepsparse", "batch_64_cores_16"), 3, False
+    ),
 }

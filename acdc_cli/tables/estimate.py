@@ -32,19 +32,22 @@ class Clock:
     """
 
     def __init__(self, runs_dir: Path) -> None:
-        self._seconds_per_epoch: dict[tuple[str, ...], list[float]] = {}
+        self._seconds_per_epoch: dict[tuple[str | None, ...], list[float]] = {}
         for folder in _finished(runs_dir):
             try:
-                config, result = from_yaml(folder.config.read_text()), folder.read_result()
-            except AcdcError:
-                continue
-            seconds = result["seconds"] / len(folder.read_metrics())
-            self._seconds_per_epoch.setdefault(_kind(config), []).append(seconds)
+                config = from_yaml(folder.config.read_text())
+                seconds = statistics.fmean(row["seconds"] for row in folder.read_metrics())
+            except (AcdcError, statistics.StatisticsError):
+                continue  # damaged records tell no time
+            for method in (config.method.name, None):
+                self._seconds_per_epoch.setdefault((method, *_kind(config)), []).append(seconds)
 
     def seconds(self, job: Job) -> float | None:
-        """None where no such run has finished yet."""
-        known = self._seconds_per_epoch.get(_kind(job.config))
-        return statistics.median(known) * (job.config.epochs or 0) if known else None
+        """By runs of the same method, or else of any; None where no such run has finished yet."""
+        for method in (job.config.method.name, None):
+            if found := self._seconds_per_epoch.get((method, *_kind(job.config))):
+                return statistics.median(found) * (job.config.epochs or 0)
+        return None
 
 
 def _finished(runs_dir: Path) -> Iterable[RunFolder]:

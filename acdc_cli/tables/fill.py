@@ -7,16 +7,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from acdc_cli.config import known
+from acdc_cli.records.identity import NOT_IN_ID
 from acdc_cli.report.comparison import Spread
 from acdc_cli.tables.columns import COLUMNS, Measured
 from acdc_cli.tables.composed import composed
-from acdc_cli.tables.jobs import Job, RowJobs, SeedJobs, first_missing
+from acdc_cli.tables.jobs import Job, Request, RowJobs, SeedJobs, first_missing
 from acdc_cli.tables.pairs import agreement_of
 from acdc_cli.tables.spec import Published, TableRow, TableSpec
 
 # A letter a kind of difference from the published recipe. Numbers of another model or data set are not subtracted.
-OTHER_DATASET, OTHER_MODEL, SHORTER = "d", "m", "s"
+OTHER_DATASET, OTHER_MODEL, SHORTER, OTHER_SETTINGS = "d", "m", "s", "o"
 MARKED_BY = r"(experiment|model|dataset|schedule)[=.]|epochs="
+OF_OWN_MARK = ("dataset", "model", "epochs")
+# Typed for all runs, these have marks of their own or change no number that the papers print.
+NO_OTHER_SETTING = (*OF_OWN_MARK, *NOT_IN_ID, "device", "loader", "threads")
 
 
 @dataclass(frozen=True)
@@ -64,16 +68,16 @@ def published_recipes(spec: TableSpec) -> Iterator[tuple[str, ...]]:
     return (recipe for row in spec.rows if (recipe := _compared_with(row)) is not None)
 
 
-def fill(spec: TableSpec, rows: Sequence[RowJobs], scale: str) -> list[FilledRow]:
+def fill(spec: TableSpec, rows: Sequence[RowJobs], request: Request) -> list[FilledRow]:
     """The cells of all rows, from run records only."""
-    return [_fill_row(spec, jobs, scale) for jobs in rows]
+    return [_fill_row(spec, jobs, request) for jobs in rows]
 
 
-def _fill_row(spec: TableSpec, jobs: RowJobs, scale: str) -> FilledRow:
+def _fill_row(spec: TableSpec, jobs: RowJobs, request: Request) -> FilledRow:
     row, done = jobs.row, [seed for seed in jobs.seeds if seed.is_done]
-    measured = [_measured(seed, spec.baseline_epochs.get(scale)) for seed in done]
-    marks = _marks(row, done[0], scale) if done else ""
-    comparable = not set(marks) & {OTHER_DATASET, OTHER_MODEL}
+    measured = [_measured(seed, spec.baseline_epochs.get(request.scale)) for seed in done]
+    marks = _marks(row, done[0], request) if done else ""
+    comparable = not set(marks) & {OTHER_DATASET, OTHER_MODEL, OTHER_SETTINGS}
     cells = {name: Cell(_spread(name, measured), row.published.get(name), comparable) for name in spec.columns}
     return FilledRow(row, cells, len(done), len(jobs.seeds), marks, jobs.unavailable)
 
@@ -100,12 +104,14 @@ def _compared_with(row: TableRow) -> tuple[str, ...] | None:
     return tuple(override for override in own if re.match(MARKED_BY, override))
 
 
-def _marks(row: TableRow, jobs: SeedJobs, scale: str) -> str:
-    """How a run differs from the published one: other data, another model, fewer epochs."""
+def _marks(row: TableRow, jobs: SeedJobs, request: Request) -> str:
+    """How a run differs from the published one: other data, another model, fewer epochs, what else was typed."""
     published, job = _compared_with(row), known(jobs.run)
+    groups = [key if key.startswith(("model.", "dataset.")) else key.partition(".")[0] for key in request.extra_keys]
+    typed = OTHER_SETTINGS * any(group not in NO_OTHER_SETTING for group in groups)
     if published is None:
-        return OTHER_DATASET * (scale != "paper")
+        return OTHER_DATASET * (request.scale != "paper") + typed
     paper = composed(published)
     marks = OTHER_DATASET * (paper.dataset.name != job.config.dataset.name)
     marks += OTHER_MODEL * (paper.model.name != job.config.model.name)
-    return marks + SHORTER * ((job.config.epochs or 0) < (paper.epochs or 0))
+    return marks + SHORTER * ((job.config.epochs or 0) < (paper.epochs or 0)) + typed

@@ -27,6 +27,7 @@ LATEX = {
     "ᵈ": "$^d$",
     "ᵐ": "$^m$",
     "ˢ": "$^s$",
+    "ᵒ": "$^o$",
 }
 CHARACTER_INCHES, LINE_INCHES = 0.085, 0.24
 
@@ -78,17 +79,18 @@ def _latex(text: str) -> str:
 
 
 def full_csv(spec: TableSpec, rows: Sequence[FilledRow]) -> str:
-    """Every number in full: a column's mean, deviation, published value, difference and source."""
-    parts = ("", "_deviation", "_published", "_difference", "_source")
+    """Every number in full: a column's mean, deviation, seeds, published value, difference and source."""
+    parts = ("", "_deviation", "_seeds", "_published", "_difference", "_source")
     columns = ["method", "setting", "seeds", "seeds_asked", "marks", "note"]
     columns += [f"{name}{part}" for name in spec.columns for part in parts]
     cells = []
     for row in rows:
         line: list[object] = [row.row.method, row.row.setting, row.seeds_done, row.seeds_asked, row.marks, row.note]
         for cell in (row.cells[name] for name in spec.columns):
-            mean, deviation = (cell.measured.mean, cell.measured.deviation) if cell.measured else (None, None)
-            value, source = (cell.published.value, cell.published.source) if cell.published else (None, None)
-            line += [mean, deviation, UNKNOWN if cell.published and value is None else value, cell.difference, source]
+            spread, published = cell.measured, cell.published
+            line += [spread and spread.mean, spread and spread.deviation, spread and spread.count]
+            value, source = (published.value, published.source) if published else (None, None)
+            line += [UNKNOWN if published and value is None else value, cell.difference, source]
         cells.append(line)
     return csv_table(columns, cells)
 

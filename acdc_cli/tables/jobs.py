@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from acdc_cli.config import FROM_DENSE, Config, known
-from acdc_cli.errors import AcdcError
+from acdc_cli.errors import BadInput
 from acdc_cli.overrides import group_options, quoted
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.identity import readable_name, run_id
 from acdc_cli.tables.composed import composed
+from acdc_cli.tables.found import ID, FoundRuns, state_of
 from acdc_cli.tables.spec import TableRow, TableSpec
 
 # The small scale is the papers' rows on the digits: what acdc-train is by itself, and this.
 AT_SCALE = {"paper": (), "small": ("experiment=small_tables",)}
-ID = re.compile(r"-([0-9a-f]{8})$")
-Runs = dict[str, dict[str, RunFolder]]  # runs_dir -> id -> folder
+Runs = dict[str, FoundRuns]  # by runs_dir
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,8 @@ class Job:
 
     Attributes:
         overrides: what ``acdc-train`` is given.
-        config: settled for this machine.
+        config: settled for this machine, or as asked where this is not the machine for it.
+        run_id: of the folder.
         folder: where the run lies, whoever made it, or will lie.
         state: done, running, interrupted, failed or missing.
     """
@@ -92,14 +92,31 @@ class Request:
     seeds: int | None = None
     extra: tuple[str, ...] = ()
 
+    @property
+    def extra_keys(self) -> list[str]:
+        """Of the overrides that were typed."""
+        return [override.partition("=")[0].lstrip("+~") for override in self.extra]
+
     def typed(self, overrides: tuple[str, ...]) -> tuple[str, ...]:
         """What acdc-train is given for a run of a row with these overrides."""
         return (*AT_SCALE[self.scale], *overrides, *self.extra)
 
 
 def recipes(spec: TableSpec, request: Request) -> Iterator[tuple[str, ...]]:
-    """What the configs of a table's runs will be composed of, as far as that can be told without any of them."""
-    yield request.typed(())
+    """What the configs of a table's runs will be composed of, as far as that can be told without any of them.
+
+    Never empty: with no row to run, what was typed is composed alone, to be checked.
+    """
+    available = list(_available(spec, request))
+    return iter(available or [request.typed(())])
+
+
+def runs_dir_of(spec: TableSpec, request: Request) -> Path:
+    """Where the runs of a table lie. Raises BadInput on an override that cannot be."""
+    return Path(composed(next(recipes(spec, request))).runs_dir)
+
+
+def _available(spec: TableSpec, request: Request) -> Iterator[tuple[str, ...]]:
     for row in spec.rows:
         of_row = [row.overrides[request.scale], (row.dense_partner or {}).get(request.scale)]
         known_ones = [overrides for overrides in of_row if overrides is not None]
@@ -113,7 +130,7 @@ def table_jobs(spec: TableSpec, request: Request) -> list[RowJobs]:
     Raises:
         BadInput: on an override that cannot be.
     """
-    composed(request.typed(()))  # what was typed is at fault, if it is, and not a row
+    composed(next(recipes(spec, request)))  # says what is wrong with what was typed, though no row be run
     runs: Runs = {}
     return [_row_jobs(spec, row, request, runs) for row in spec.rows]
 
@@ -172,7 +189,9 @@ def _seed_jobs(
     run = job(own, start) if dense is None or dense.state == "done" else None
     finetuned = None
     if row.is_finetuned and run is not None and run.state == "done":
-        taken_over = (override for override in request.extra if override.partition("=")[0] in _ANY_RUN)
+        taken_over = (
+            override for override, key in zip(request.extra, request.extra_keys, strict=True) if key in _ANY_RUN
+        )
         typed = ("finetune=dense", f"start_from={quoted(str(run.folder.path))}", *taken_over)
         config = copy.deepcopy(composed(typed))
         config.run.experiment = table
@@ -208,26 +227,15 @@ def _job(config: Config, overrides: tuple[str, ...], runs: Runs) -> Job:
     from acdc_cli.training.machine import settle
     from acdc_cli.training.start import locate_start
 
-    settled = settle(locate_start(config), lambda line: None)
-    key = run_id(settled)
-    own = RunFolder(Path(settled.runs_dir) / known(settled.run.experiment) / f"{readable_name(settled)}-{key}")
-    folder = _found(settled.runs_dir, runs).get(key, own)
-    where = (f"run.experiment={folder.path.parent.name}", f"run.name={quoted(ID.sub('', folder.path.name))}")
-    return Job((*overrides, *where), settled, key, folder, state_of(folder))
-
-
-def _found(runs_dir: str, runs: Runs) -> dict[str, RunFolder]:
-    """id -> folder, of every run under runs_dir: equal runs are shared, whichever command made them."""
-    if runs_dir not in runs:
-        ids = [(ID.search(path.name), RunFolder(path)) for path in sorted(Path(runs_dir).glob("*/*"))]
-        folders = [(match[1], folder) for match, folder in ids if match is not None]
-        runs[runs_dir] = dict(sorted(folders, key=lambda pair: state_of(pair[1]) == "done"))  # of two, the one that is
-    return runs[runs_dir]
-
-
-def state_of(folder: RunFolder) -> str:
-    """The folder's state; one that is damaged has failed."""
+    asked = locate_start(config)
     try:
-        return folder.state()
-    except AcdcError:
-        return "failed"
+        settled = settle(asked, lambda line: None)
+    except BadInput:
+        settled = asked  # for another machine than this, such as one with a GPU
+    key, runs_dir = run_id(settled), Path(settled.runs_dir)
+    found = runs.setdefault(settled.runs_dir, FoundRuns(runs_dir)).of(asked, settled)
+    if found is None:
+        found = RunFolder(runs_dir / known(settled.run.experiment) / f"{readable_name(settled)}-{key}")
+    name = ID.sub("", found.path.name)
+    where = (f"run.experiment={found.path.parent.name}", f"run.name={quoted(name)}")
+    return Job((*overrides, *where), settled, found.path.name[len(name) + 1 :], found, state_of(found))

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from acdc_cli.tables.columns import COLUMNS
-from acdc_cli.tables.fill import OTHER_DATASET, OTHER_MODEL, SHORTER, Cell, FilledRow
+from acdc_cli.tables.columns import COLUMNS, Column
+from acdc_cli.tables.fill import OTHER_DATASET, OTHER_MODEL, OTHER_SETTINGS, SHORTER, Cell, FilledRow
 from acdc_cli.tables.spec import UNKNOWN, TableSpec
 
-NOTHING = "–"
+NOTHING, NOT_YET = "–", "not available yet"
 AT_SCALE = {"paper": "", "small": " – its rows at small scale, on the digits"}
 MEANS = "Means over seeds ± their standard deviation; behind a published value, what was measured minus it"
-SUPERSCRIPT = str.maketrans({OTHER_DATASET: "ᵈ", OTHER_MODEL: "ᵐ", SHORTER: "ˢ"})
-MEANING = {OTHER_DATASET: "another data set", OTHER_MODEL: "another model", SHORTER: "fewer epochs"}
+SUPERSCRIPT = str.maketrans({OTHER_DATASET: "ᵈ", OTHER_MODEL: "ᵐ", SHORTER: "ˢ", OTHER_SETTINGS: "ᵒ"})
+MEANING = {
+    OTHER_DATASET: "another data set",
+    OTHER_MODEL: "another model",
+    SHORTER: "fewer epochs",
+    OTHER_SETTINGS: "other settings, as typed",
+}
 
 
 @dataclass(frozen=True)
@@ -68,18 +73,19 @@ def _row(spec: TableSpec, row: FilledRow, with_published: list[str], sources: li
     texts = [row.row.method, row.row.setting]
     for name in spec.columns:
         cell = row.cells[name]
-        texts.append(measured_text(cell, COLUMNS[name].digits, row.marks))
+        texts.append(_measured_text(cell, COLUMNS[name], row))
         if name in with_published:
             texts.append(_published_text(cell, COLUMNS[name].digits, sources))
     return [*texts, row.note or f"{row.seeds_done}/{row.seeds_asked}"]
 
 
-def measured_text(cell: Cell, digits: int, marks: str) -> str:
-    """``75.10 ± 0.12`` with the row's marks; a dash where there is nothing."""
+def _measured_text(cell: Cell, column: Column, row: FilledRow) -> str:
+    """``75.10 ± 0.12`` with the row's marks, and of how many seeds where it is not of all; a dash for nothing."""
     if cell.measured is None:
-        return NOTHING
-    deviation = "" if cell.measured.deviation is None else f" ± {cell.measured.deviation:.{digits}f}"
-    return f"{cell.measured.mean:.{digits}f}{deviation}{marks.translate(SUPERSCRIPT)}"
+        return NOTHING if column.is_written else NOT_YET
+    deviation = "" if cell.measured.deviation is None else f" ± {cell.measured.deviation:.{column.digits}f}"
+    seeds = "" if cell.measured.count == row.seeds_done else f" (n={cell.measured.count})"
+    return f"{cell.measured.mean:.{column.digits}f}{deviation}{row.marks.translate(SUPERSCRIPT)}{seeds}"
 
 
 def _published_text(cell: Cell, digits: int, sources: list[str]) -> str:

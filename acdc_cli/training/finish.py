@@ -146,6 +146,7 @@ def _result(
         "nonzero_weights": sum(left.values()),
         **sections,
         "dense_inference_flops": dense_flops,
+        "train_samples": run.loaders["train"].count,
         "train_flops_total": rows[-1]["train_flops_total"],
         "train_flops_fraction": rows[-1]["train_flops_total"] / (3 * dense_run),
         "agreement": both,

@@ -22,7 +22,8 @@ from acdc_cli.commands.table_runs import run_missing
 from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, BadInput
 from acdc_cli.records.folder import RunFolder, replace_json, run_folders
 from acdc_cli.tables.fill import fill
-from acdc_cli.tables.jobs import Request, RowJobs, every_job, state_of, table_jobs
+from acdc_cli.tables.found import state_of
+from acdc_cli.tables.jobs import Request, RowJobs, every_job, table_jobs
 from acdc_cli.tables.pairs import agreement_of, measure_pairs
 from acdc_cli.tables.spec import TableSpec, read_table_file
 from acdc_cli.tables.text import text_table
@@ -95,7 +96,7 @@ def test_a_second_call_runs_nothing(spec: TableSpec, finished: Request, monkeypa
 def test_cells_are_what_the_records_say(spec: TableSpec, finished: Request) -> None:
     rows = table_jobs(spec, finished)
     measure_pairs(rows, lambda line: None)
-    filled = {row.row.method: row for row in fill(spec, rows, "small")}
+    filled = {row.row.method: row for row in fill(spec, rows, finished)}
     for folder in folders(finished):
         result = folder.read_result()
         if result["method"] in ("gmp", "magnitude"):
@@ -103,8 +104,9 @@ def test_cells_are_what_the_records_say(spec: TableSpec, finished: Request) -> N
             assert measured is not None and measured.mean == 100 * result["sparse"]["val_top1"]
     partner = filled["GMP"].cells["dense_top1"].measured
     assert partner == filled["Dense"].cells["top1"].measured
-    # At paper scale these rows are the digits too, for 40 epochs; of the last one's recipe that much is known.
-    assert filled["Dense"].marks == filled["GMP"].marks == filled["magnitude"].marks == "s"
+    # At paper scale these rows are the digits too, for 40 epochs; of the last one's recipe that much is known. And a
+    # batch size was typed.
+    assert filled["Dense"].marks == filled["GMP"].marks == filled["magnitude"].marks == "so"
     assert filled["of a task to come"].note == "not available yet: experiment=transformer_xxl"
     assert filled["of settings that are lost"].note == "its settings are not known"
     table = text_table(spec, list(filled.values()))
@@ -219,7 +221,25 @@ def test_the_command_plans_runs_prints_and_writes(
     ("arguments", "said"),
     [
         (["table1", "seed=3"], "seed=3: the table's rows decide that; --seeds N says how many seeds"),
-        (["table1", "--seeds", "0"], "--seeds 0: not a number of runs; nearest: --seeds 1"),
+        (["table1", "--seeds", "0"], "--seeds 0: not 1 to 100 runs a row; nearest: --seeds 1"),
+        (["table1", "--seeds", "1000000000"], "--seeds 1000000000: not 1 to 100 runs a row; nearest: --seeds 100"),
+        (["table8", "sparsity=0.5"], "sparsity=0.5: the table's rows decide that"),
+        (["table1", "method.start=0.5"], "method.start=0.5: the table's rows decide that"),
+        (
+            ["table5", "schedule.sparse_epochs=3", "--scale", "small"],
+            "schedule.sparse_epochs=3: the table's rows decide",
+        ),
+        (["table1", "--plan", "--run"], "--plan --run: one of the two"),
+        (["table1", "--plan", "--format", "latex"], "--format latex: a plan is printed as terminal, markdown or csv"),
+        (["table1", "--retry"], "--retry: is of runs, not of a table"),
+        (["table1", "--figure", "x.png"], "--figure: is of runs, not of a table"),
+        (["runs", "--plan"], "--plan: is of a table, not of runs"),
+        (["runs", "--scale", "small"], "--scale: is of a table, not of runs"),
+        (["table1", "--out", "/proc/x"], "--out /proc/x: cannot be written to"),
+        (["table1", "--out", "/etc/passwd"], "--out /etc/passwd: cannot be written to (File exists)"),
+        (["table1", "runs_dir=/proc/x"], "runs_dir: /proc/x/tables/paper: cannot be written to"),
+        (["no_such_folder", "--retry"], "--retry no_such_folder: there is no run folder"),
+        (["table4", "epochz=3"], "epochz=3: there is no key epochz"),
         (["table1", "tabel2"], "TABLE=tabel2: did you mean TABLE=table2?"),
         (["seed=3"], "seed=3: one run or one folder of runs at a time"),
         (["runs", "seed=3"], "runs seed=3: one run or one folder of runs at a time"),
@@ -239,8 +259,7 @@ def test_retry_goes_on_with_what_was_interrupted(
 ) -> None:
     run = train(tmp_path / "runs", data_dir, "epochs=2", "batch_size=256")
     result = json.loads(run.result.read_text())
-    (run.path / "result.json").unlink()
-    run.write_status("interrupted", 2)
+    run.result.write_text("{")
     monkeypatch.chdir(tmp_path)
     report(capfd, "runs/default", "--retry")
     assert run.is_done and [found.path for found in run_folders(tmp_path / "runs")] == [run.path]

@@ -31,7 +31,9 @@ rows:
 RESULT: dict[str, Any] = {
     "sparsity": 0.8,
     "epochs": 500,
-    "train_flops_fraction": 0.418,
+    "train_samples": 1000,
+    "dense_inference_flops": 8,
+    "train_flops_total": 5_016_000,  # of 3 x 8 x 1000 an epoch: 0.418 of 500 epochs
     "sparse": {"val_top1": 0.7525, "inference_flops_fraction": 0.42, "best_val_top1": 0.76},
     "dense": {"val_top1": 0.7, "best_val_top1": 0.71, "sparsity": 0.105},
     "agreement": None,
@@ -81,13 +83,17 @@ def test_accuracies_are_percentages_and_flops_are_of_the_baseline() -> None:
     assert read("dense_top1", run) == 70.0 and read("best_dense_top1", run) == 71.0
     assert read("zeros_in_dense_model", run) == 10.5
     assert read("train_flops", run) == pytest.approx(2.09)  # RigL 5x at 80% (google-research/rigl): 5 x 0.418
-    assert read("train_flops", Measured(RESULT)) == 0.418
+    assert read("train_flops", Measured(RESULT)) == pytest.approx(0.418)
+    # A dense run of 100 epochs on images that cost half as much is half of one at the evaluation resolution.
+    smaller = {**RESULT, "epochs": 100, "train_flops_total": 1_200_000, "train_flops_fraction": 1.0}
+    assert read("train_flops", Measured(smaller, baseline_epochs=100)) == 0.5
     assert read("finetuned_top1", run) is None and read("agreement", run) is None
 
 
 def test_a_partner_takes_the_place_of_the_runs_own_dense_model() -> None:
     partner = {"dense": {"val_top1": 0.769}, "epochs": 100}
-    finetuned = {"dense": {"val_top1": 0.7605}, "epochs": 100, "train_flops_fraction": 0.73}
+    cost = {"train_samples": 1000, "dense_inference_flops": 8, "train_flops_total": 1_752_000}
+    finetuned = {"dense": {"val_top1": 0.7605}, "epochs": 100, **cost}
     run = Measured(RESULT, finetuned, partner, {"top1": 0.835, "cross_entropy": 1.29}, 100)
     assert read("dense_top1", run) == 76.9
     assert read("finetuned_top1", run) == pytest.approx(76.05)
@@ -122,24 +128,55 @@ def test_a_table_in_words(tmp_path: Path) -> None:
     assert table.headings == ["method", "setting", "top-1 %", "published", "training FLOPs", "published", "seeds"]
     assert table.rows == [
         ["Dense", "", "99.80ᵈᵐ", "unknown", "–", "", "1/3"],
-        ["RigL", "5x, 80%", "75.10 ± 0.12", "77.17 (-2.07) [1]", "2.10", "2.09 (+0.01) [1]", "3/3"],
+        ["RigL", "5x, 80%", "75.10 ± 0.12", "77.17 (-2.07) [1]", "2.10 (n=1)", "2.09 (+0.01) [1]", "3/3"],
         ["STR", "80%", "–", "", "–", "", "its settings are not known"],
     ]
     assert "ᵈ another data set, ᵐ another model" in table.notes[1]
     assert table.sources == ["a paper, Table 1"]
 
 
+def test_a_cell_of_fewer_seeds_than_its_row_says_so(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path)
+    _, rigl, _ = spec.rows
+    cells = {
+        "top1": Cell(Spread(75.1, 0.12, 3), None, True),
+        "train_flops": Cell(Spread(2.1, None, 1), None, True),
+    }
+    row = FilledRow(rigl, cells, 3, 3, "o", None)
+    table = text_table(spec, [row])
+    assert table.rows == [["RigL", "5x, 80%", "75.10 ± 0.12ᵒ", "2.10ᵒ (n=1)", "3/3"]]
+    assert "ᵒ other settings, as typed" in table.notes[1]
+    header, line = (text.split(",") for text in full_csv(spec, [row]).replace('"5x, 80%"', "5x").splitlines())
+    seeds = dict(zip(header, line, strict=True))
+    assert (seeds["seeds"], seeds["top1_seeds"], seeds["train_flops_seeds"]) == ("3", "3", "1")
+
+
+def test_a_number_that_nothing_records_yet_is_not_available_yet(tmp_path: Path) -> None:
+    text = TABLE.replace("[top1, train_flops]", "[top1, train_flops, onnx_batch_1]")
+    spec = spec_of(tmp_path, text)
+    nothing = Cell(None, None, True)
+    row = FilledRow(spec.rows[0], dict.fromkeys(spec.columns, nothing), 3, 3, "", None)
+    assert text_table(spec, [row]).rows == [["Dense", "", "–", "–", "not available yet", "3/3"]]
+    latency = {"latency_ms": {"onnxruntime": {"batch_1_cores_4": 14.773}}}
+    assert read("onnx_batch_1", Measured({**RESULT, **latency})) == 14.773
+    assert read("deepsparse_batch_1", Measured({**RESULT, **latency})) is None
+
+
 def test_the_formats_hold_the_same_table(tmp_path: Path) -> None:
     spec = spec_of(tmp_path)
     rows = filled(spec)
     table = text_table(spec, rows)
-    assert "| RigL | 5x, 80% | 75.10 ± 0.12 | 77.17 (-2.07) [1] | 2.10 | 2.09 (+0.01) [1] | 3/3 |" in markdown(table)
+    assert "| RigL | 5x, 80% | 75.10 ± 0.12 | 77.17 (-2.07) [1] | 2.10 (n=1) | 2.09 (+0.01) [1] | 3/3 |" in markdown(
+        table
+    )
     page = latex("a_table", table)
-    assert r"RigL & 5x, 80\% & 75.10 $\pm$ 0.12 & 77.17 (-2.07) [1] & 2.10 & 2.09 (+0.01) [1] & 3/3 \\" in page
+    assert r"RigL & 5x, 80\% & 75.10 $\pm$ 0.12 & 77.17 (-2.07) [1] & 2.10 (n=1) & 2.09 (+0.01) [1] & 3/3 \\" in page
     assert r"Dense &  & 99.80$^d$$^m$ & unknown & -- &  & 1/3 \\" in page
     for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\label{tab:a_table}"):
         assert page.count(rule) == 1
     lines = full_csv(spec, rows).splitlines()
-    assert lines[0].startswith("method,setting,seeds,seeds_asked,marks,note,top1,top1_deviation,top1_published,")
-    assert lines[1].startswith("Dense,,1,3,dm,,99.8,,unknown,,,")
-    assert lines[2].startswith('RigL,"5x, 80%",3,3,,,75.1,0.12,77.17,')
+    assert lines[0].startswith(
+        "method,setting,seeds,seeds_asked,marks,note,top1,top1_deviation,top1_seeds,top1_published,"
+    )
+    assert lines[1].startswith("Dense,,1,3,dm,,99.8,,1,unknown,,,")
+    assert lines[2].startswith('RigL,"5x, 80%",3,3,,,75.1,0.12,3,77.17,')

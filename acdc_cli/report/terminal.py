@@ -1,0 +1,71 @@
+"""A table in a terminal: numbers are never cut. One that is too wide comes in parts, each with the row's name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import takewhile
+
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+TEXT_COLUMNS = ("run", "state", "method", "setting", "overrides")  # which may wrap
+NAMES = ("run", "id", "method", "setting")
+TEXT_WIDTH = 24  # characters that a text column is not narrowed below, where it has that many
+GAP = 3  # between columns
+Cells = Sequence[Sequence[str]]
+
+
+def print_table(columns: Sequence[str], cells: Cells, title: str, note: str | None = None) -> None:
+    """As wide as the text elsewhere than on a terminal: whoever reads a file or a pipe can scroll."""
+    natural = [_width(column, [row[place] for row in cells]) for place, column in enumerate(columns)]
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(sum(natural) + GAP * len(columns), cell_len(title)))
+    least = [min(width, TEXT_WIDTH) if columns[place] in TEXT_COLUMNS else width for place, width in enumerate(natural)]
+    for number, part in enumerate(parts(columns, least, console.width)):
+        widths = _shared_out([natural[place] for place in part], [least[place] for place in part], console.width)
+        table = Table(title=title if number == 0 else None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        for place, width in zip(part, widths, strict=True):
+            is_text = columns[place] in TEXT_COLUMNS
+            heading = escape(columns[place]).replace(" ", "\n")
+            table.add_column(heading, justify="left" if is_text else "right", width=width, overflow="fold")
+        for row in cells:
+            table.add_row(*(escape(row[place]) for place in part))
+        Console(width=max(console.width, sum(widths) + GAP * len(widths))).print(table)
+    if note is not None:
+        console.print(escape(note), highlight=False)
+
+
+def parts(columns: Sequence[str], widths: Sequence[int], available: int) -> list[list[int]]:
+    """Which columns stand together, as places in ``columns``: as many as fit behind those that name a row.
+
+    Args:
+        widths: of each column, in characters.
+        available: width of the terminal.
+    """
+    names = [place for place, _ in takewhile(lambda pair: pair[1] in NAMES, enumerate(columns))]
+    found = [list(names)]
+    for place in range(len(names), len(columns)):
+        wanted = [*found[-1], place]
+        if sum(widths[each] + GAP for each in wanted) > available and len(wanted) > len(names) + 1:
+            found.append([*names, place])
+        else:
+            found[-1] = wanted
+    return found
+
+
+def _width(heading: str, cells: Sequence[str]) -> int:
+    return max(map(cell_len, [*heading.split(), *cells]), default=0)
+
+
+def _shared_out(natural: Sequence[int], least: Sequence[int], available: int) -> list[int]:
+    """Widths that fit: what is left over goes to the columns from the left."""
+    left, widths = available - sum(width + GAP for width in least), []
+    for wanted, width in zip(natural, least, strict=True):
+        more = max(0, min(left, wanted - width))
+        widths.append(width + more)
+        left -= more
+    return widths

@@ -1,0 +1,108 @@
+"""Runs that are there already, whoever made them and on whichever machine: equal ones are shared."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from acdc_cli.compose import from_yaml
+from acdc_cli.config import Config
+from acdc_cli.errors import AcdcError
+from acdc_cli.records.folder import RunFolder
+from acdc_cli.records.identity import identity, readable_name, run_id
+
+ID = re.compile(r"-([0-9a-f]{8})$")
+# What a machine decides where the config leaves it open: two machines give two ids to what a table wants once.
+LEFT_OPEN = {
+    "device": "auto",
+    "loader": "auto",
+    "threads": None,
+    "precision.compile": None,
+    "method.fisher_block": None,
+}
+
+
+class FoundRuns:
+    """The runs under one folder.
+
+    Args:
+        runs_dir: where ``<experiment>/<name>-<id>`` lie.
+    """
+
+    def __init__(self, runs_dir: Path) -> None:
+        self._runs_dir = runs_dir
+
+    def of(self, asked: Config, settled: Config) -> RunFolder | None:
+        """The run of a config: by its id on this machine, or else by what was asked for, which others settled too.
+
+        Args:
+            asked: as composed.
+            settled: as it would run on this machine.
+        """
+        own = self._by_id.get(run_id(settled))
+        if own is not None and state_of(own) == "done":
+            return own
+        others = [folder for folder in self._like(settled) if _is_run_of(asked, folder)]
+        done = [folder for folder in others if state_of(folder) == "done"]
+        return next(iter([*done, *([own] if own else []), *others]), None)
+
+    @cached_property
+    def _folders(self) -> list[tuple[str, RunFolder]]:
+        paths = [(ID.search(path.name), path) for path in sorted(self._runs_dir.glob("*/*"))]
+        return [(match[1], RunFolder(path)) for match, path in paths if match is not None]
+
+    @cached_property
+    def _by_id(self) -> dict[str, RunFolder]:
+        return dict(sorted(self._folders, key=lambda pair: state_of(pair[1]) == "done"))  # of two, the one that is
+
+    def _like(self, settled: Config) -> list[RunFolder]:
+        """Those that are called like it but for the id: only their configs need to be read."""
+        name = readable_name(settled)
+        return [folder for _, folder in self._folders if ID.sub("", folder.path.name) == name]
+
+
+def state_of(folder: RunFolder) -> str:
+    """The folder's state; one that is damaged has failed."""
+    try:
+        state = folder.state()
+        if state == "done":
+            folder.read_result()
+    except AcdcError:
+        return "failed"
+    return state
+
+
+def _is_run_of(asked: Config, folder: RunFolder) -> bool:
+    try:
+        made = from_yaml(folder.config.read_text())
+    except (AcdcError, OSError):
+        return False
+    if made.device == "cpu" and made.precision.dtype == "bf16":
+        made.precision.dtype = (
+            asked.precision.dtype if asked.precision.dtype == "fp16" else "bf16"
+        )  # what a CPU makes of it
+    return _recipe(made, asked) == _recipe(asked, asked)
+
+
+def _recipe(config: Config, asked: Config) -> str:
+    """What a run's id is made of, without what was left open when it was asked for."""
+    content = identity(config)
+    for key, is_open in LEFT_OPEN.items():
+        if _value(asked, key) == is_open:
+            _drop(content, key)
+    return json.dumps(content, sort_keys=True)
+
+
+def _value(config: Config, key: str) -> Any:
+    value: Any = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _drop(content: dict[str, Any], key: str) -> None:
+    group, _, leaf = key.rpartition(".")
+    (content.get(group, {}) if group else content).pop(leaf, None)
