@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+from acdc_cli.config import Config, known
 from acdc_cli.report.table import NOTHING, csv_table, markdown_table
 from acdc_cli.report.terminal import print_table
+from acdc_cli.schedule import timeline_of
+from acdc_cli.tables.composed import composed
 from acdc_cli.tables.estimate import Clock, train_flops
-from acdc_cli.tables.jobs import Job, Request, RowJobs, every_job, runs_dir_of, table_jobs
+from acdc_cli.tables.jobs import Request, RowJobs, every_job, finetuning, runs_dir_of, table_jobs
 from acdc_cli.tables.spec import TableRow, TableSpec
 
 PLAN_COLUMNS = ("id", "state", "method", "setting", "seed", "epochs", "training FLOPs", "time", "overrides")
+SETTLED = ("device", "loader", "threads", "precision")  # by the machine, of which the time depends
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A line of the plan.
+
+    Attributes:
+        name: its id; of what follows another run, which one and how: its id will be of that run's weights.
+        config: settled.
+    """
+
+    name: str
+    state: str
+    row: TableRow
+    config: Config
+    seed: int
+    overrides: tuple[str, ...]
 
 
 def print_plan(specs: Sequence[TableSpec], request: Request, form: str) -> None:
@@ -21,15 +44,16 @@ def print_plan(specs: Sequence[TableSpec], request: Request, form: str) -> None:
         form: terminal, markdown or csv.
     """
     rows = [row for spec in specs for row in table_jobs(spec, request)]
-    jobs, clock = list(every_job(rows)), Clock(runs_dir_of(specs[0], request))
-    first_row: dict[str, TableRow] = {}
-    for row in rows:
-        for job in every_job([row]):
-            first_row.setdefault(job.run_id, row.row)
-    todo = [job for job in jobs if job.state != "done"]
-    flops = {job.run_id: train_flops(job) for job in todo}
-    seconds = {job.run_id: clock.seconds(job) for job in todo}
-    cells = [_line(job, first_row[job.run_id], flops.get(job.run_id), seconds.get(job.run_id)) for job in jobs]
+    first: dict[str, _Run] = {}
+    for run in (run for row in rows for run in _runs(row, request)):
+        first.setdefault(run.name, run)  # though several rows share it
+    runs = list(first.values())
+    clock = Clock(runs_dir_of(specs[0], request))
+    todo = [run for run in runs if run.state != "done"]
+    flops = {run.name: train_flops(run.config) for run in todo}
+    seconds = {run.name: clock.seconds(run.config) for run in todo}
+    cells = [_line(run, flops.get(run.name), seconds.get(run.name)) for run in runs]
+    cells += [_unavailable(row) for row in rows if row.unavailable is not None]
     if form == "csv":
         print(csv_table(PLAN_COLUMNS, cells))
         return
@@ -37,38 +61,50 @@ def print_plan(specs: Sequence[TableSpec], request: Request, form: str) -> None:
         print(markdown_table(PLAN_COLUMNS, cells))
     else:
         print_table(PLAN_COLUMNS, cells, f"{', '.join(spec.name for spec in specs)}, scale {request.scale}")
-    _print_totals(rows, jobs, flops, seconds)
-
-
-def _print_totals(
-    rows: Sequence[RowJobs], jobs: Sequence[Job], flops: Mapping[str, float], seconds: Mapping[str, float | None]
-) -> None:
-    states = Counter(job.state for job in jobs)
+    states = Counter(run.state for run in runs)
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    known = [value for value in seconds.values() if value is not None]
-    like = f"{_duration(sum(known))} for {len(known)} of them, as long as finished runs like them took"
-    time = "" if not seconds else f"; {like}" if known else "; for how long is not known: no run like them is done"
-    print(f"{len(jobs)} runs: {counted}; {sum(flops.values()):.2e} training FLOPs to go{time}")
-    waiting = sum(seed.to_be_named for row in rows for seed in row.seeds)
-    if waiting:
-        print(f"{waiting} more follow, fine-tuning and pruning of trained networks: their ids are of those weights")
-    for row in rows:
-        if row.unavailable is not None:
-            print(f"{row.row.label}: {row.unavailable}")
+    timed = [value for value in seconds.values() if value is not None]
+    like = (
+        f"{_duration(sum(timed))} for {len(timed)} of them, one after another, as long as finished runs like them took"
+    )
+    time = "" if not todo else f"; {like}" if timed else "; for how long is not known: no run like them is done"
+    print(f"{len(runs)} runs: {counted}; {sum(flops.values()):.2e} training FLOPs to go{time}")
 
 
-def _line(job: Job, row: TableRow, flops: float | None, seconds: float | None) -> list[str]:
+def _runs(row: RowJobs, request: Request) -> Iterator[_Run]:
+    for job in every_job([row]):
+        yield _Run(job.run_id, job.state, row.row, job.config, job.config.seed, job.overrides)
+    for seed, jobs in enumerate(row.seeds):
+        if jobs.run is None:
+            dense, typed = known(jobs.dense), request.typed(known(row.row.overrides[request.scale]))
+            config = copy.deepcopy(composed(typed))
+            for key in SETTLED:
+                setattr(config, key, getattr(dense.config, key))
+            name, overrides = f"after {dense.run_id}: {' '.join(typed)}", (*typed, f"seed={seed}")
+            yield _Run(name, "missing", row.row, config, seed, overrides)
+        elif jobs.wants_finetuned and jobs.finetuned is None:
+            config = copy.deepcopy(jobs.run.config)
+            config.first_epoch = timeline_of(config).last_sparse_phase().start_epoch
+            overrides = finetuning(jobs.run, request)
+            yield _Run(f"after {jobs.run.run_id}: fine-tuning", "missing", row.row, config, seed, overrides)
+
+
+def _line(run: _Run, flops: float | None, seconds: float | None) -> list[str]:
     return [
-        job.run_id,
-        job.state,
-        row.method,
-        row.setting,
-        str(job.config.seed),
-        str(job.config.epochs),
+        run.name.partition(":")[0],
+        run.state,
+        run.row.method,
+        run.row.setting,
+        str(run.seed),
+        str(run.config.epochs),
         NOTHING if flops is None else f"{flops:.2e}",
         NOTHING if seconds is None else _duration(seconds),
-        " ".join(override for override in job.overrides if not override.startswith("run.")),
+        " ".join(override for override in run.overrides if not override.startswith("run.")),
     ]
+
+
+def _unavailable(row: RowJobs) -> list[str]:
+    return ["", known(row.unavailable), row.row.method, row.row.setting, *[NOTHING] * (len(PLAN_COLUMNS) - 4)]
 
 
 def _duration(seconds: float) -> str:

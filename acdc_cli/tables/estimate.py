@@ -7,21 +7,32 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from acdc_cli.compose import from_yaml
-from acdc_cli.config import Config
+from acdc_cli.config import FROM_DENSE, Config, known
 from acdc_cli.data.sources import SOURCES
 from acdc_cli.errors import AcdcError
 from acdc_cli.records.folder import RunFolder, run_folders
-from acdc_cli.tables.jobs import Job
 
 SAME_COST = ("model", "dataset", "batch_size", "accumulation", "precision", "device", "loader", "threads")
 
 
-def train_flops(job: Job) -> float:
-    """Of a whole run, in FLOPs: what ``acdc-train plan=true`` says, over the published number of training samples."""
+def epochs_to_go(config: Config) -> int:
+    """Epochs that a run trains itself: a fine-tuning begins where its parent's last sparse phase did."""
+    return known(config.epochs) - (config.first_epoch or 0)
+
+
+def train_flops(config: Config) -> float:
+    """Of what the run trains itself, in FLOPs: what ``acdc-train plan=true`` says, over the published training samples.
+
+    What it goes on from is another run's: the dense network that it prunes, or the run that it fine-tunes.
+    """
     from acdc_cli.training.plan import plan
 
-    planned = plan(job.config)
-    return planned["train_flops_per_sample"] * SOURCES[job.config.dataset.name].train_samples
+    planned = plan(config)
+    total = planned["train_flops_per_sample"] * SOURCES[config.dataset.name].train_samples
+    dense_run = total / planned["train_flops_fraction"]
+    if config.first_epoch is not None:
+        return dense_run * epochs_to_go(config) / known(config.epochs)
+    return total - dense_run * (config.method.name in FROM_DENSE)
 
 
 class Clock:
@@ -42,11 +53,11 @@ class Clock:
             for method in (config.method.name, None):
                 self._seconds_per_epoch.setdefault((method, *_kind(config)), []).append(seconds)
 
-    def seconds(self, job: Job) -> float | None:
+    def seconds(self, config: Config) -> float | None:
         """By runs of the same method, or else of any; None where no such run has finished yet."""
-        for method in (job.config.method.name, None):
-            if found := self._seconds_per_epoch.get((method, *_kind(job.config))):
-                return statistics.median(found) * (job.config.epochs or 0)
+        for method in (config.method.name, None):
+            if found := self._seconds_per_epoch.get((method, *_kind(config))):
+                return statistics.median(found) * epochs_to_go(config)
         return None
 
 

@@ -22,6 +22,8 @@ LATEX = {
     "%": r"\%",
     "_": r"\_",
     "#": r"\#",
+    "{": r"\{",
+    "}": r"\}",
     "±": r"$\pm$",
     "–": "--",
     "ᵈ": "$^d$",
@@ -29,7 +31,7 @@ LATEX = {
     "ˢ": "$^s$",
     "ᵒ": "$^o$",
 }
-CHARACTER_INCHES, LINE_INCHES = 0.085, 0.24
+CHARACTER_INCHES, TITLE_CHARACTER_INCHES, NOTE_CHARACTER_INCHES, LINE_INCHES = 0.085, 0.09, 0.058, 0.24
 
 
 def write_table(folder: Path, spec: TableSpec, rows: Sequence[FilledRow], table: TextTable) -> list[Path]:
@@ -96,15 +98,18 @@ def full_csv(spec: TableSpec, rows: Sequence[FilledRow]) -> str:
 
 
 def _draw(table: TextTable) -> Figure:
-    """The table as a picture, as wide as its text."""
+    """The table as a picture, as wide as the widest of the table, its title and its notes."""
     widths = [max(map(len, column)) + 2 for column in zip(table.headings, *table.rows, strict=True)]
-    width = max(CHARACTER_INCHES * sum(widths), 6.0)
     lines = len(table.rows) + 1
     notes = [*table.notes, *(f"[{number}] {source}" for number, source in enumerate(table.sources, 1))]
+    table_inches = CHARACTER_INCHES * sum(widths)
+    longest_note = max(map(len, notes), default=0)
+    width = 0.1 + max(table_inches, TITLE_CHARACTER_INCHES * len(table.title), NOTE_CHARACTER_INCHES * longest_note)
     height = LINE_INCHES * (lines + 2 + len(notes))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height))
-        axes = figure.add_axes((0.01, LINE_INCHES * (len(notes) + 0.5) / height, 0.98, LINE_INCHES * lines / height))
+        bottom = LINE_INCHES * (len(notes) + 0.5) / height
+        axes = figure.add_axes((0.05 / width, bottom, table_inches / width, LINE_INCHES * lines / height))
         axes.axis("off")
         drawn = axes.table(
             cellText=table.rows, colLabels=table.headings, colWidths=[each / sum(widths) for each in widths],
@@ -118,7 +123,7 @@ def _draw(table: TextTable) -> Figure:
                 cell.set_text_props(weight="bold")
             if column < 2:
                 cell.set_text_props(ha="left")
-        figure.text(0.01, 1 - LINE_INCHES * 0.8 / height, table.title, weight="bold", fontsize=10)
+        figure.text(0.05 / width, 1 - LINE_INCHES * 0.8 / height, table.title, weight="bold", fontsize=10)
         for number, note in enumerate(reversed(notes)):
-            figure.text(0.01, LINE_INCHES * (number + 0.3) / height, note, fontsize=7)
+            figure.text(0.05 / width, LINE_INCHES * (number + 0.3) / height, note, fontsize=7)
     return figure

@@ -59,11 +59,6 @@ class SeedJobs:
     wants_finetuned: bool
 
     @property
-    def to_be_named(self) -> int:
-        """How many runs follow that have no id yet."""
-        return (self.run is None) + (self.wants_finetuned and self.finetuned is None)
-
-    @property
     def is_done(self) -> bool:
         """Whether the row's own run is."""
         return self.run is not None and self.run.state == "done"
@@ -189,14 +184,18 @@ def _seed_jobs(
     run = job(own, start) if dense is None or dense.state == "done" else None
     finetuned = None
     if row.is_finetuned and run is not None and run.state == "done":
-        taken_over = (
-            override for override, key in zip(request.extra, request.extra_keys, strict=True) if key in _ANY_RUN
-        )
-        typed = ("finetune=dense", f"start_from={quoted(str(run.folder.path))}", *taken_over)
+        typed = finetuning(run, request)
         config = copy.deepcopy(composed(typed))
         config.run.experiment = table
         finetuned = _job(config, typed, runs)
     return SeedJobs(dense, run, None if partner is None else job(partner), finetuned, row.is_finetuned)
+
+
+def finetuning(run: Job, request: Request) -> tuple[str, ...]:
+    """What acdc-train is given to fine-tune a run's dense partner."""
+    extra = zip(request.extra, request.extra_keys, strict=True)
+    taken_over = (override for override, key in extra if key in _ANY_RUN)
+    return ("finetune=dense", f"start_from={quoted(str(run.folder.path))}", *taken_over)
 
 
 def _prunes_a_dense_run(overrides: tuple[str, ...]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import socket
 import time
@@ -18,6 +20,7 @@ from training import train
 
 from acdc_cli import load_model
 from acdc_cli.commands.report import _parser, _run
+from acdc_cli.commands.table_plan import print_plan
 from acdc_cli.commands.table_runs import run_missing
 from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, BadInput
 from acdc_cli.records.folder import RunFolder, replace_json, run_folders
@@ -215,6 +218,30 @@ def test_the_command_plans_runs_prints_and_writes(
     again = report(capfd, "table8", *quick, "--format", "markdown")
     assert again == (tmp_path / "runs" / "tables" / "small" / "table8.md").read_text() + "\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]  # nothing else is left behind
+
+
+def test_a_plan_lists_what_follows_and_what_cannot_be_run(
+    spec: TableSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_plan([spec], Request("small", None, (f"runs_dir={tmp_path}",)), "csv")
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    states = [(line["method"], line["state"]) for line in lines]
+    assert states == [
+        *(
+            ("Dense", "missing"),
+            ("AC/DC", "missing"),
+            ("AC/DC", "missing"),
+            ("GMP", "missing"),
+            ("magnitude", "missing"),
+        ),
+        ("of a task to come", "not available yet: experiment=transformer_xxl"),
+        ("of settings that are lost", "its settings are not known"),
+    ]
+    dense, acdc, finetuned, _, magnitude = lines[:5]
+    assert finetuned["id"] == f"after {acdc['id']}" and magnitude["id"] == f"after {dense['id']}"
+    assert "finetune=dense" in finetuned["overrides"]
+    # Of 40 epochs the fine-tuning trains the last 6, dense.
+    assert float(finetuned["training FLOPs"]) == pytest.approx(0.15 * float(dense["training FLOPs"]), rel=0.01)
 
 
 @pytest.mark.parametrize(
