@@ -102,15 +102,15 @@ def _report(spec: TableSpec, request: Request, options: argparse.Namespace, fold
 
 
 def _provenance(rows: Sequence[RowJobs]) -> list[str]:
-    """Which programs and machines the finished runs were of, and how long they took."""
+    """Which data, machines and programs the finished runs were of, and how long they took."""
     results = [job.folder.read_result() for job in every_job(rows) if job.state == "done"]
     if not results:
         return []
     versions = Counter(
         ", ".join(f"{name} {number}" for name, number in result["versions"].items() if number) for result in results
     )
-    devices = ", ".join(sorted({result["device"] for result in results}))
+    devices, data = (", ".join(sorted({result[key] for result in results})) for key in ("device", "dataset"))
     seconds = sum(result["seconds"] for result in results)
     most, count = versions.most_common(1)[0]
     others = f"; {len(results) - count} of them with other versions" if count < len(results) else ""
-    return [f"{len(results)} runs, {seconds / 60:.1f} min of training, on {devices}; {most}{others}."]
+    return [f"{len(results)} runs on {data}, {seconds / 60:.1f} min of training on {devices}; {most}{others}."]

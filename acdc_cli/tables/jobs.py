@@ -143,7 +143,7 @@ def every_job(rows: Sequence[RowJobs]) -> Iterator[Job]:
 def _row_jobs(spec: TableSpec, row: TableRow, request: Request, runs: Runs) -> RowJobs:
     own = row.overrides[request.scale]
     if own is None:
-        return RowJobs(row, (), "its settings are not known")
+        return RowJobs(row, (), row.not_run)
     partner = None if row.dense_partner is None else row.dense_partner[request.scale]
     if (missing := first_missing((*own, *(partner or ())))) is not None:
         return RowJobs(row, (), f"not available yet: {missing}")

@@ -12,7 +12,8 @@ A file says what no code can derive::
       - method: AC/DC
         setting: "global, 90%"
         run: [sparsity=0.9]        # overrides at every scale
-        small: [epochs=80]         # overrides at one scale; null: the settings are not known, the row is not run
+        small: [epochs=80]         # overrides at one scale; null: the row is not run
+        not_run: "not available yet: distillation"   # why; unless said, its settings are not known
         finetune: true             # the dense partner is fine-tuned too
         dense_partner: [method=dense]   # in place of run: the dense model of another run is the partner
         seeds: 1
@@ -37,7 +38,7 @@ from acdc_cli.tables.columns import COLUMNS
 SCALES = ("paper", "small")
 UNKNOWN = "unknown"
 TABLE_KEYS = ("title", "seeds", "baseline_epochs", "columns", "sources", *SCALES, "rows")
-ROW_KEYS = ("method", "setting", "run", *SCALES, "finetune", "dense_partner", "seeds", "published")
+ROW_KEYS = ("method", "setting", "run", *SCALES, "finetune", "dense_partner", "seeds", "published", "not_run")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class TableRow:
     """One line of a table.
 
     Attributes:
-        overrides: scale -> what ``acdc-train`` is given; None where the settings are not known.
+        overrides: scale -> what ``acdc-train`` is given; None where the row is not run.
+        not_run: why it is not.
         published_recipe: those of the paper scale, or as much of them as is known.
         dense_partner: as ``overrides``, of the run whose dense model is the partner; None: the run's own.
         seeds: scale -> number of runs, with seeds from 0.
@@ -62,6 +64,7 @@ class TableRow:
     method: str
     setting: str
     overrides: Mapping[str, tuple[str, ...] | None]
+    not_run: str
     published_recipe: tuple[str, ...]
     dense_partner: Mapping[str, tuple[str, ...]] | None
     is_finetuned: bool
@@ -137,6 +140,7 @@ def _row(path: Path, table: dict[str, Any], row: dict[str, Any]) -> TableRow:
         row["method"],
         row.get("setting", ""),
         {scale: None if row.get(scale, ()) is None else _overrides(table, row, "run", scale) for scale in SCALES},
+        row.get("not_run", "its settings are not known"),
         _overrides(table, row, "run", "paper"),
         None if partner is None else {scale: _overrides(table, row, "dense_partner", scale) for scale in SCALES},
         row.get("finetune", False),

@@ -10,7 +10,7 @@ from acdc_cli.tables.fill import OTHER_DATASET, OTHER_MODEL, OTHER_SETTINGS, SHO
 from acdc_cli.tables.spec import UNKNOWN, TableSpec
 
 NOTHING, NOT_YET = "–", "not available yet"
-AT_SCALE = {"paper": "", "small": " – its rows at small scale, on the digits"}
+AT_SCALE = {"paper": "", "small": " – its rows at small scale"}
 MEANS = "Means over seeds ± their standard deviation; behind a published value, what was measured minus it"
 SUPERSCRIPT = str.maketrans({OTHER_DATASET: "ᵈ", OTHER_MODEL: "ᵐ", SHORTER: "ˢ", OTHER_SETTINGS: "ᵒ"})
 MEANING = {

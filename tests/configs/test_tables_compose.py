@@ -17,7 +17,7 @@ from acdc_cli.schedule import timeline_of
 from acdc_cli.tables.spec import TableRow, read_table, table_names
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "table_recipes.yaml"
-TABLES = [f"table{number}" for number in range(1, 15)] + ["table-acdcpp", "table-glue"]
+TABLES = [f"table{number}" for number in range(1, 15)] + ["table-acdcpp", "table-glue", "table-text"]
 # What acdc-report puts before the overrides of a row.
 BASE = {"paper": (), "small": ("experiment=small_tables",)}
 # Rows whose task is not in the program yet. One that composes has come, and leaves this list.
@@ -341,7 +341,7 @@ def test_seeds_and_baselines() -> None:
 def test_dense_partners_are_fine_tuned_where_the_paper_does() -> None:
     tuned = {table: [row.label for row in read_table(table).rows if row.is_finetuned] for table in TABLES}
     assert [table for table, labels in tuned.items() if labels] == [
-        *("table1", "table4", "table6", "table7", "table9", "table14")
+        *("table1", "table4", "table6", "table7", "table9", "table14", "table-text")
     ]
     assert tuned["table1"] == ["AC/DC global, 80%", "AC/DC global, 90%"]
     assert tuned["table14"] == ["AC/DC global, 80%", "AC/DC global, 90%"]
@@ -386,6 +386,11 @@ def test_dense_partners_are_fine_tuned_where_the_paper_does() -> None:
         ("table10", "Top-KAST 80%, backward 80%", "top1", 72.19, "Table 10"),
         ("table11", "Top-KAST 2x 98%, backward 85%", "top1", 68.87, "Table 11"),
         ("table11", "AC/DC global, first and last layer dense, 95%", "top1", 74.16, "Table 11"),
+        ("table-text", "AC/DC global, 90%, dense phases of 2 epochs", "train_flops", 0.44, "section 4"),
+        ("table-text", "AC/DC uniform, 90%, 2x", "top1", 76.1, "section 4"),
+        ("table-text", "AC/DC 2:4", "finetuned_top1", 76.85, "section 4"),
+        ("table-text", "AC/DC global, 90%, 150 epochs", "train_flops", 0.87, "B.2"),
+        ("table-text", "AC/DC global, 90%, Figure 1's schedule", "finetuned_top1", 76.05, "C.3"),
         ("table11", "AC/DC global, 90%", "top1", 75.03, "SequentialAttention"),
         ("table11", "AC/DC global, first and last layer dense, 90%", "top1", 75.64, "best sparse model"),
         ("table11", "AC/DC uniform, first and last layer dense, 90%", "top1", 75.04, "section 4"),
