@@ -27,7 +27,7 @@ IN_RECIPES = {"dataset", "schedule", "precision"}
 # experiment=small_tables keeps all data on the device, too small for ImageNet: test_tables_compose.py has its rows.
 NOT_ANY_MODEL = [("method", "static"), ("experiment", "small_tables")]
 ANY_MODEL = [pair for pair in OPTIONS if pair[0] != "model" and pair not in NOT_ANY_MODEL]
-OTHER_RECIPES = ("resnet8", "resnet20", "resnet50", "wide_resnet_28_10")  # the other models have resnet8's or resnet50's
+OTHER_RECIPES = ("resnet8", "resnet20", "resnet50", "wide_resnet_28_10")  # others have one of these
 COMPOSED = [
     (*pair, model)
     for pair in ANY_MODEL
