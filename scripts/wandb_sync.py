@@ -46,7 +46,7 @@ def main() -> int:
     for number, folder in enumerate(folders, 1):
         try:
             problem = "it is running" if folder.is_running() else sync(folder, options.mode, options.project)
-        except AcdcError as error:
+        except (AcdcError, OSError) as error:
             problem = str(error)
         failed += problem is not None
         print(f"{number}/{len(folders)} {folder.path.name}: {problem or 'in step with its records'}")
