@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ from acdc_cli.schedule import resolve_schedule
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.rules import parse_rules
 from acdc_cli.sparsity.target import AllocationError, Pattern, parse_target
+
+SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where PyYAML was built with it
 
 
 def compose_config(arguments: list[str], extra_dir: str | None = None) -> Config:
@@ -249,10 +252,12 @@ def from_yaml(text: str) -> Config:
         BadInput: if the text is not a config.
     """
     try:
-        content = OmegaConf.create(yaml.safe_load(text))
+        content = yaml.load(text, Loader=SAFE_LOADER)
         for key in schema_keys():
-            if OmegaConf.select(content, key) is None:
-                OmegaConf.update(content, key, None, force_add=True)
-        return _typed(content)
-    except (yaml.YAMLError, OmegaConfBaseException, TypeError) as error:
+            *groups, leaf = key.split(".")
+            functools.reduce(lambda node, group: node.setdefault(group, {}), groups, content).setdefault(leaf, None)
+        return _typed(OmegaConf.create(content))
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
         raise explain(error) from None
+    except (TypeError, AttributeError):
+        raise BadInput("not a config, which is groups of keys and their values") from None

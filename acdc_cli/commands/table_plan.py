@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from acdc_cli.config import Config, known
+from acdc_cli.data.preparation_progress import stage
 from acdc_cli.report.table import NOTHING, csv_table, markdown_table
 from acdc_cli.report.terminal import print_table
 from acdc_cli.schedule import timeline_of
 from acdc_cli.tables.composed import composed
-from acdc_cli.tables.estimate import Clock, train_flops
+from acdc_cli.tables.estimate import Clock, cost_key, flops_to_go
 from acdc_cli.tables.jobs import Request, RowJobs, every_job, finetuning, runs_dir_of, table_jobs
 from acdc_cli.tables.spec import TableRow, TableSpec
 
@@ -50,7 +51,7 @@ def print_plan(specs: Sequence[TableSpec], request: Request, form: str) -> None:
     runs = list(first.values())
     clock = Clock(runs_dir_of(specs[0], request))
     todo = [run for run in runs if run.state != "done"]
-    flops = {run.name: train_flops(run.config) for run in todo}
+    flops = _flops(todo)
     seconds = {run.name: clock.seconds(run.config) for run in todo}
     cells = [_line(run, flops.get(run.name), seconds.get(run.name)) for run in runs]
     cells += [_unavailable(row) for row in rows if row.unavailable is not None]
@@ -69,6 +70,17 @@ def print_plan(specs: Sequence[TableSpec], request: Request, form: str) -> None:
     )
     time = "" if not todo else f"; {like}" if timed else "; for how long is not known: no run like them is done"
     print(f"{len(runs)} runs: {counted}; {sum(flops.values()):.2e} training FLOPs to go{time}")
+
+
+def _flops(runs: Sequence[_Run]) -> dict[str, float]:
+    """By name. A model is built for each kind of run, on no device."""
+    kinds = {cost_key(run.config): run.config for run in runs}
+    costs = dict[str, float]()
+    with stage("training FLOPs", len(kinds)) as advance:
+        for key, config in kinds.items():
+            costs[key] = flops_to_go(config)
+            advance(1)
+    return {run.name: costs[cost_key(run.config)] for run in runs}
 
 
 def _runs(row: RowJobs, request: Request) -> Iterator[_Run]:

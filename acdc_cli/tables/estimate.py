@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,7 @@ from acdc_cli.config import FROM_DENSE, Config, known
 from acdc_cli.data.sources import SOURCES
 from acdc_cli.errors import AcdcError
 from acdc_cli.records.folder import RunFolder, run_folders
+from acdc_cli.records.identity import identity
 
 SAME_COST = ("model", "dataset", "batch_size", "accumulation", "precision", "device", "loader", "threads")
 
@@ -20,8 +22,14 @@ def epochs_to_go(config: Config) -> int:
     return known(config.epochs) - (config.first_epoch or 0)
 
 
-def train_flops(config: Config) -> float:
-    """Of what the run trains itself, in FLOPs: what ``acdc-train plan=true`` says, over the published training samples.
+def cost_key(config: Config) -> str:
+    """Equal for runs that cost the same: those that differ by seed, or by the weights that they start from."""
+    content = {key: value for key, value in identity(config).items() if key not in ("seed", "start_from_hash")}
+    return json.dumps(content, sort_keys=True)
+
+
+def flops_to_go(config: Config) -> float:
+    """FLOPs of what a run trains itself: what ``acdc-train plan=true`` says, over the published training samples.
 
     What it goes on from is another run's: the dense network that it prunes, or the run that it fine-tunes.
     """

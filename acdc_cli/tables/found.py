@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def state_of(folder: RunFolder) -> str:
 
 def _is_run_of(asked: Config, folder: RunFolder) -> bool:
     try:
-        made = from_yaml(folder.config.read_text())
+        made = copy.deepcopy(_read_config(folder.config, folder.config.stat().st_mtime_ns))
     except (AcdcError, OSError):
         return False
     if made.device == "cpu" and made.precision.dtype == "bf16":
@@ -85,6 +86,12 @@ def _is_run_of(asked: Config, folder: RunFolder) -> bool:
             asked.precision.dtype if asked.precision.dtype == "fp16" else "bf16"
         )  # what a CPU makes of it
     return _recipe(made, asked) == _recipe(asked, asked)
+
+
+@cache
+def _read_config(path: Path, changed: int) -> Config:
+    """Once, though a table looks again after every round of runs."""
+    return from_yaml(path.read_text())
 
 
 def _recipe(config: Config, asked: Config) -> str:
