@@ -9,6 +9,7 @@ from pathlib import Path
 
 from acdc_cli.config import FROM_DENSE, Config, known
 from acdc_cli.errors import BadInput
+from acdc_cli.finetune import finetuning_config
 from acdc_cli.overrides import group_options, quoted
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.identity import readable_name, run_id
@@ -184,18 +185,21 @@ def _seed_jobs(
     run = job(own, start) if dense is None or dense.state == "done" else None
     finetuned = None
     if row.is_finetuned and run is not None and run.state == "done":
+        config = copy.deepcopy(composed(_of_any_run(request)))
+        config.finetune, config.start_from, config.run.experiment = "dense", str(run.folder.path), table
         typed = finetuning(run, request)
-        config = copy.deepcopy(composed(typed))
-        config.run.experiment = table
-        finetuned = _job(config, typed, runs)
+        finetuned = _job(finetuning_config(config, list(typed)), typed, runs)
     return SeedJobs(dense, run, None if partner is None else job(partner), finetuned, row.is_finetuned)
 
 
 def finetuning(run: Job, request: Request) -> tuple[str, ...]:
     """What acdc-train is given to fine-tune a run's dense partner."""
+    return ("finetune=dense", f"start_from={quoted(str(run.folder.path))}", *_of_any_run(request))
+
+
+def _of_any_run(request: Request) -> tuple[str, ...]:
     extra = zip(request.extra, request.extra_keys, strict=True)
-    taken_over = (override for override, key in extra if key in _ANY_RUN)
-    return ("finetune=dense", f"start_from={quoted(str(run.folder.path))}", *taken_over)
+    return tuple(override for override, key in extra if key in _ANY_RUN)
 
 
 def _prunes_a_dense_run(overrides: tuple[str, ...]) -> bool:
