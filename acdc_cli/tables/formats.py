@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-
-import matplotlib
-from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
+from typing import TYPE_CHECKING
 
 from acdc_cli.records.folder import replace_file, replace_text
-from acdc_cli.report.figures import STYLE
 from acdc_cli.report.table import csv_table, markdown_table
 from acdc_cli.tables.fill import FilledRow
 from acdc_cli.tables.spec import UNKNOWN, TableSpec
 from acdc_cli.tables.text import TextTable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LATEX = {
     "&": r"\&",
@@ -36,11 +35,15 @@ CHARACTER_INCHES, TITLE_CHARACTER_INCHES, NOTE_CHARACTER_INCHES, LINE_INCHES = 0
 
 def write_table(folder: Path, spec: TableSpec, rows: Sequence[FilledRow], table: TextTable) -> list[Path]:
     """NAME.md, NAME.csv, NAME.tex and NAME.png, each replaced whole. Returns their paths."""
-    paths = [folder / f"{spec.name}.{suffix}" for suffix in ("md", "csv", "tex", "png")]
-    replace_text(paths[0], markdown(table))
-    replace_text(paths[1], full_csv(spec, rows) + "\n")
-    replace_text(paths[2], latex(spec.name, table))
-    replace_file(paths[3], lambda temporary: _draw(table).savefig(temporary, format="png", dpi=150))
+    page, numbers, source, picture = paths = [
+        folder / f"{spec.name}.{suffix}" for suffix in ("md", "csv", "tex", "png")
+    ]
+    is_drawn = picture.is_file() and page.is_file() and page.read_text() == markdown(table)
+    if not is_drawn:  # a quarter of a second each; it shows what the page says, so it is drawn before that is replaced
+        replace_file(picture, lambda temporary: _draw(table).savefig(temporary, format="png", dpi=150))
+    replace_text(page, markdown(table))
+    replace_text(numbers, full_csv(spec, rows) + "\n")
+    replace_text(source, latex(spec.name, table))
     return paths
 
 
@@ -99,6 +102,12 @@ def full_csv(spec: TableSpec, rows: Sequence[FilledRow]) -> str:
 
 def _draw(table: TextTable) -> Figure:
     """The table as a picture, as wide as the widest of the table, its title and its notes."""
+    import matplotlib  # half a second, for pictures alone
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
+
+    from acdc_cli.report.figures import STYLE
+
     widths = [max(map(len, column)) + 2 for column in zip(table.headings, *table.rows, strict=True)]
     lines = len(table.rows) + 1
     notes = [*table.notes, *(f"[{number}] {source}" for number, source in enumerate(table.sources, 1))]

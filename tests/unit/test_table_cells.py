@@ -11,7 +11,7 @@ from acdc_cli.errors import BadInput
 from acdc_cli.report.comparison import Spread
 from acdc_cli.tables.columns import COLUMNS, Measured
 from acdc_cli.tables.fill import Cell, FilledRow
-from acdc_cli.tables.formats import full_csv, latex, markdown
+from acdc_cli.tables.formats import full_csv, latex, markdown, write_table
 from acdc_cli.tables.spec import Published, TableSpec, read_table_file
 from acdc_cli.tables.text import text_table
 
@@ -180,3 +180,19 @@ def test_the_formats_hold_the_same_table(tmp_path: Path) -> None:
     )
     assert lines[1].startswith("Dense,,1,3,dm,,99.8,,1,unknown,,,")
     assert lines[2].startswith('RigL,"5x, 80%",3,3,,,75.1,0.12,3,77.17,')
+
+
+def test_a_picture_is_drawn_again_where_the_table_has_changed(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path)
+    rows = filled(spec)
+    *_, picture = write_table(tmp_path, spec, rows, text_table(spec, rows))
+    first = picture.read_bytes()
+    assert first.startswith(b"\x89PNG")
+    picture.write_bytes(b"what was drawn")
+    write_table(tmp_path, spec, rows, text_table(spec, rows))
+    assert picture.read_bytes() == b"what was drawn"
+    write_table(tmp_path, spec, rows[1:], text_table(spec, rows[1:]))
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    picture.unlink()
+    write_table(tmp_path, spec, rows[1:], text_table(spec, rows[1:]))
+    assert picture.is_file()
