@@ -13,6 +13,7 @@ from acdc_cli.compose import from_yaml
 from acdc_cli.config import Config
 from acdc_cli.errors import BadInput
 from acdc_cli.method_options import resolve_method
+from acdc_cli.overrides import key_of
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.schedule import PHASE_NUMBERS, timeline_of
 
@@ -68,7 +69,7 @@ def finetuning_config(typed: Config, overrides: list[str]) -> Config:
 
 
 def _take_over(config: Config, typed: Config, override: str) -> None:
-    key = override.partition("=")[0].lstrip("+~")
+    key = key_of(override)
     group, _, leaf = key.partition(".")
     if group in OF_THIS_RUN:
         return

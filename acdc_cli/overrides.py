@@ -59,6 +59,11 @@ def is_override(argument: str) -> bool:
     return not argument.startswith("-") and ("=" in argument or argument.startswith("~"))
 
 
+def key_of(override: str) -> str:
+    """``model.name`` of ``+model.name=x``."""
+    return override.partition("=")[0].lstrip("+~")
+
+
 def quoted(text: str) -> str:
     """As a value that Hydra takes literally."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

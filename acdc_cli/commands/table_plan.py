@@ -14,11 +14,10 @@ from acdc_cli.report.terminal import print_table
 from acdc_cli.schedule import timeline_of
 from acdc_cli.tables.composed import composed
 from acdc_cli.tables.estimate import Clock, cost_key, flops_to_go
-from acdc_cli.tables.jobs import Request, RowJobs, every_job, finetuning, runs_dir_of, table_jobs
+from acdc_cli.tables.jobs import Request, RowJobs, every_job, finetuning, runs_dir_of, settled_here, table_jobs
 from acdc_cli.tables.spec import TableRow, TableSpec
 
 PLAN_COLUMNS = ("id", "state", "method", "setting", "seed", "epochs", "training FLOPs", "time", "overrides")
-SETTLED = ("device", "loader", "threads", "precision")  # by the machine, of which the time depends
 
 
 @dataclass(frozen=True)
@@ -89,11 +88,8 @@ def _runs(row: RowJobs, request: Request) -> Iterator[_Run]:
     for seed, jobs in enumerate(row.seeds):
         if jobs.run is None:
             dense, typed = known(jobs.dense), request.typed(known(row.row.overrides[request.scale]))
-            config = copy.deepcopy(composed(typed))
-            for key in SETTLED:
-                setattr(config, key, getattr(dense.config, key))
             name, overrides = f"after {dense.run_id}: {' '.join(typed)}", (*typed, f"seed={seed}")
-            yield _Run(name, "missing", row.row, config, seed, overrides)
+            yield _Run(name, "missing", row.row, settled_here(composed(typed)), seed, overrides)
         elif jobs.wants_finetuned and jobs.finetuned is None:
             config = copy.deepcopy(jobs.run.config)
             config.first_epoch = timeline_of(config).last_sparse_phase().start_epoch

@@ -14,6 +14,7 @@ from acdc_cli.commands.listed_runs import say
 from acdc_cli.commands.table_plan import print_plan
 from acdc_cli.commands.table_runs import run_missing
 from acdc_cli.errors import EXIT_DONE, BadInput
+from acdc_cli.overrides import key_of
 from acdc_cli.report.terminal import print_table
 from acdc_cli.tables.composed import compose_ahead
 from acdc_cli.tables.fill import OF_OWN_MARK, fill, published_recipes
@@ -62,12 +63,10 @@ def report_tables(names: Sequence[str], typed: Sequence[str], options: argparse.
 def _refuse_what_rows_decide(specs: Sequence[TableSpec], request: Request) -> None:
     """A row is called after its settings: with others it would be another row. Of other data and models marks tell."""
     of_rows = {
-        override.partition("=")[0]
-        for spec in specs
-        for row in spec.rows
-        for override in row.overrides[request.scale] or ()
+        key_of(override) for spec in specs for row in spec.rows for override in row.overrides[request.scale] or ()
     } - set(OF_OWN_MARK)
-    for override, key in zip(request.extra, request.extra_keys, strict=True):
+    for override in request.extra:
+        key = key_of(override)
         if key in of_rows or key.partition(".")[0] in DECIDED_BY_ROWS:
             raise BadInput(f"{override}: the table's rows decide that; --seeds N says how many seeds")
 

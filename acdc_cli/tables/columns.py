@@ -66,7 +66,7 @@ def _over_baseline(measured: Measured, result: Record | None) -> float | None:
     if result is None:
         return None
     epochs = measured.baseline_epochs or result["epochs"]
-    if "train_samples" not in result:  # of version 0.1, whose tables had runs at one resolution only
+    if "train_samples" not in result:  # of before it was recorded: right for runs at one resolution
         return result["train_flops_fraction"] * result["epochs"] / epochs
     return result["train_flops_total"] / (3 * result["dense_inference_flops"] * result["train_samples"] * epochs)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from acdc_cli.config import known
+from acdc_cli.overrides import key_of
 from acdc_cli.records.identity import NOT_IN_ID
 from acdc_cli.report.comparison import Spread
 from acdc_cli.tables.columns import COLUMNS, Measured
@@ -107,7 +108,8 @@ def _compared_with(row: TableRow) -> tuple[str, ...] | None:
 def _marks(row: TableRow, jobs: SeedJobs, request: Request) -> str:
     """How a run differs from the published one: other data, another model, fewer epochs, what else was typed."""
     published, job = _compared_with(row), known(jobs.run)
-    groups = [key if key.startswith(("model.", "dataset.")) else key.partition(".")[0] for key in request.extra_keys]
+    keys = map(key_of, request.extra)
+    groups = [key if key.startswith(("model.", "dataset.")) else key.partition(".")[0] for key in keys]
     typed = OTHER_SETTINGS * any(group not in NO_OTHER_SETTING for group in groups)
     if published is None:
         return OTHER_DATASET * (request.scale != "paper") + typed

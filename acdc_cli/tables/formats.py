@@ -38,10 +38,11 @@ def write_table(folder: Path, spec: TableSpec, rows: Sequence[FilledRow], table:
     page, numbers, source, picture = paths = [
         folder / f"{spec.name}.{suffix}" for suffix in ("md", "csv", "tex", "png")
     ]
-    is_drawn = picture.is_file() and page.is_file() and page.read_text() == markdown(table)
+    text = markdown(table)
+    is_drawn = picture.is_file() and page.is_file() and page.read_text() == text
     if not is_drawn:  # a quarter of a second each; it shows what the page says, so it is drawn before that is replaced
         replace_file(picture, lambda temporary: _draw(table).savefig(temporary, format="png", dpi=150))
-    replace_text(page, markdown(table))
+    replace_text(page, text)
     replace_text(numbers, full_csv(spec, rows) + "\n")
     replace_text(source, latex(spec.name, table))
     return paths

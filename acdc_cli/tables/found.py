@@ -6,6 +6,7 @@ import copy
 import json
 import re
 from functools import cache, cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,9 @@ class FoundRuns:
 def state_of(folder: RunFolder) -> str:
     """The folder's state; one that is damaged has failed."""
     try:
-        state = folder.state()
-        if state == "done":
-            folder.read_result()
+        return folder.state()
     except AcdcError:
         return "failed"
-    return state
 
 
 def _is_run_of(asked: Config, folder: RunFolder) -> bool:
@@ -81,10 +79,8 @@ def _is_run_of(asked: Config, folder: RunFolder) -> bool:
         made = copy.deepcopy(_read_config(folder.config, folder.config.stat().st_mtime_ns))
     except (AcdcError, OSError):
         return False
-    if made.device == "cpu" and made.precision.dtype == "bf16":
-        made.precision.dtype = (
-            asked.precision.dtype if asked.precision.dtype == "fp16" else "bf16"
-        )  # what a CPU makes of it
+    if asked.precision.dtype == "fp16" and (made.device, made.precision.dtype) == ("cpu", "bf16"):
+        made.precision.dtype = "fp16"  # of which a CPU makes bf16
     return _recipe(made, asked) == _recipe(asked, asked)
 
 
@@ -98,16 +94,9 @@ def _recipe(config: Config, asked: Config) -> str:
     """What a run's id is made of, without what was left open when it was asked for."""
     content = identity(config)
     for key, is_open in LEFT_OPEN.items():
-        if _value(asked, key) == is_open:
+        if attrgetter(key)(asked) == is_open:
             _drop(content, key)
     return json.dumps(content, sort_keys=True)
-
-
-def _value(config: Config, key: str) -> Any:
-    value: Any = config
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value
 
 
 def _drop(content: dict[str, Any], key: str) -> None:

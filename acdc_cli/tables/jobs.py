@@ -10,7 +10,7 @@ from pathlib import Path
 from acdc_cli.config import FROM_DENSE, Config, known
 from acdc_cli.errors import BadInput
 from acdc_cli.finetune import finetuning_config
-from acdc_cli.overrides import group_options, quoted
+from acdc_cli.overrides import group_options, key_of, quoted
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.identity import readable_name, run_id
 from acdc_cli.tables.composed import composed
@@ -87,11 +87,6 @@ class Request:
     scale: str
     seeds: int | None = None
     extra: tuple[str, ...] = ()
-
-    @property
-    def extra_keys(self) -> list[str]:
-        """Of the overrides that were typed."""
-        return [override.partition("=")[0].lstrip("+~") for override in self.extra]
 
     def typed(self, overrides: tuple[str, ...]) -> tuple[str, ...]:
         """What acdc-train is given for a run of a row with these overrides."""
@@ -198,8 +193,7 @@ def finetuning(run: Job, request: Request) -> tuple[str, ...]:
 
 
 def _of_any_run(request: Request) -> tuple[str, ...]:
-    extra = zip(request.extra, request.extra_keys, strict=True)
-    return tuple(override for override, key in extra if key in _ANY_RUN)
+    return tuple(override for override in request.extra if key_of(override) in _ANY_RUN)
 
 
 def _prunes_a_dense_run(overrides: tuple[str, ...]) -> bool:
@@ -226,15 +220,21 @@ _ANY_RUN = (
 )
 
 
-def _job(config: Config, overrides: tuple[str, ...], runs: Runs) -> Job:
+def settled_here(config: Config) -> Config:
+    """As it would run on this machine; as it was asked for where that is for another, such as one with a GPU."""
     from acdc_cli.training.machine import settle
+
+    try:
+        return settle(config, lambda line: None)
+    except BadInput:
+        return config
+
+
+def _job(config: Config, overrides: tuple[str, ...], runs: Runs) -> Job:
     from acdc_cli.training.start import locate_start
 
     asked = locate_start(config)
-    try:
-        settled = settle(asked, lambda line: None)
-    except BadInput:
-        settled = asked  # for another machine than this, such as one with a GPU
+    settled = settled_here(asked)
     key, runs_dir = run_id(settled), Path(settled.runs_dir)
     found = runs.setdefault(settled.runs_dir, FoundRuns(runs_dir)).of(asked, settled)
     if found is None:
