@@ -1,64 +1,106 @@
-"""FLOPs as AC/DC counts them (appendix C.2): convolution and linear layers, a multiply-add is 2, zeros are free."""
+"""FLOPs as AC/DC counts them (appendix C.2): the layers' weights alone, a multiply-add is 2, zeros are free."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from acdc_cli.measure.products import count_products
 from acdc_cli.sparsity.method import Work
-from acdc_cli.sparsity.prunable import PRUNABLE_LAYERS, prunable_weights
+from acdc_cli.sparsity.prunable import prunable_weights
 
 
 @dataclass(frozen=True)
 class LayerSize:
-    """A layer's weights, and how often a sample uses each: once an output position, summed over the layer's uses."""
+    """A layer's weights, and how often a sample uses each of them.
+
+    Attributes:
+        weights: how many there are.
+        output_positions: uses of a weight, summed over the layer's calls: a convolution's output positions, a
+            transposed one's input positions, a recurrent layer's time steps, the tokens that a linear layer or an
+            attention projection is applied to. A fraction, the mean, where one part of a weight is used more often
+            than another: the packed projection of cross-attention takes queries from one sequence and keys from
+            another. Its zeros then count as if they were spread evenly over the parts.
+    """
 
     weights: int
-    output_positions: int
+    output_positions: int | Fraction
+
+
+@dataclass(frozen=True)
+class ForwardFlops:
+    """What one sample's forward pass executes, all weights counted.
+
+    Attributes:
+        sizes: of each weight whose FLOPs ``inference_flops`` counts: the prunable weights, and an embedding table that
+            is used as a matrix as well, which is the weight of a tied output layer.
+        attention: FLOPs of products without a weight, such as attention scores and values.
+        uncovered: FLOPs of all other weights, by name.
+    """
+
+    sizes: dict[str, LayerSize]
+    attention: int
+    uncovered: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        """FLOPs of all products."""
+        return inference_flops(self.sizes) + self.attention + sum(self.uncovered.values())
+
+
+def forward_flops(model: nn.Module, sample_shape: tuple[int, ...]) -> ForwardFlops:
+    """Count one forward pass of a zero sample, by what is executed and by the weight that is used.
+
+    Args:
+        model: best on the meta device, where the pass costs nothing.
+        sample_shape: shape of one input sample, without the batch axis, at the resolution that is to be charged.
+    """
+    first = next(model.parameters())
+    return forward_flops_of(model, torch.zeros(1, *sample_shape, device=first.device, dtype=first.dtype))
+
+
+def forward_flops_of(model: nn.Module, *inputs: object) -> ForwardFlops:
+    """``forward_flops`` for the inputs that are given, a batch of one sample, instead of zeros."""
+    prunable, tables = prunable_weights(model), prunable_weights(model, embeddings=True)
+    products = count_products(model, inputs, list(tables.values()))
+    attention = products.pop(None, 0)
+    name_of = {id(weight): name for name, weight in tables.items()}
+    names = {name: name_of.get(id(parameter), name) for name, parameter in model.named_parameters()}
+    flops = {names[name]: count for name, count in products.items() if name is not None}
+    sizes = {
+        name: LayerSize(weight.numel(), _quotient(flops.pop(name, 0), 2 * weight.numel()))
+        for name, weight in tables.items()
+        if name in prunable or name in flops
+    }
+    return ForwardFlops(sizes, attention, flops)
+
+
+def _quotient(numerator: int, denominator: int) -> int | Fraction:
+    fraction = Fraction(numerator, denominator)
+    return fraction.numerator if fraction.denominator == 1 else fraction
 
 
 def layer_sizes(model: nn.Module, sample_shape: tuple[int, ...]) -> dict[str, LayerSize]:
-    """Sizes of all convolution and linear layers by weight name, from one forward pass of a zero sample.
-
-    Args:
-        sample_shape: shape of one input sample, without the batch axis, at the resolution that is to be charged.
-    """
-    weights = prunable_weights(model)
-    name_of = {id(weight): name for name, weight in weights.items()}
-    positions = dict.fromkeys(weights, 0)
-
-    def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        channels = output.shape[1] if not isinstance(module, nn.Linear) else output.shape[-1]
-        # The batch is one sample, wherever its axis is.
-        positions[name_of[id(module.weight)]] += output.numel() // channels
-
-    hooks = [module.register_forward_hook(record) for module in model.modules() if isinstance(module, PRUNABLE_LAYERS)]
-    was_training = model.training
-    try:
-        model.eval()
-        with torch.no_grad():
-            first = next(model.parameters())
-            model(torch.zeros(1, *sample_shape, device=first.device, dtype=first.dtype))
-    finally:
-        model.train(was_training)
-        for hook in hooks:
-            hook.remove()
-    return {name: LayerSize(weights[name].numel(), positions[name]) for name in weights}
+    """The ``sizes`` of ``forward_flops``, in model order."""
+    return forward_flops(model, sample_shape).sizes
 
 
 def nonzeros(model: nn.Module) -> dict[str, int]:
-    """Non-zero weights of every convolution and linear layer, by weight name."""
-    return {name: int(torch.count_nonzero(weight)) for name, weight in prunable_weights(model).items()}
+    """Non-zero weights of every layer whose FLOPs are counted, and of every embedding table, by weight name."""
+    return {name: int(torch.count_nonzero(weight)) for name, weight in prunable_weights(model, embeddings=True).items()}
 
 
 def inference_flops(sizes: Mapping[str, LayerSize], nonzero_weights: Mapping[str, int] | None = None) -> int:
-    """FLOPs of one sample's forward pass: 2 * non-zero weights * output positions, summed; None: all weights."""
-    return sum(
-        2 * (size.weights if nonzero_weights is None else nonzero_weights[name]) * size.output_positions
-        for name, size in sizes.items()
+    """FLOPs of one sample's forward pass: 2 * non-zero weights * uses of each, summed; None: all weights."""
+    return round(
+        sum(
+            2 * (size.weights if nonzero_weights is None else nonzero_weights[name]) * size.output_positions
+            for name, size in sizes.items()
+        )
     )
 
 
