@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from acdc_cli.sparsity.method import Work
-from acdc_cli.sparsity.prunable import PRUNABLE_LAYERS, prunable_weights
+from acdc_cli.sparsity.prunable import prunable_weights
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,11 @@ def layer_sizes(model: nn.Module, sample_shape: tuple[int, ...]) -> dict[str, La
         # The batch is one sample, wherever its axis is.
         positions[name_of[id(module.weight)]] += output.numel() // channels
 
-    hooks = [module.register_forward_hook(record) for module in model.modules() if isinstance(module, PRUNABLE_LAYERS)]
+    hooks = [
+        module.register_forward_hook(record)
+        for module in model.modules()
+        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)) and id(module.weight) in name_of
+    ]
     was_training = model.training
     try:
         model.eval()

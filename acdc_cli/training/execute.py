@@ -17,6 +17,7 @@ from acdc_cli.ranks import Ranks, ranks_of
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.identity import readable_name, run_id
 from acdc_cli.resolution import enlarged
+from acdc_cli.sparsity.coverage import uncovered_line
 from acdc_cli.sparsity.rules import excluded
 from acdc_cli.training.checkpoint import load_checkpoint
 from acdc_cli.training.finish import finish
@@ -176,6 +177,8 @@ def _build(config: Config, dataset: Dataset, group: Group, say: Say) -> Run:
 
 
 def _name_excluded(run: Run, say: Say) -> None:
+    if run.method.shares and (line := uncovered_line(run.model)) is not None:
+        say(line)
     if names := excluded(run.method.shares, "indivisible"):
         say(
             f"the N:M group or block does not divide the channels of these layers, which stay dense: {', '.join(names)}"
