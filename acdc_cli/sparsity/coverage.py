@@ -47,10 +47,14 @@ def uncovered_line(model: nn.Module) -> str | None:
     )
 
 
-def warn_of_uncovered(model: nn.Module) -> None:
-    """Issue one ``UncoveredWeights`` warning that names the uncovered weights, if there are any."""
+def warn_of_uncovered(model: nn.Module, callers: int) -> None:
+    """Issue one ``UncoveredWeights`` warning that names the uncovered weights, if there are any.
+
+    Args:
+        callers: how many calls lie between this one and the line that the warning points at, a user's ``attach``.
+    """
     if (line := uncovered_line(model)) is not None:
-        warnings.warn(line, UncoveredWeights, stacklevel=4)  # at the caller of ``attach``
+        warnings.warn(line, UncoveredWeights, stacklevel=callers + 2)
 
 
 def _percent(share: float) -> str:

@@ -132,7 +132,7 @@ def test_zeros_stay_zero_and_counts_are_exact(name: str, sparsity: float | str) 
 
 
 def test_the_fused_attention_of_evaluation_reads_the_masked_weights() -> None:
-    """PyTorch's fast path for encoders in eval mode gives what the slow path of training mode gives, without dropout."""
+    """PyTorch's fast path for encoders in eval mode gives what the slow path of training mode does, without dropout."""
     model = built("attention").encoder
     inputs = torch.randn(2, 5, 8)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -140,8 +140,9 @@ def test_the_fused_attention_of_evaluation_reads_the_masked_weights() -> None:
     method.begin_epoch(0)
     method.begin_epoch(1)
     slow = model.train()(inputs)
-    with torch.no_grad():
+    with torch.no_grad(), torch.profiler.profile() as profile:
         fast = model.eval()(inputs)
+    assert "aten::_transformer_encoder_layer_fwd" in {event.name for event in profile.events()}
     torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-5)
 
 
@@ -174,7 +175,7 @@ ALLOCATIONS: dict[str, Callable[[], Any]] = {
 
 
 def twins() -> tuple[nn.Module, nn.Module]:
-    """Hugging Face's Conv1D and a grouped transposed convolution of width 1; and linear and convolution in their place."""
+    """Hugging Face's Conv1D and a grouped transposed convolution; a linear layer and a convolution in their place."""
     torch.manual_seed(0)
     there = nn.Sequential(
         Conv1D(8, 4), nn.ReLU(), nn.ConvTranspose1d(6, 4, 1, groups=2), nn.Flatten(), nn.Linear(32, 3)
@@ -237,8 +238,8 @@ def test_noise_of_a_transposed_convolution_has_the_size_that_its_caller_asks_for
         layer.weight.fill_(1.0)
     options = {"samples": 1, "ramp": EVERY, "kl_weight": 0.0, "log_alpha_threshold": 3.0, "initial_log_sigma2": -2.0}
     SparseVD(0.5, **options).attach(layer, torch.optim.SGD(layer.parameters(), lr=0.1))
-    outputs = torch.stack([layer(torch.ones(1, 1, 3), output_size=[7]) for _ in range(4000)])
-    assert outputs.shape == (4000, 1, 1, 7)
+    outputs = layer(torch.ones(4000, 1, 3), output_size=[7])
+    assert outputs.shape == (4000, 1, 7)
     expected = torch.tensor([1.0] * 6 + [0.0])
     torch.testing.assert_close(outputs.mean(dim=0).flatten(), expected, atol=0.03, rtol=0)
     torch.testing.assert_close(outputs.var(dim=0).flatten(), expected * torch.tensor(-2.0).exp(), atol=0.02, rtol=0)

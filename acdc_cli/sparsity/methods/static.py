@@ -59,7 +59,7 @@ class Static:
         optimizers = optimizers_of(optimizer, weights)
         self._masks.enforced = True
         self._hooks = hold_at_zero(weights, self._masks, optimizers)
-        warn_of_uncovered(self._model)
+        warn_of_uncovered(self._model, callers=1)
         return self
 
     def detach(self) -> None:
