@@ -20,10 +20,15 @@ from rich.table import Table
 from safetensors import safe_open
 from torch import Tensor
 
+from acdc_cli.compose import from_yaml
+from acdc_cli.data.sources import SOURCES
 from acdc_cli.errors import AcdcError, BadInput
 from acdc_cli.measure.dynamics import dead_channels, revived_share
+from acdc_cli.models import build_skeleton
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.sparsity.layout import OUTPUTS_FIRST, Layout
 from acdc_cli.sparsity.masks import unpack
+from acdc_cli.sparsity.prunable import weight_layouts
 
 
 def read_masks(path: Path) -> dict[str, Tensor]:
@@ -31,6 +36,13 @@ def read_masks(path: Path) -> dict[str, Tensor]:
     with safe_open(path, framework="pt") as file:
         shapes = {name: json.loads(shape) for name, shape in file.metadata().items()}
         return {name: unpack(file.get_tensor(name), tuple(shape)) for name, shape in shapes.items()}
+
+
+def read_layouts(folder: RunFolder) -> dict[str, Layout]:
+    """How the weights of the run's model are stored that are not stored outputs first."""
+    config = from_yaml(folder.config.read_text())
+    images = SOURCES[config.dataset.name]
+    return weight_layouts(build_skeleton(config.model, images.sample_shape[0], images.classes))
 
 
 def main() -> None:
@@ -46,12 +58,14 @@ def main() -> None:
     for first_epoch in phases:
         table.add_column(f"epoch {int(first_epoch)}", justify="right")
     masks = list(phases.values())
-    empty = [dead_channels(each) for each in masks]
-    share = [revived_share(before, now) for before, now in pairwise(masks)]
-    for name in sorted(masks[0]):
+    layouts = read_layouts(folder)
+    empty = [dead_channels(each, layouts) for each in masks]
+    share = [revived_share(before, now, layouts) for before, now in pairwise(masks)]
+    for name, mask in sorted(masks[0].items()):
+        channels = layouts.get(name, OUTPUTS_FIRST).shape_outputs_first(mask.shape)[0]
         back = ["", *(f" ({each[name]:.0%})" for each in share)]
         cells = [f"{each[name]}{taken}" for each, taken in zip(empty, back, strict=True)]
-        table.add_row(f"{name} ({len(masks[0][name])})", *cells)
+        table.add_row(f"{name} ({channels})", *cells)
     Console(width=None if sys.stdout.isatty() else 40 + 14 * len(phases)).print(table)
 
 

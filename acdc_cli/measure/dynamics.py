@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from acdc_cli.sparsity.layout import OUTPUTS_FIRST, Layout
 from acdc_cli.sparsity.masks import MaskSet
 
 
@@ -19,13 +20,26 @@ def starved_layers(masks: MaskSet, fewer_than: int) -> dict[str, int]:
 
 
 @torch.no_grad()
-def dead_channels(weights: Mapping[str, Tensor]) -> dict[str, int]:
-    """Output channels (rows) in which every weight is zero, by weight name. They output their bias and nothing else."""
-    return {name: int((~weight.flatten(1).any(dim=1)).count_nonzero()) for name, weight in weights.items()}
+def dead_channels(weights: Mapping[str, Tensor], layouts: Mapping[str, Layout] | None = None) -> dict[str, int]:
+    """Output channels (rows) in which every weight is zero, by weight name. They output their bias and nothing else.
+
+    Of a recurrent matrix the rows are the hidden units' gates, of an attention's those of queries, keys and values.
+
+    Args:
+        layouts: how weights are stored that are not stored outputs first; by name.
+    """
+    return {name: int((~_rows(weight, name, layouts).any(dim=1)).count_nonzero()) for name, weight in weights.items()}
+
+
+def _rows(weight: Tensor, name: str, layouts: Mapping[str, Layout] | None) -> Tensor:
+    """One row for each output channel."""
+    return (layouts or {}).get(name, OUTPUTS_FIRST).outputs_first(weight).flatten(1)
 
 
 @torch.no_grad()
-def revived_share(before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> dict[str, float]:
+def revived_share(
+    before: Mapping[str, Tensor], now: Mapping[str, Tensor], layouts: Mapping[str, Layout] | None = None
+) -> dict[str, float]:
     """Of a layer's kept weights, the share in output channels of which the masks before kept nothing; by weight name.
 
     Such a channel comes back as a constant 0, so that batch norm multiplies its first gradients by 1 / sqrt(eps) = 316
@@ -33,11 +47,12 @@ def revived_share(before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> di
 
     Args:
         before, now: masks (bool, True where a weight is kept) of two sparse phases, the same names and shapes.
+        layouts: how weights are stored that are not stored outputs first; by name.
     """
     shares = {}
     for name, mask in now.items():
-        kept = mask.flatten(1).sum(dim=1)
-        was_empty = ~before[name].flatten(1).any(dim=1)
+        kept = _rows(mask, name, layouts).sum(dim=1)
+        was_empty = ~_rows(before[name], name, layouts).any(dim=1)
         shares[name] = int(kept[was_empty].sum()) / max(1, int(kept.sum()))
     return shares
 

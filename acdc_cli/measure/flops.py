@@ -46,11 +46,6 @@ class ForwardFlops:
     attention: int
     uncovered: dict[str, int]
 
-    @property
-    def total(self) -> int:
-        """FLOPs of all products."""
-        return inference_flops(self.sizes) + self.attention + sum(self.uncovered.values())
-
 
 def forward_flops(model: nn.Module, sample_shape: tuple[int, ...]) -> ForwardFlops:
     """Count one forward pass of a zero sample, by what is executed and by the weight that is used.

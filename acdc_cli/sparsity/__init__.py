@@ -1,6 +1,7 @@
 """When, how much, where, by which method. Imports torch and nothing else of the project; usable alone."""
 
 from acdc_cli.sparsity.allocate import Allocation, shares_of
+from acdc_cli.sparsity.coverage import UncoveredWeights, uncovered_weights
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import Method, Work, model_state
 from acdc_cli.sparsity.methods import ACDC, Dense, Static
@@ -23,6 +24,7 @@ __all__ = [
     "Share",
     "Static",
     "Timeline",
+    "UncoveredWeights",
     "Work",
     "excluded",
     "magnitude_masks",
@@ -31,4 +33,5 @@ __all__ = [
     "prunable_layers",
     "prunable_weights",
     "shares_of",
+    "uncovered_weights",
 ]

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from acdc_cli.sparsity.layout import INPUT_AXIS, OUTPUT_AXIS
 from acdc_cli.sparsity.prunable import Layer
 from acdc_cli.sparsity.rules import Share, excluded, parse_rules, share_out
 from acdc_cli.sparsity.target import AllocationError, Pattern, Target, parse_target, removed_fraction
@@ -16,7 +17,6 @@ from acdc_cli.sparsity.target import AllocationError, Pattern, Target, parse_tar
 DISTRIBUTIONS = ("global", "uniform", "erk")
 INDIVISIBLE = ("skip", "error", "flatten")
 NEAREST_TARGETS = (0.999, 0.998, 0.995, 0.99, 0.98, 0.95, 0.9, 0.8, 0.5)  # papers' own, the highest first
-OUTPUT_AXIS, INPUT_AXIS = 0, 1  # of linear (out, in) and convolution (out, in / groups, *kernel) weights
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def shares_of(layers: Mapping[str, Layer], allocation: Allocation) -> list[Share
             raise AllocationError(f"{share.target} does not divide the weights of {', '.join(bad)}; exclude them")
         good = tuple(name for name in share.names if name not in bad)
         shares += [replace(share, names=good)] if good else []
-        shares += [Share(tuple(bad), None, "indivisible")] if bad else []
+        shares += [replace(share, names=tuple(bad), target=None, why_dense="indivisible")] if bad else []
         if good and not isinstance(share.target, Pattern | None):
             _check_floor({name: layers[name].shape for name in good}, share.target, allocation)
     if len(excluded(shares)) == len(layers):

@@ -11,10 +11,11 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from acdc_cli.sparsity.allocate import Allocation, shares_of
+from acdc_cli.sparsity.coverage import warn_of_uncovered
 from acdc_cli.sparsity.hooks import Optimizers, optimizers_of
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import plain_model
-from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
+from acdc_cli.sparsity.prunable import WHAT_IS_PRUNABLE, prunable_layers, prunable_weights
 from acdc_cli.sparsity.rules import Share
 
 
@@ -112,7 +113,8 @@ def _unless_skipped(action: Callable[[], None]) -> StepHook:
 def cover(model: nn.Module, optimizer: Optimizers, allocation: Allocation) -> Covered:
     """Find what an allocation covers in a model (wrapped or not).
 
-    Frozen weights are left alone: what is pruned has to be able to come back.
+    Frozen weights are left alone: what is pruned has to be able to come back. A warning names the weights that no
+    method can prune.
 
     Raises:
         ValueError: if the model has nothing to prune, cannot take the allocation, or has weights no optimizer holds.
@@ -124,9 +126,11 @@ def cover(model: nn.Module, optimizer: Optimizers, allocation: Allocation) -> Co
     layers = prunable_layers(model, embeddings=True)
     trained = {name: layer for name, layer in layers.items() if name not in frozen}
     if all(layer.is_table for layer in trained.values()):
-        raise ValueError("the model has no linear or convolution layer to prune that is trained")
+        raise ValueError(f"the model has no {WHAT_IS_PRUNABLE} layer to prune that is trained")
     shares = shares_of(trained, allocation)
     names = {name for share in shares for name in share.names}
     covered = {name: weight for name, weight in weights.items() if name in names}
     shares += [Share(frozen, None, "frozen")] if frozen else []
-    return Covered(model, covered, shares, MaskSet(covered), optimizers_of(optimizer, covered))
+    optimizers = optimizers_of(optimizer, covered)
+    warn_of_uncovered(model, callers=2)
+    return Covered(model, covered, shares, MaskSet(covered), optimizers)

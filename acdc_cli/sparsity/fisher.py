@@ -1,9 +1,9 @@
 """The block-wise inverse of the empirical Fisher matrix, by Woodbury's identity, and what pruning reads off it.
 
 WoodFisher (Singh & Alistarh, NeurIPS 2020, arXiv 2004.14340), sections 3.1 (the recursion), 3.2 (blocks) and 4 (pruning
-statistic and update). A weight's tensor is flattened row by row and cut into blocks of consecutive weights; F has no
-entries between two blocks. Shapes: b blocks of s weights each, the last one padded with weights that have no gradient,
-which changes nothing for the others.
+statistic and update). A weight's tensor is flattened output by output and cut into blocks of consecutive weights; F has
+no entries between two blocks. Shapes: b blocks of s weights each, the last one padded with weights that have no
+gradient, which changes nothing for the others.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
+
+from acdc_cli.sparsity.layout import OUTPUTS_FIRST, Layout
 
 CHUNK_ELEMENTS = 2**24  # of the blocks that temporary copies are made of at a time: 64 MB in float32
 NOISE = 4  # roundings below which a pivot of the inverse tells nothing
@@ -28,11 +30,20 @@ def inverse_bytes(counts: Iterable[int], block: int, element_bytes: int = 4) -> 
     return sum(blocks * size * size for blocks, size in (block_shape(count, block) for count in counts)) * element_bytes
 
 
-def in_blocks(tensor: Tensor, block: int) -> Tensor:
-    """A weight's tensor, or its gradient, as (b, s): row-major whatever its memory format, padded with zeros."""
+def in_blocks(tensor: Tensor, block: int, layout: Layout = OUTPUTS_FIRST) -> Tensor:
+    """A weight's tensor, its gradient or mask, as (b, s), padded with zeros.
+
+    The order is that of (out, in / groups, *kernel), whatever the layout and the memory format.
+    """
     blocks, size = block_shape(tensor.numel(), block)
-    flat = tensor.detach().reshape(-1)
+    flat = layout.outputs_first(tensor.detach()).reshape(-1)
     return torch.nn.functional.pad(flat, (0, blocks * size - flat.numel())).view(blocks, size)
+
+
+def out_of_blocks(blocks: Tensor, weight: Tensor, layout: Layout = OUTPUTS_FIRST) -> Tensor:
+    """The inverse of ``in_blocks``: (b, s) as a tensor of the weight's shape."""
+    shape = layout.shape_outputs_first(weight.shape)
+    return layout.as_stored(blocks.reshape(-1)[: weight.numel()].view(shape))
 
 
 def scaled_identity(damping: Tensor, size: int) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from acdc_cli.sparsity.fisher import block_shape, in_blocks, is_singular, not_cast, scaled_identity, woodbury_
 from acdc_cli.sparsity.fisher_memory import require_memory
 from acdc_cli.sparsity.fisher_sample import Passes, sample_gradients, working_dtype
+from acdc_cli.sparsity.layout import OUTPUTS_FIRST, Layout
 
 TOGETHER = 16  # gradients that are taken in at once: an inverse is read and written that much less often
 STRONGER, ATTEMPTS = 10.0, 10  # what the damping of a singular block is multiplied by, and how often
@@ -25,11 +26,15 @@ def inverse_fisher(
     block: int,
     damping: float,
     say: Callable[[str], None],
+    layouts: Mapping[str, Layout] | None = None,
 ) -> dict[str, Tensor]:
     """(lambda I + 1/N sum g g^T)^-1 of each weight's tensor by itself, block by block: name -> (b, s, s).
 
     Where a block is singular to the arithmetic's precision its lambda is raised, which is said, and the gradients are
     taken once more.
+
+    Args:
+        layouts: how weights are stored that are not stored outputs first; by name.
 
     Raises:
         ValueError: for fewer gradients than ``samples``.
@@ -37,13 +42,14 @@ def inverse_fisher(
         FloatingPointError: for a gradient that is not finite, or a block that stays singular.
     """
     require_memory(weights.values(), block)
+    layouts = layouts or {}
     lambdas = {
         name: torch.full(
             block_shape(weight.numel(), block)[:1], damping, dtype=working_dtype(weight), device=weight.device
         )
         for name, weight in weights.items()
     }
-    inverses = _estimate(model, weights, passes, samples, block, lambdas)
+    inverses = _estimate(model, weights, passes, samples, block, lambdas, layouts)
     for _ in range(ATTEMPTS):
         singular = {name: is_singular(inverse, lambdas[name]) for name, inverse in inverses.items()}
         singular = {name: blocks for name, blocks in singular.items() if blocks.any()}
@@ -52,7 +58,8 @@ def inverse_fisher(
         for name, blocks in singular.items():
             lambdas[name][blocks] *= STRONGER
         _say_damped(say, singular, lambdas, damping)
-        again = _estimate(model, {name: weights[name] for name in singular}, passes, samples, block, lambdas, singular)
+        chosen = {name: weights[name] for name in singular}
+        again = _estimate(model, chosen, passes, samples, block, lambdas, layouts, singular)
         for name, blocks in singular.items():
             inverses[name][blocks] = again[name]
     raise FloatingPointError(
@@ -68,6 +75,7 @@ def _estimate(
     samples: int,
     block: int,
     lambdas: Mapping[str, Tensor],
+    layouts: Mapping[str, Layout],
     only: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """One time through the gradients. ``only``: name -> (b,) bool, the blocks that are wanted; None: all."""
@@ -78,7 +86,8 @@ def _estimate(
     source = sample_gradients(model, weights, passes, samples)
     while together := list(islice(source, TOGETHER)):
         for name, inverse in inverses.items():
-            gradients = torch.stack([in_blocks(each.pop(name), block) for each in together])
+            layout = layouts.get(name, OUTPUTS_FIRST)
+            gradients = torch.stack([in_blocks(each.pop(name), block, layout) for each in together])
             with not_cast(inverse):
                 woodbury_(inverse, gradients if only is None else gradients[:, only[name]], samples)
     return inverses

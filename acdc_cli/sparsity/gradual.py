@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from acdc_cli.sparsity.allocate import Allocation
+from acdc_cli.sparsity.layout import Layout
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.pick import positive_where
 from acdc_cli.sparsity.rules import Share
@@ -43,17 +44,18 @@ def pruned_further(
     """
     remaining = {name: positive_where(masks[name], score) for name, score in scores.items()}
     if allocation.block is not None:
-        for name in (name for share in shares if share.target is not None for name in share.names):
-            remaining[name] = _cut_blocks_first(remaining[name], allocation.block)
+        pruned = [(name, share.layout(name)) for share in shares if share.target is not None for name in share.names]
+        for name, layout in pruned:
+            remaining[name] = _cut_blocks_first(remaining[name], allocation.block, layout)
     chosen = magnitude_masks(remaining, allocation, shares)
     # ERK's whole weights, given out by the largest remainder, may ask a layer for one less than before.
     return {name: mask & (remaining[name] > 0) for name, mask in chosen.items()}
 
 
-def _cut_blocks_first(remaining: Tensor, block: tuple[int, ...]) -> Tensor:
+def _cut_blocks_first(remaining: Tensor, block: tuple[int, ...], layout: Layout) -> Tensor:
     """Magnitudes by which a block that has lost some of its weights ranks below every block that is whole.
 
     Else another block may be the smallest next time, and what the first one lost would come back.
     """
-    is_cut = blocks_with(remaining == 0, block) & (remaining > 0)
+    is_cut = blocks_with(remaining == 0, block, layout) & (remaining > 0)
     return remaining.masked_fill(is_cut, torch.finfo(remaining.dtype).tiny)

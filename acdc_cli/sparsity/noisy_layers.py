@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from acdc_cli.sparsity.dropout_kl import EPSILON, weight_variance
-from acdc_cli.sparsity.prunable import PRUNABLE_LAYERS
+from acdc_cli.sparsity.kinds import CONVOLUTIONS, TRANSPOSED, plain_forward, uses_of_weights
+
+NOISY_KINDS = ("linear", "conv", "transposed")  # whose output is Gaussian if their weights are
 
 
 def is_training(module: nn.Module) -> bool:
@@ -26,19 +28,27 @@ def layers_with(model: nn.Module, weights: dict[str, nn.Parameter]) -> list[tupl
         ValueError: naming a layer whose output has another variance than a linear or convolution layer's.
     """
     name_of = {id(weight): name for name, weight in weights.items()}
+    noisy = {id(use.module) for use in uses_of_weights(model) if use.kind in NOISY_KINDS}
     layers = []
     for path, module in model.named_modules():
-        weight = getattr(module, "weight", None)
-        if id(weight) not in name_of:
-            continue
-        kind = next((kind for kind in PRUNABLE_LAYERS if isinstance(module, kind)), None)
-        if kind is None or type(module).forward is not kind.forward:
-            raise ValueError(
-                f"{path}: sparse_vd needs linear or convolution layers, and {type(module).__name__} computes its "
-                "output in its own way; exclude it by a rule of 0"
-            )
-        layers.append((module, name_of[id(weight)]))
+        for attribute, parameter in module.named_parameters(recurse=False):
+            if id(parameter) not in name_of:
+                continue
+            if id(module) not in noisy or type(module).forward is not plain_forward(module):
+                layer = path if attribute == "weight" else f"{path}.{attribute}".lstrip(".")
+                raise ValueError(
+                    f"{layer}: sparse_vd needs linear or convolution layers, and {_computed_by(model, path)} computes "
+                    "its output in its own way; exclude it by a rule of 0"
+                )
+            layers.append((module, name_of[id(parameter)]))
     return layers
+
+
+def _computed_by(model: nn.Module, path: str) -> str:
+    """Class name of the module that computes a layer's output: an attention does that for its output projection."""
+    parent, module = model.get_submodule(path.rpartition(".")[0]), model.get_submodule(path)
+    is_projection = isinstance(parent, nn.MultiheadAttention) and module is parent.out_proj
+    return type(parent if is_projection else module).__name__
 
 
 def add_noise(log_sigma2: nn.Parameter) -> Callable[[nn.Module, Any, Tensor], Tensor | None]:
@@ -53,13 +63,13 @@ def add_noise(log_sigma2: nn.Parameter) -> Callable[[nn.Module, Any, Tensor], Te
     def hook(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
         if not is_training(layer):
             return None
-        variance = _output_variance(layer, inputs[0], log_sigma2).float() + EPSILON
+        variance = _output_variance(layer, inputs[0], output, log_sigma2).float() + EPSILON
         return output + variance.sqrt().to(output.dtype) * torch.randn_like(output)
 
     return hook
 
 
-def _output_variance(layer: Any, inputs: Tensor, log_sigma2: Tensor) -> Tensor:
+def _output_variance(layer: Any, inputs: Tensor, output: Tensor, log_sigma2: Tensor) -> Tensor:
     """The layer over squared inputs and sigma^2, without bias: (N, ...) as its output.
 
     bfloat16 has the range for it, float16 does not: it ends at 65,504, and below 6e-8.
@@ -71,4 +81,23 @@ def _output_variance(layer: Any, inputs: Tensor, log_sigma2: Tensor) -> Tensor:
         squared = (inputs.float() if is_half else inputs).square()
         if isinstance(layer, nn.Linear):
             return F.linear(squared, variance)
-        return layer._conv_forward(squared, variance, None)
+        if isinstance(layer, TRANSPOSED):
+            return _transposed(layer, squared, variance, output)
+        if isinstance(layer, CONVOLUTIONS):
+            return layer._conv_forward(squared, variance, None)
+        return F.linear(squared, variance.t())  # Hugging Face's Conv1D, whose weight is (in, out)
+
+
+def _transposed(layer: Any, inputs: Tensor, weight: Tensor, output: Tensor) -> Tensor:
+    """The layer with another weight and without bias, in the size of its output, which its caller may have chosen."""
+    convolve = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[len(layer.kernel_size) - 1]
+    axes = range(-len(layer.kernel_size), 0)
+    least = [  # the output's size without output padding
+        (inputs.shape[axis] - 1) * layer.stride[axis]
+        - 2 * layer.padding[axis]
+        + layer.dilation[axis] * (layer.kernel_size[axis] - 1)
+        + 1
+        for axis in axes
+    ]
+    padding = [output.shape[axis] - size for axis, size in zip(axes, least, strict=True)]
+    return convolve(inputs, weight, None, layer.stride, layer.padding, padding, layer.groups, layer.dilation)

@@ -8,17 +8,15 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
-PRUNABLE_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-KINDS: dict[type[nn.Module], tuple[str, ...]] = {
-    nn.Linear: ("linear",),
-    nn.Conv1d: ("conv", "conv1d"),
-    nn.Conv2d: ("conv", "conv2d"),
-    nn.Conv3d: ("conv", "conv3d"),
-    nn.Embedding: ("embedding",),
-}
-WORDS = ("first", "last", "depthwise", "downsample", "embedding", "linear", "conv", "conv1d", "conv2d", "conv3d")
-# Module names of short-cut convolutions: torchvision and timm; wide ResNets and this program's reference code.
-SHORTCUT_NAMES = {"downsample", "shortcut"}
+from acdc_cli.sparsity.ends import first_and_last
+from acdc_cli.sparsity.kinds import KINDS, Use, uses_of_weights
+from acdc_cli.sparsity.layout import OUTPUTS_FIRST, Layout
+
+WORDS = (
+    *("first", "last", "depthwise", "downsample", "embedding"),
+    *("linear", "conv", "conv1d", "conv2d", "conv3d", "attention", "recurrent", "transposed"),
+)
+WHAT_IS_PRUNABLE = "linear, convolution, attention or recurrent"  # layers, as messages call them
 
 
 @dataclass(frozen=True)
@@ -26,45 +24,56 @@ class Layer:
     """What an allocation has to know about a weight.
 
     Attributes:
-        shape: (out, in, *kernel).
+        shape: (out, in / groups, *kernel), however the weight is stored.
         words: those of ``WORDS`` that are true of it.
+        layout: how it is stored.
+        aliases: its further names, where several modules share it.
     """
 
     shape: torch.Size
     words: frozenset[str] = frozenset()
+    layout: Layout = OUTPUTS_FIRST
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """One of ``kinds.KINDS``; empty for a layer without words."""
+        return next((kind for kind in KINDS if kind in self.words), "")
 
     @property
     def is_table(self) -> bool:
-        """Whether it is an embedding and nothing else."""
-        return "embedding" in self.words and "linear" not in self.words
+        """Whether it is the table of an embedding, whatever else uses it as a matrix."""
+        return "embedding" in self.words
 
 
 def prunable_weights(model: nn.Module, embeddings: bool = False) -> dict[str, nn.Parameter]:
-    """The ``weight`` of every linear and convolution layer, by parameter name, in model order.
+    """Every weight that can be pruned, by parameter name, in model order.
 
-    Depth-wise, first, last and short-cut layers are included; biases, norm parameters and bare parameters never are. A
-    weight shared by two layers appears once, under its first name; a table tied to a linear layer is that layer's
-    weight (the rule ``embedding: 0`` keeps it dense).
+    These are the ``weight`` of linear layers (Hugging Face's ``Conv1D`` among them), of convolutions and of transposed
+    convolutions, the input and output projections of ``nn.MultiheadAttention``, and the matrices of ``nn.LSTM``,
+    ``nn.GRU`` and ``nn.RNN``. Depth-wise, first, last and short-cut layers are included; biases, norm parameters and
+    bare parameters never are. A weight that two layers share appears once, under its first name.
+
+    The table of an ``nn.Embedding`` is not a prunable weight, also where a linear layer shares it (as the output layer
+    of GPT-2 does).
 
     Args:
-        embeddings: take the tables of ``nn.Embedding`` too: a rule can give them a target, though they are not
-            prunable weights otherwise and never count as such.
+        embeddings: include the tables of ``nn.Embedding``: a rule can give them a target.
 
     Raises:
         ValueError: naming a layer whose weight is no ordinary parameter.
     """
-    kinds = (*PRUNABLE_LAYERS, nn.Embedding) if embeddings else PRUNABLE_LAYERS
-    # A table tied to a linear layer is that layer's weight and keeps its name, embeddings or not.
-    name_of = {id(weight): name for name, weight in prunable_weights(model).items()} if embeddings else {}
-    weights: dict[str, nn.Parameter] = {}
-    for name, module in model.named_modules():
-        if isinstance(module, kinds):
-            weight_name = name_of.setdefault(id(module.weight), f"{name}.weight" if name else "weight")
-            weights.setdefault(weight_name, _parameter(name, module.weight))
-    return weights
+    uses = list(uses_of_weights(model))
+    tables = {id(use.weight) for use in uses if use.kind == "embedding"}
+    weights: dict[int, tuple[str, nn.Parameter]] = {}
+    for use in uses:
+        if embeddings or id(use.weight) not in tables:
+            weights.setdefault(id(use.weight), (use.name, _parameter(use)))
+    return dict(weights.values())
 
 
-def _parameter(layer: str, weight: object) -> nn.Parameter:
+def _parameter(use: Use) -> nn.Parameter:
+    layer, weight = use.path, use.weight
     if isinstance(weight, UninitializedParameter):
         raise ValueError(f"{layer}: its weight has no shape yet; run one batch through the model first")
     if not isinstance(weight, nn.Parameter):
@@ -78,23 +87,29 @@ def _parameter(layer: str, weight: object) -> nn.Parameter:
 
 
 def prunable_layers(model: nn.Module, embeddings: bool = False) -> dict[str, Layer]:
-    """Shape and words of each of the ``prunable_weights``. First and last are by model order, embeddings aside."""
+    """Shape, words and layout of each of the ``prunable_weights``.
+
+    A table of an embedding has the word ``embedding`` and none of other kinds; if a linear layer shares it and is the
+    model's last layer, it also has the word ``last``.
+    """
     weights = prunable_weights(model, embeddings)
-    words: dict[int, set[str]] = {id(weight): set() for weight in weights.values()}
-    for name, module in model.named_modules():
-        its_words = {word for kind, kind_words in KINDS.items() if isinstance(module, kind) for word in kind_words}
-        if its_words and id(module.weight) in words:
-            words[id(module.weight)] |= its_words | _role_of(name, module)
-    in_order = list(prunable_weights(model).values())
-    if in_order:
-        words[id(in_order[0])].add("first")
-        words[id(in_order[-1])].add("last")
-    return {name: Layer(weight.shape, frozenset(words[id(weight)])) for name, weight in weights.items()}
+    uses = list(uses_of_weights(model))
+    of_weight: dict[int, list[Use]] = {}
+    for use in uses:
+        of_weight.setdefault(id(use.weight), []).append(use)
+    first, last = first_and_last(model, uses)
+    layers = {}
+    for name, weight in weights.items():
+        its_uses = of_weight[id(weight)]
+        tables = [use for use in its_uses if use.kind == "embedding"]
+        words = frozenset().union(*(use.words for use in tables or its_uses))
+        words |= {word for word, ends in (("first", first), ("last", last)) if id(weight) in ends}
+        layout = its_uses[0].layout
+        aliases = tuple(use.name for use in its_uses if use.name != name)
+        layers[name] = Layer(layout.shape_outputs_first(weight.shape), words, layout, aliases)
+    return layers
 
 
-def _role_of(name: str, module: nn.Module) -> set[str]:
-    if not isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-        return set()
-    depthwise = module.groups == module.in_channels > 1
-    downsample = not SHORTCUT_NAMES.isdisjoint(name.split("."))
-    return {word for word, true in (("depthwise", depthwise), ("downsample", downsample)) if true}
+def weight_layouts(model: nn.Module) -> dict[str, Layout]:
+    """How the prunable weights are stored, by name; those that are stored outputs first are left out."""
+    return {name: layer.layout for name, layer in prunable_layers(model).items() if layer.layout != OUTPUTS_FIRST}

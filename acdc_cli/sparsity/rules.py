@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from acdc_cli.sparsity.prunable import WORDS, Layer
+from acdc_cli.sparsity.layout import OUTPUTS_FIRST, Layout
+from acdc_cli.sparsity.prunable import WHAT_IS_PRUNABLE, WORDS, Layer
 from acdc_cli.sparsity.target import AllocationError, Target, parse_target
 
 
@@ -19,11 +20,17 @@ class Share:
         names: of weights, in model order.
         target: what is removed; None where nothing is.
         why_dense: ``"rule"``, ``"indivisible"`` or ``"frozen"`` where the target is None.
+        layouts: how weights are stored that are not stored outputs first; by name.
     """
 
     names: tuple[str, ...]
     target: Target | None
     why_dense: str = ""
+    layouts: Mapping[str, Layout] = field(default_factory=dict, hash=False)
+
+    def layout(self, name: str) -> Layout:
+        """How a weight of the share is stored."""
+        return self.layouts.get(name, OUTPUTS_FIRST)
 
 
 def parse_rules(rules: Mapping[str, object] | None) -> dict[str, Target]:
@@ -43,13 +50,14 @@ def share_out(layers: Mapping[str, Layer], target: Target, rules: Mapping[str, T
     An embedding that no rule speaks of is in no share: it is not a prunable weight.
 
     A rule is one of ``WORDS``, or a pattern in which ``*`` and ``?`` stand for any characters, matched against the name
-    of the layer or of its weight. An embedding is reached by that word or by its own name.
+    of the layer or of its weight. An embedding is reached by that word, by its own name, or by the name of a layer that
+    shares its table.
 
     Raises:
         AllocationError: if there is no layer, a rule speaks of none, or all are excluded.
     """
     if not layers:
-        raise AllocationError("the model has no linear or convolution layer, so nothing could be pruned")
+        raise AllocationError(f"the model has no {WHAT_IS_PRUNABLE} layer, so nothing could be pruned")
     rule_of: dict[str, str | None] = dict.fromkeys(layers)
     for rule in rules:
         matched = [name for name, layer in layers.items() if _speaks_of(rule, name, layer)]
@@ -66,7 +74,8 @@ def share_out(layers: Mapping[str, Layer], target: Target, rules: Mapping[str, T
         its_target = target if rule_or_none is None else rules[rule_or_none]
         excluded = rule_or_none is not None and its_target == 0
         if names:
-            shares.append(Share(names, None if excluded else its_target, "rule" if excluded else ""))
+            layouts = {name: layers[name].layout for name in names if layers[name].layout != OUTPUTS_FIRST}
+            shares.append(Share(names, None if excluded else its_target, "rule" if excluded else "", layouts))
     if all(share.target is None for share in shares):
         raise AllocationError("the rules exclude every layer, so nothing would be pruned")
     return shares
@@ -77,7 +86,8 @@ def _speaks_of(rule: str, name: str, layer: Layer) -> bool:
         return rule in layer.words
     if layer.is_table and not {"*", "?", "["}.isdisjoint(rule):
         return False  # embeddings are pruned when somebody says so, not when a pattern happens to cover them
-    return fnmatchcase(name, rule) or fnmatchcase(name.removesuffix(".weight"), rule)
+    names = (name, *layer.aliases)
+    return any(fnmatchcase(each, rule) or fnmatchcase(each.removesuffix(".weight"), rule) for each in names)
 
 
 def _hint(rule: str, layers: Mapping[str, Layer]) -> str:

@@ -8,7 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from acdc_cli.sparsity.allocate import INPUT_AXIS, OUTPUT_AXIS, Allocation, floor_of, removed_per_layer, shares_of
+from acdc_cli.sparsity.allocate import Allocation, floor_of, removed_per_layer, shares_of
+from acdc_cli.sparsity.layout import INPUT_AXIS, OUTPUT_AXIS, OUTPUTS_FIRST, Layout
 from acdc_cli.sparsity.prunable import Layer
 from acdc_cli.sparsity.rules import Share
 from acdc_cli.sparsity.target import Pattern
@@ -27,8 +28,8 @@ def magnitude_masks(
 
     Args:
         weights: name -> weight.
-        shares: what ``allocate.shares_of`` makes of the layers and the allocation; needed where rules use words,
-            because those are about layers and not about weights.
+        shares: what ``allocate.shares_of`` makes of the layers and the allocation; needed where rules use words or
+            where a weight is not stored outputs first, because those are facts about layers and not about weights.
 
     Returns:
         name -> bool tensor of the weight's shape and memory format, in the order of the weights.
@@ -41,19 +42,36 @@ def magnitude_masks(
         if share.target is None:
             masks |= {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in its_weights.items()}
         elif isinstance(share.target, Pattern):
-            masks |= {name: pattern_mask(weight, share.target) for name, weight in its_weights.items()}
+            masks |= {
+                name: pattern_mask(weight, share.target, share.layout(name)) for name, weight in its_weights.items()
+            }
         else:
-            masks |= _ranked(its_weights, share.target, allocation)
+            masks |= _ranked(its_weights, share, share.target, allocation)
     return {name: masks[name] for name in weights}
 
 
-def _ranked(weights: Mapping[str, Tensor], target: float, allocation: Allocation) -> dict[str, Tensor]:
-    select = keep_largest if allocation.block is None else partial(keep_largest_blocks, block=allocation.block)
+def _ranked(weights: Mapping[str, Tensor], share: Share, target: float, allocation: Allocation) -> dict[str, Tensor]:
+    select: Select = keep_largest
+    ranked = weights
+    if allocation.block is not None:  # outputs by inputs, whichever of the two a weight is stored by
+        select = partial(keep_largest_blocks, block=allocation.block)
+        ranked = {name: share.layout(name).outputs_first(weight.detach()) for name, weight in weights.items()}
     if allocation.distribution == "global":
-        return _global_masks(weights, target, allocation.min_layer_density, select)
-    shapes = {name: weight.shape for name, weight in weights.items()}
-    removed = removed_per_layer(shapes, target, allocation.distribution)
-    return {name: select([weight], removed[name])[0] for name, weight in weights.items()}
+        masks = _global_masks(ranked, target, allocation.min_layer_density, select)
+    else:
+        shapes = {name: share.layout(name).shape_outputs_first(weight.shape) for name, weight in weights.items()}
+        removed = removed_per_layer(shapes, target, allocation.distribution)
+        masks = {name: select([weight], removed[name])[0] for name, weight in ranked.items()}
+    if allocation.block is None:
+        return masks
+    return {name: _as_stored(mask, weights[name], share.layout(name)) for name, mask in masks.items()}
+
+
+def _as_stored(mask: Tensor, weight: Tensor, layout: Layout) -> Tensor:
+    """A mask (out, in / groups, *kernel) in the weight's own shape and memory format."""
+    if not layout.inputs_first:
+        return mask
+    return torch.empty_like(weight, dtype=torch.bool).copy_(layout.as_stored(mask))
 
 
 def _global_masks(
@@ -84,7 +102,7 @@ def keep_largest_blocks(weights: Sequence[Tensor], removed: int, block: Sequence
     ``removed``, the next block in rank loses its smallest weights alone.
 
     Args:
-        weights: (out, in, *kernel) each, with channels that the block divides.
+        weights: (out, in / groups, *kernel) each, with channels that the block divides.
     """
     scores = [_block_scores(weight.detach(), block) for weight in weights]
     whole, rest = divmod(removed, block[0] * block[1])
@@ -118,17 +136,19 @@ def _spread(blocks: Tensor, weight: Tensor, block: Sequence[int]) -> Tensor:
     return torch.empty_like(weight, dtype=torch.bool).copy_(per_weight)
 
 
-def blocks_with(places: Tensor, block: Sequence[int]) -> Tensor:
-    """True all over every block that has a True. Shapes as in ``keep_largest_blocks``."""
-    return _spread(_block_scores(places, block) > 0, places, block)
+def blocks_with(places: Tensor, block: Sequence[int], layout: Layout = OUTPUTS_FIRST) -> Tensor:
+    """True all over every block that has a True. ``places`` (bool) is stored as its weight is."""
+    outputs_first = layout.outputs_first(places)
+    found = _spread(_block_scores(outputs_first, block) > 0, outputs_first, block)
+    return _as_stored(found, places, layout)
 
 
-def pattern_mask(weight: Tensor, pattern: Pattern) -> Tensor:
-    """N:M along (out, *kernel, in); among equal magnitudes the lower position goes first.
+def pattern_mask(weight: Tensor, pattern: Pattern, layout: Layout = OUTPUTS_FIRST) -> Tensor:
+    """N:M along (out, *kernel, in / groups); among equal magnitudes the lower position goes first.
 
     Where the pattern divides the input channels a group lies within them; otherwise (``flatten``) it straddles.
     """
-    channels_last = weight.detach().movedim(INPUT_AXIS, -1).contiguous()
+    channels_last = layout.outputs_first(weight.detach()).movedim(INPUT_AXIS, -1).contiguous()
     columns = magnitude_bits(channels_last).view(-1, pattern.group).unbind(dim=1)
     keep = torch.empty(channels_last.numel(), dtype=torch.bool, device=weight.device).view(-1, pattern.group)
     for position, column in enumerate(columns):
@@ -139,4 +159,4 @@ def pattern_mask(weight: Tensor, pattern: Pattern) -> Tensor:
                 larger += other >= column if other_position > position else other > column
         keep[:, position] = larger < pattern.kept
     mask = torch.empty_like(weight, dtype=torch.bool)
-    return mask.copy_(keep.view(channels_last.shape).movedim(-1, INPUT_AXIS))
+    return mask.copy_(layout.as_stored(keep.view(channels_last.shape).movedim(-1, INPUT_AXIS)))

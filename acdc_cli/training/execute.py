@@ -17,13 +17,14 @@ from acdc_cli.ranks import Ranks, ranks_of
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.identity import readable_name, run_id
 from acdc_cli.resolution import enlarged
+from acdc_cli.sparsity.coverage import uncovered_line
 from acdc_cli.sparsity.rules import excluded
 from acdc_cli.training.checkpoint import load_checkpoint
 from acdc_cli.training.finish import finish
 from acdc_cli.training.group import Group, joined_group
 from acdc_cli.training.last_batch import require_last_batch
 from acdc_cli.training.loop import run_epoch
-from acdc_cli.training.machine import check_ranks, device_of, settle
+from acdc_cli.training.machine import check_ranks, described, device_of, settle
 from acdc_cli.training.pauses import Pauses
 from acdc_cli.training.plan import plan
 from acdc_cli.training.progress import Progress
@@ -81,6 +82,7 @@ def _execute(config: Config, say: Say, ranks: Ranks) -> RunFolder:
         if dataset.kind == "files" and (warning := enlarged(settled, dataset.info["write"]["max_resolution"])):
             say(warning)
         group.together(lambda: stack.enter_context(folder.locked()) if group.is_first else None)
+        say(f"{folder.path.name} on {described(config, settled)}")
         _train_in(folder, settled, dataset, group, say)
     if ranks.is_first:
         _say_reached(folder, settled, say)
@@ -176,6 +178,8 @@ def _build(config: Config, dataset: Dataset, group: Group, say: Say) -> Run:
 
 
 def _name_excluded(run: Run, say: Say) -> None:
+    if run.method.shares and (line := uncovered_line(run.model)) is not None:
+        say(line)
     if names := excluded(run.method.shares, "indivisible"):
         say(
             f"the N:M group or block does not divide the channels of these layers, which stay dense: {', '.join(names)}"

@@ -22,9 +22,10 @@ from acdc_cli.measure.dynamics import dead_channels
 from acdc_cli.measure.flops import inference_flops, nonzeros
 from acdc_cli.ranks import ONE_RANK
 from acdc_cli.records.folder import RunFolder, replace_file
+from acdc_cli.sparsity.coverage import prunable_by_kind
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import model_state
-from acdc_cli.sparsity.prunable import prunable_weights
+from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights, weight_layouts
 from acdc_cli.sparsity.rules import excluded
 from acdc_cli.training.checkpoint import cannot_write
 from acdc_cli.training.loop import evaluate
@@ -105,7 +106,7 @@ def _model_size(run: Run) -> dict[str, Any]:
     flops, dense = inference_flops(sizes, left), inference_flops(sizes)
     return {
         "sparsity": (weights - sum(left.values())) / weights,
-        "dead_channels": sum(dead_channels(prunable_weights(run.model)).values()),
+        "dead_channels": sum(dead_channels(prunable_weights(run.model), weight_layouts(run.model)).values()),
         "inference_flops": flops,
         "inference_flops_fraction": flops / dense,
     }
@@ -143,6 +144,7 @@ def _result(
         "sparsity": (prunable - sum(left.values())) / prunable,
         "sparsity_of_pruned_layers": 1 - sum(left[name] for name in pruned) / sum(pruned.values()),
         "prunable_weights": prunable,
+        "prunable_by_kind": prunable_by_kind(prunable_layers(run.model, embeddings=True), run.method.shares),
         "nonzero_weights": sum(left.values()),
         **sections,
         "dense_inference_flops": dense_flops,

@@ -15,7 +15,7 @@ from acdc_cli.measure.accuracy import measure
 from acdc_cli.measure.dynamics import dead_channels, starved_layers, stayed_zero
 from acdc_cli.measure.flops import inference_flops, nonzeros, step_flops
 from acdc_cli.measure.memory import peak_memory_bytes
-from acdc_cli.sparsity.prunable import prunable_weights
+from acdc_cli.sparsity.prunable import prunable_weights, weight_layouts
 from acdc_cli.training.machine import autocast, seed_step
 from acdc_cli.training.optim import learning_rate, set_learning_rate
 from acdc_cli.training.pauses import Pauses
@@ -142,7 +142,7 @@ def run_epoch(run: Run, progress: Progress, pauses: Pauses) -> dict[str, Any]:
         "sparsity": (prunable - sum(left.values())) / prunable,
         "mask_change": run.method.mask_change,
         "stayed_zero": stayed_zero(weights, masks) if is_dense and masks is not None else None,
-        "dead_channels": sum(dead_channels(weights).values()),
+        "dead_channels": sum(dead_channels(weights, weight_layouts(run.model)).values()),
         "starved_layers": part.starved,
         "inference_flops": inference_flops(sizes, left),
         "train_flops": sample_cost,

@@ -18,10 +18,12 @@ from acdc_cli.records.folder import RunFolder
 from acdc_cli.resolution import view_of
 from acdc_cli.schedule import epoch_window, timeline_of
 from acdc_cli.sparsity.allocate import closed_form_nonzeros, require_something_left, shares_of
+from acdc_cli.sparsity.coverage import prunable_by_kind, uncovered_share, uncovered_weights
 from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
-from acdc_cli.sparsity.rules import excluded
+from acdc_cli.sparsity.rules import Share, excluded
 from acdc_cli.sparsity.target import AllocationError
 from acdc_cli.sparsity.window import gradual_sparsity
+from acdc_cli.training.precision import planned_dtype
 from acdc_cli.training.start import goes_on_from_a_run, require_dense_start, start_state
 
 
@@ -47,7 +49,7 @@ def plan(config: Config) -> dict[str, Any]:
     if config.first_epoch is not None:
         phases = [["dense", config.first_epoch, config.epochs]]
     is_pruned = is_pruned_to_target(config)
-    left, stay_dense = _weights_left(config, model)
+    left, stay_dense, shares = _weights_left(config, model)
     dense_flops = {pixels: inference_flops(sizes_at[pixels]) for pixels in sizes_at}
     sparse_flops = {pixels: inference_flops(sizes_at[pixels], left) for pixels in sizes_at}
     pruned = [name for name in sizes if name not in stay_dense]
@@ -57,11 +59,15 @@ def plan(config: Config) -> dict[str, Any]:
         "dataset": config.dataset.name,
         "method": config.method.name,
         "epochs": config.epochs,
+        "precision": planned_dtype(config),
         "timeline": phases,
         "sparse_epochs": timeline.sparse_epochs,
         "sparsity_target": config.sparsity.target if is_pruned else None,
         "distribution": config.sparsity.distribution if is_pruned else None,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "prunable_weights": sum(size.weights for size in sizes.values()),
+        "prunable_by_kind": prunable_by_kind(prunable_layers(model, embeddings=True), shares),
+        "uncovered": {"names": list(uncovered_weights(model)), "share": uncovered_share(model)},
         "nonzero_weights": sum(left[name] for name in sizes),
         "sparsity": _sparsity(sizes, left, list(sizes)),
         "sparsity_of_pruned_layers": _sparsity(sizes, left, pruned),
@@ -131,26 +137,29 @@ def _sparsity(sizes: dict[str, LayerSize], left: dict[str, int], names: list[str
     return 1 - sum(left[name] for name in names) / weights if weights else 0.0
 
 
-def _weights_left(config: Config, model: nn.Module) -> tuple[dict[str, int], list[str]]:
-    """Weights that each layer has left in a sparse phase, and the names of those that stay dense."""
+def _weights_left(config: Config, model: nn.Module) -> tuple[dict[str, int], list[str], list[Share]]:
+    """Weights that each layer has left in a sparse phase, the names of those that stay dense, and the shares."""
     all_weights = {name: weight.numel() for name, weight in prunable_weights(model).items()}
     # Read here, where nothing has been made yet, so that its faults leave no folder behind.
     start = start_state(model, config) if config.start_from is not None else {}
     if config.method.name == "dense":
-        return all_weights, list(all_weights)
+        return all_weights, list(all_weights), []
     if config.method.name in FROM_DENSE and start:
         require_dense_start(config, start, all_weights)
     if config.masks == "from_weights":
         left = {name: int(start[name].count_nonzero()) for name in all_weights}
         if left == all_weights:
             raise BadInput(
-                f"masks=from_weights: no linear or convolution weight of start_from={config.start_from} is zero; "
+                f"masks=from_weights: no prunable weight of start_from={config.start_from} is zero; "
                 "start from a sparse model, or drop masks"
             )
-        return left, [name for name, count in left.items() if count == all_weights[name]]
+        tables = [name for name in prunable_weights(model, embeddings=True) if name not in all_weights]
+        sparse_tables = tuple(name for name in tables if not start[name].all())
+        shares = [Share(sparse_tables, 0.0)] if sparse_tables else []
+        return left, [name for name, count in left.items() if count == all_weights[name]], shares
     allocation, layers = allocation_of(config), prunable_layers(model, embeddings=True)
     try:
-        left, dense = closed_form_nonzeros(layers, allocation), excluded(shares_of(layers, allocation))
+        left, shares = closed_form_nonzeros(layers, allocation), shares_of(layers, allocation)
     except AllocationError as error:
         sparsity = config.sparsity
         key = "sparsity.rules" if sparsity.rules else f"sparsity.target={sparsity.target}"
@@ -162,4 +171,4 @@ def _weights_left(config: Config, model: nn.Module) -> tuple[dict[str, int], lis
         except AllocationError as error:
             key = f"sparsity.target={config.sparsity.target} method={config.method.name}"
             raise BadInput(f"{key} model={config.model.name}: {error}") from None
-    return left, dense
+    return left, excluded(shares), shares

@@ -29,6 +29,7 @@ from acdc_cli.ranks import Ranks
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.resolution import view_of
 from acdc_cli.schedule import timeline_of
+from acdc_cli.sparsity.coverage import UncoveredWeights
 from acdc_cli.sparsity.method import Method
 from acdc_cli.sparsity.timeline import Timeline
 from acdc_cli.training.fisher_passes import fisher_passes
@@ -171,6 +172,13 @@ class Run:
         self.extra_flops = state.get("extra_flops", 0)
 
 
+def _attached(method: Method, model: nn.Module, optimizer: torch.optim.Optimizer) -> Method:
+    """Attach without the warning of uncovered weights, which a run prints as a line of its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UncoveredWeights)
+        return method.attach(model, optimizer)
+
+
 def _crops(config: Config) -> Crops | None:
     """How image files are cropped; None for a set of arrays, which has no such keys."""
     dataset = config.dataset
@@ -234,7 +242,7 @@ def build_run(
         optimizer=optimizer,
         scaler=gradient_scaler(config),
         timeline=timeline,
-        method=method.attach(model, optimizer),
+        method=_attached(method, model, optimizer),
         sizes_at={},
         rows=[],
         part=None,

@@ -133,7 +133,7 @@ class TestMasksFromWeights:
         state = load_file(file)
         dense = {name: torch.where(tensor == 0, 0.5, tensor).to(tensor.dtype) for name, tensor in state.items()}
         torch.save(dense, tmp_path / "dense.pt")
-        with pytest.raises(BadInput, match="masks=from_weights: no linear or convolution weight"):
+        with pytest.raises(BadInput, match="masks=from_weights: no prunable weight"):
             train(tmp_path, data_dir, "epochs=2", f"start_from={tmp_path / 'dense.pt'}", "masks=from_weights")
         assert [path.name for path in tmp_path.iterdir()] == ["dense.pt"]
 

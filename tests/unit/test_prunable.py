@@ -101,8 +101,8 @@ def test_words_of_one_layer(layer: nn.Module, words: list[str]) -> None:
 
 
 def test_what_is_not_prunable() -> None:
-    """Biases, norms, transposed convolutions, recurrent layers, embeddings, bare parameters."""
-    others = [nn.BatchNorm2d(4), nn.LayerNorm(4), nn.ConvTranspose2d(4, 4, 3), nn.LSTM(4, 4), nn.Embedding(4, 4)]
+    """Biases, norms, recurrent cells, embeddings, bare parameters."""
+    others = [nn.BatchNorm2d(4), nn.LayerNorm(4), nn.LSTMCell(4, 4), nn.Bilinear(4, 4, 4), nn.Embedding(4, 4)]
     model = nn.ModuleList([*others, nn.EmbeddingBag(4, 4), nn.Linear(4, 4)])
     model.bare = nn.Parameter(torch.ones(4, 4))
     assert list(prunable_weights(model)) == ["6.weight"]
@@ -132,21 +132,21 @@ class TestEmbedding:
             assert with_word(Language(tied=False), "first", embeddings) == ["inner"]
             assert with_word(Language(tied=False), "last", embeddings) == ["head"]
 
-    def test_tied_with_the_output_layer_is_that_layers_weight(self) -> None:
-        """It is a linear layer's weight, hence prunable, and has one name with and without a rule for embeddings."""
+    def test_tied_with_the_output_layer_is_an_embedding(self) -> None:
+        """It is not prunable, whatever else uses it, and the output layer stays the last one."""
         model = Language(tied=True)
-        assert set(prunable_weights(model)) == {"inner.weight", "head.weight"}
-        assert set(prunable_weights(model, embeddings=True)) == {"inner.weight", "head.weight"}
-        words = prunable_layers(model, embeddings=True)["head.weight"].words
-        assert {"embedding", "linear"} <= words
+        assert list(prunable_weights(model)) == ["inner.weight"]
+        assert list(prunable_weights(model, embeddings=True)) == ["table.weight", "inner.weight"]
+        layers = prunable_layers(model, embeddings=True)
+        assert layers["table.weight"].words == {"embedding", "last"}
+        assert layers["table.weight"].aliases == ("head.weight",)
+        assert layers["inner.weight"].words == {"linear", "first"}
 
     @pytest.mark.parametrize("tied", [False, True])
     def test_the_plan_of_a_model_with_a_table_finds_its_layers(self, tied: bool) -> None:
-        """96 weights of the table lose half, the other 64 (and an untied head's 96) a quarter."""
+        """96 weights of the table, tied or not, lose half, the other 64 (and an untied head's 96) a quarter."""
         model = Language(tied)
         allocation = Allocation(0.25, "uniform", rules={"embedding": 0.5})
         left = closed_form_nonzeros(prunable_layers(model, embeddings=True), allocation)
         assert set(layer_sizes(model, (3,))) <= set(left)
-        assert left == (
-            {"inner.weight": 48, "head.weight": 48} | ({} if tied else {"table.weight": 48, "head.weight": 72})
-        )
+        assert left == ({"table.weight": 48, "inner.weight": 48} | ({} if tied else {"head.weight": 72}))

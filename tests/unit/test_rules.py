@@ -152,7 +152,7 @@ class TestRefused:
 
     def test_a_model_without_layers(self) -> None:
         for rules in ({}, {"first": 0}):
-            with pytest.raises(AllocationError, match="no linear or convolution layer"):
+            with pytest.raises(AllocationError, match="no linear, convolution, attention or recurrent layer"):
                 shares_of(prunable_layers(nn.ReLU()), Allocation(0.9, rules=rules))
 
 
@@ -222,7 +222,7 @@ def test_words_on_real_models_exclude_and_count(build: Callable, word: str) -> N
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_table_is_pruned_on_request_and_never_counted(tied: bool) -> None:
-    """Half of 12 x 8; the two linear layers, 64 and 96, lose a quarter each. Tied, the table is the second of them."""
+    """Half of 12 x 8; the linear layers, 64 and (untied) 96, lose a quarter each."""
     model = nn.ModuleDict({"table": nn.Embedding(12, 8), "inner": nn.Linear(8, 8), "head": nn.Linear(8, 12)})
     if tied:
         model["head"].weight = model["table"].weight
@@ -233,10 +233,29 @@ def test_a_table_is_pruned_on_request_and_never_counted(tied: bool) -> None:
     method.begin_epoch(1)
     zeros = {name: int((layer.weight == 0).sum()) for name, layer in model.items()}
     assert zeros == {"table": 48, "inner": 16, "head": 48 if tied else 24}
-    assert {id(weight) for weight in prunable_weights(model).values()} == {
-        id(model["inner"].weight),
-        id(model["head"].weight),
-    }
+    assert list(prunable_weights(model)) == (["inner.weight"] if tied else ["inner.weight", "head.weight"])
+
+
+@pytest.mark.parametrize(
+    ("rules", "shares"),
+    [
+        ({}, [(("inner.weight",), 0.5)]),
+        ({"*": 0.25}, [(("inner.weight",), 0.25)]),
+        ({"linear": 0.25}, [(("inner.weight",), 0.25)]),
+        ({"embedding": 0.25}, [(("inner.weight",), 0.5), (("table.weight",), 0.25)]),
+        ({"table": 0.25}, [(("inner.weight",), 0.5), (("table.weight",), 0.25)]),
+        ({"head": 0.25}, [(("inner.weight",), 0.5), (("table.weight",), 0.25)]),
+        ({"last": 0.25}, [(("inner.weight",), 0.5), (("table.weight",), 0.25)]),
+        ({"last": 0}, [(("inner.weight",), 0.5), (("table.weight",), None)]),
+    ],
+    ids=str,
+)
+def test_a_tied_table_is_dense_unless_a_rule_names_it(rules: dict, shares: list) -> None:
+    """By the word, by either of its names, or as the last layer, which it is."""
+    model = nn.ModuleDict({"table": nn.Embedding(12, 8), "inner": nn.Linear(8, 8), "head": nn.Linear(8, 12)})
+    model["head"].weight = model["table"].weight
+    found = shares_of(prunable_layers(model, embeddings=True), Allocation(0.5, rules=rules))
+    assert [(share.names, share.target) for share in found] == shares
 
 
 def test_without_the_word_a_table_is_not_touched() -> None:

@@ -7,6 +7,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from acdc_cli.sparsity.coverage import warn_of_uncovered
 from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, hold_at_zero, optimizers_of
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import Work, model_state, plain_model
@@ -27,7 +28,7 @@ class Static:
         self._hooks: list[RemovableHandle] = []
 
     def attach(self, model: nn.Module, optimizer: Optimizers) -> Self:
-        """Read the masks off the model's linear and convolution weights, and off embeddings that have zeros.
+        """Read the masks off the model's prunable weights, and off embeddings that have zeros.
 
         Returns:
             Itself.
@@ -49,7 +50,7 @@ class Static:
         kept = self._masks.kept_per_layer()
         pruned = tuple(name for name, weight in weights.items() if kept[name] < weight.numel())
         if not pruned:
-            raise ValueError("no linear or convolution weight is zero, so there is no mask to read off")
+            raise ValueError("no prunable weight is zero, so there is no mask to read off")
         check_same_on_every_rank(self._masks)
         removed = 1 - sum(kept[name] for name in pruned) / sum(weights[name].numel() for name in pruned)
         self.shares = [Share(pruned, removed)]
@@ -58,6 +59,7 @@ class Static:
         optimizers = optimizers_of(optimizer, weights)
         self._masks.enforced = True
         self._hooks = hold_at_zero(weights, self._masks, optimizers)
+        warn_of_uncovered(self._model, callers=1)
         return self
 
     def detach(self) -> None:

@@ -11,7 +11,14 @@ from torch import Tensor
 
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered
-from acdc_cli.sparsity.fisher import in_blocks, joint_update, not_cast, pruning_statistic, summed_update
+from acdc_cli.sparsity.fisher import (
+    in_blocks,
+    joint_update,
+    not_cast,
+    out_of_blocks,
+    pruning_statistic,
+    summed_update,
+)
 from acdc_cli.sparsity.fisher_estimate import inverse_fisher
 from acdc_cli.sparsity.fisher_sample import Passes, working_dtype
 from acdc_cli.sparsity.gradual import pruned_further, require_initial, shares_at
@@ -79,21 +86,22 @@ def woodfisher(
     def prune(covered: Covered, epoch: int) -> Masks:
         shares = shares_at(covered.ranked, window.progress(epoch), initial_sparsity, power)
         pruned = {name: covered.weights[name] for share in shares if share.target is not None for name in share.names}
-        inverses = inverse_fisher(covered.model, pruned, passes, samples=samples, block=block, damping=damping, say=say)
-        blocks = {name: in_blocks(weight, block).to(working_dtype(weight)) for name, weight in pruned.items()}
+        layouts = {name: share.layout(name) for share in shares for name in share.names}
+        inverses = inverse_fisher(
+            covered.model, pruned, passes, samples=samples, block=block, damping=damping, say=say, layouts=layouts
+        )
+        blocks = {
+            name: in_blocks(weight, block, layouts[name]).to(working_dtype(weight)) for name, weight in pruned.items()
+        }
         scores: dict[str, Tensor] = dict(covered.weights)
         for name, weight in pruned.items():
-            scores[name] = _out_of_blocks(pruning_statistic(blocks[name], inverses[name]), weight)
+            scores[name] = out_of_blocks(pruning_statistic(blocks[name], inverses[name]), weight, layouts[name])
         masks = pruned_further(scores, covered.masks, allocation, shares)
         for name, weight in pruned.items():
-            removed = in_blocks(~masks[name], block)
+            removed = in_blocks(~masks[name], block, layouts[name])
             with torch.no_grad(), not_cast(weight):
                 update = (joint_update if joint else summed_update)(blocks[name], inverses.pop(name), removed)
-                weight.add_(_out_of_blocks(update, weight).to(weight.dtype))
+                weight.add_(out_of_blocks(update, weight, layouts[name]).to(weight.dtype))
         return masks
 
     return MovingMasks(allocation, Rule(by_weights=prune, when_epoch_begins=window.is_due))
-
-
-def _out_of_blocks(blocks: Tensor, weight: Tensor) -> Tensor:
-    return blocks.reshape(-1)[: weight.numel()].view(weight.shape)

@@ -1,0 +1,77 @@
+"""What of a model a sparse method can prune and what it cannot: counts by kind, and the weights that stay uncovered."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+
+from torch import nn
+
+from acdc_cli.sparsity.kinds import KINDS, uses_of_weights
+from acdc_cli.sparsity.prunable import Layer
+from acdc_cli.sparsity.rules import Share
+
+NAMED_AT_MOST = 3  # uncovered weights in one line
+
+
+class UncoveredWeights(UserWarning):
+    """Weights of the model are neither prunable nor embedding tables, so they stay dense."""
+
+
+def uncovered_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Every parameter of two or more dimensions that is neither a prunable weight nor an ``nn.Embedding`` table.
+
+    Names are the model's own, in model order. Such parameters are position embeddings, class tokens, weights that a
+    layer of its own kind computes with. They stay dense, and they are not among the ``prunable_weights``.
+    """
+    covered = {id(use.weight) for use in uses_of_weights(model)}
+    return {name: each for name, each in model.named_parameters() if each.dim() > 1 and id(each) not in covered}
+
+
+def uncovered_share(model: nn.Module) -> float:
+    """The uncovered weights' share of the model's parameters, in [0, 1]."""
+    uncovered = sum(weight.numel() for weight in uncovered_weights(model).values())
+    return uncovered / max(1, sum(parameter.numel() for parameter in model.parameters()))
+
+
+def uncovered_line(model: nn.Module) -> str | None:
+    """One line that names the uncovered weights and their share of the model; None if there are none."""
+    names = list(uncovered_weights(model))
+    if not names:
+        return None
+    more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
+    return (
+        f"not pruned, because no layer of a prunable kind holds them: {', '.join(names[:NAMED_AT_MOST])}{more} "
+        f"({_percent(uncovered_share(model))} of the model's parameters)"
+    )
+
+
+def warn_of_uncovered(model: nn.Module, callers: int) -> None:
+    """Issue one ``UncoveredWeights`` warning that names the uncovered weights, if there are any.
+
+    Args:
+        callers: how many calls lie between this one and the line that the warning points at, a user's ``attach``.
+    """
+    if (line := uncovered_line(model)) is not None:
+        warnings.warn(line, UncoveredWeights, stacklevel=callers + 2)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share >= 0.001 else "less than 0.1%"
+
+
+def prunable_by_kind(layers: Mapping[str, Layer], shares: Sequence[Share]) -> dict[str, int]:
+    """Weights of each of ``kinds.KINDS``.
+
+    Args:
+        layers: the model's layers, embeddings included.
+        shares: which layers have which target. A table counts only if a rule gives it a target above 0.
+    """
+    given = [share for share in shares if share.target is not None or share.why_dense == "indivisible"]
+    names = {name for share in given for name in share.names}
+    counts = dict.fromkeys(KINDS, 0)
+    for name, layer in layers.items():
+        if not layer.is_table or name in names:
+            counts[layer.kind] += math.prod(layer.shape)
+    return counts
