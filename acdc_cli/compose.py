@@ -110,9 +110,9 @@ def _resolve_start(config: Config) -> None:
     """``masks=from_weights`` is static masks, whatever the method was; both need weights to start from."""
     if config.start_from == "":
         raise BadInput("start_from=: is empty; start_from=RUN_OR_FILE, or leave it out")
-    for key in ("start_from_hash", "first_epoch"):
+    for key, source in {"start_from_hash": "start_from", "first_epoch": "start_from", "record_format": "model"}.items():
         if getattr(config, key) is not None:
-            raise BadInput(f"{key}={getattr(config, key)}: is derived from start_from; drop {key}")
+            raise BadInput(f"{key}={getattr(config, key)}: is derived from {source}; drop {key}")
     if config.masks is None:
         return
     if config.start_from is None:

@@ -223,6 +223,7 @@ class Config:
     checkpoint: CheckpointConfig
     start_from: str | None = field()  # a run's folder or a model file
     start_from_hash: str | None = field()  # derived: of the file; what the id knows of it
+    record_format: int | None = number(1)  # derived: 2 where records of the model count otherwise than the first did
     masks: str | None = one_of("from_weights")
     finetune: str | None = one_of("dense")
     first_epoch: int | None = number(0)  # derived: where a fine-tuning run begins

@@ -10,7 +10,7 @@ from acdc_cli.config import LIBRARIES, Config
 from acdc_cli.finetune import MAY_BE_TYPED, OF_THIS_RUN
 from acdc_cli.overrides import quoted
 
-DERIVED = ("start_from_hash", "first_epoch", "schedule.published", "plan", "run.overwrite")
+DERIVED = ("start_from_hash", "first_epoch", "record_format", "schedule.published", "plan", "run.overwrite")
 
 
 def as_overrides(config: Config) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from dataclasses import replace
 from functools import cache, cached_property
 from operator import attrgetter
 from pathlib import Path
@@ -45,6 +46,7 @@ class FoundRuns:
             asked: as composed.
             settled: as it would run on this machine.
         """
+        asked = replace(asked, record_format=settled.record_format)  # one of an older format is another run
         own = self._by_id.get(run_id(settled))
         if own is not None and state_of(own) == "done":
             return own

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from acdc_cli.config import FROM_DENSE, Config, known
@@ -223,10 +224,13 @@ _ANY_RUN = (
 def settled_here(config: Config) -> Config:
     """As it would run on this machine; as it was asked for where that is for another, such as one with a GPU."""
     from acdc_cli.training.machine import settle
+    from acdc_cli.training.record_format import record_format
 
     try:
         return settle(config, lambda line: None)
     except BadInput:
+        with suppress(BadInput):  # of a network that cannot be had, which the plan of the run says
+            return replace(config, record_format=record_format(config))
         return config
 
 

@@ -71,7 +71,7 @@ def finish(run: Run, folder: RunFolder, run_id: str) -> dict[str, Any]:
         if kept is not None:
             logits[kind] = kept
         left = left or nonzeros(run.model)  # of the sparse model, or of the only one
-        sections[kind] = measured | _model_size(run) | _best(run.rows, kind)
+        sections[kind] = measured | model_size(run) | _best(run.rows, kind)
     if run.method.masks is not None and run.group.is_first:
         save_masks(folder.models / "masks.safetensors", run.method.masks)
     both = agreement(logits["sparse"], logits["dense"], run.group.joined) if len(logits) == len(KINDS) else None
@@ -99,16 +99,18 @@ def _input_metadata(run: Run) -> dict[str, str]:
     return {"format": "pt", **shape, **normalization}
 
 
-def _model_size(run: Run) -> dict[str, Any]:
+def model_size(run: Run) -> dict[str, Any]:
     """What of the model is zero (of a dense one: AC/DC, Table 8), and what it costs."""
-    left, sizes = nonzeros(run.model), run.sizes()
-    weights = sum(size.weights for size in sizes.values())
-    flops, dense = inference_flops(sizes, left), inference_flops(sizes)
+    left, forward, weights = nonzeros(run.model), run.forward_flops(), prunable_weights(run.model)
+    prunable = sum(weight.numel() for weight in weights.values())
+    flops, dense = inference_flops(forward.sizes, left), inference_flops(forward.sizes)
     return {
-        "sparsity": (weights - sum(left.values())) / weights,
-        "dead_channels": sum(dead_channels(prunable_weights(run.model), weight_layouts(run.model)).values()),
+        "sparsity": (prunable - sum(left[name] for name in weights)) / prunable,
+        "dead_channels": sum(dead_channels(weights, weight_layouts(run.model)).values()),
         "inference_flops": flops,
         "inference_flops_fraction": flops / dense,
+        "attention_flops": forward.attention,
+        "uncovered_flops": forward.uncovered,
     }
 
 
@@ -122,15 +124,15 @@ def _result(
     run: Run, run_id: str, sections: dict[str, Any], both: dict[str, float] | None, left: dict[str, int]
 ) -> dict[str, Any]:
     config, rows = run.config, run.rows
-    sizes = run.sizes()
-    prunable = sum(size.weights for size in sizes.values())
-    pruned = {name: size.weights for name, size in sizes.items() if name not in excluded(run.method.shares)}
+    weights = {name: weight.numel() for name, weight in prunable_weights(run.model).items()}
+    prunable, kept = sum(weights.values()), sum(left[name] for name in weights)
+    pruned = {name: count for name, count in weights.items() if name not in excluded(run.method.shares)}
     samples_seen = run.loaders["train"].count * len(rows)
     # A dense run's forward passes at the same resolutions; fine-tuning: over the whole schedule.
     dense_run = sum(inference_flops(run.sizes(epoch)) for epoch in range(run.epoch)) * run.loaders["train"].count
     is_spread = is_pruned_to_target(config)
     spread = {key: getattr(config.sparsity, key) if is_spread else None for key in ("distribution", "block", "rules")}
-    dense_flops, seconds = inference_flops(sizes), sum(row["seconds"] for row in rows)
+    dense_flops, seconds = inference_flops(run.sizes()), sum(row["seconds"] for row in rows)
     train_seconds = sum(run.loaders["train"].count / row["samples_per_second"] for row in rows)
     return {
         "run_id": run_id,
@@ -141,11 +143,11 @@ def _result(
         "epochs": config.epochs,
         "sparsity_target": config.sparsity.target if is_spread else None,
         **spread,
-        "sparsity": (prunable - sum(left.values())) / prunable,
+        "sparsity": (prunable - kept) / prunable,
         "sparsity_of_pruned_layers": 1 - sum(left[name] for name in pruned) / sum(pruned.values()),
         "prunable_weights": prunable,
         "prunable_by_kind": prunable_by_kind(prunable_layers(run.model, embeddings=True), run.method.shares),
-        "nonzero_weights": sum(left.values()),
+        "nonzero_weights": kept,
         **sections,
         "dense_inference_flops": dense_flops,
         "train_samples": run.loaders["train"].count,

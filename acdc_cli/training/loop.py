@@ -130,8 +130,8 @@ def run_epoch(run: Run, progress: Progress, pauses: Pauses) -> dict[str, Any]:
     )
     sample_cost, run.extra_flops = charged + round(run.extra_flops / samples), 0
     total_before = run.rows[-1]["train_flops_total"] if run.rows else run.flops_before
-    prunable = sum(size.weights for size in sizes.values())
     weights, masks = prunable_weights(run.model), run.method.masks
+    prunable = sum(weight.numel() for weight in weights.values())
     is_dense = run.timeline.phase(epoch).kind == "dense"
     return {
         "epoch": epoch,
@@ -139,7 +139,7 @@ def run_epoch(run: Run, progress: Progress, pauses: Pauses) -> dict[str, Any]:
         **trained,
         **measured,
         "resolution": run.view(epoch).resolution,
-        "sparsity": (prunable - sum(left.values())) / prunable,
+        "sparsity": (prunable - sum(left[name] for name in weights)) / prunable,
         "mask_change": run.method.mask_change,
         "stayed_zero": stayed_zero(weights, masks) if is_dense and masks is not None else None,
         "dead_channels": sum(dead_channels(weights, weight_layouts(run.model)).values()),
@@ -150,5 +150,5 @@ def run_epoch(run: Run, progress: Progress, pauses: Pauses) -> dict[str, Any]:
         "samples_per_second": samples / part.seconds,
         "seconds": part.seconds + time.perf_counter() - start,
         "peak_memory_bytes": peak_memory_bytes(run.device),
-        "layer_sparsity": {name: (size.weights - left[name]) / size.weights for name, size in sizes.items()},
+        "layer_sparsity": {name: 1 - left[name] / weight.numel() for name, weight in weights.items()},
     }

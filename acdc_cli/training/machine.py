@@ -17,6 +17,7 @@ from acdc_cli.errors import BadInput
 from acdc_cli.fisher_options import fitting_block
 from acdc_cli.ranks import ONE_RANK, Ranks
 from acdc_cli.training.precision import device_kind, settle_precision
+from acdc_cli.training.record_format import record_format
 
 AUTOCAST_DTYPE = {"bf16": torch.bfloat16, "fp16": torch.float16}
 WEIGHT_DTYPE = {"fp64": torch.float64}  # of the others: float32
@@ -33,7 +34,8 @@ def settle(config: Config, warn: Callable[[str], None], ranks: Ranks = ONE_RANK)
     ``threads`` stays what the ranks of this machine have together, so that the id does not depend on their number.
 
     Raises:
-        BadInput: if the device or loader that was asked for is not there.
+        BadInput: if the device, the loader or the network that was asked for is not there, or the network does not take
+            images of this size.
     """
     config = copy.deepcopy(config)
     config.data_dir = os.path.abspath(config.data_dir)  # acdc-eval may be called from another folder
@@ -51,6 +53,7 @@ def settle(config: Config, warn: Callable[[str], None], ranks: Ranks = ONE_RANK)
     if config.precision.compile is None:
         config.precision.compile = config.device == "cuda" and _can_compile(warn)
     config.method.fisher_block = fitting_block(config, ranks)
+    config.record_format = record_format(config)
     if config.loader != "device" and config.loader != "torch" and (problem := reading_problem()):
         if config.loader == "ffcv":
             raise BadInput(f"loader=ffcv: FFCV cannot be imported ({problem}); use loader=torch, or see acdc-doctor")

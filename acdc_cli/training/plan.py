@@ -11,7 +11,8 @@ from acdc_cli.compose import allocation_of, from_yaml
 from acdc_cli.config import FROM_DENSE, Config, is_pruned_to_target, known
 from acdc_cli.data.sources import SOURCES
 from acdc_cli.errors import BadInput
-from acdc_cli.measure.flops import LayerSize, closed_form_train_fraction, inference_flops, layer_sizes
+from acdc_cli.measure.flops import closed_form_train_fraction, inference_flops
+from acdc_cli.measure.network import network_flops
 from acdc_cli.models import build_skeleton
 from acdc_cli.models.fit import require_fit
 from acdc_cli.records.folder import RunFolder
@@ -43,16 +44,19 @@ def plan(config: Config) -> dict[str, Any]:
     shape_at = {pixels: (images.sample_shape[0], pixels, pixels) for pixels in {resolution, *resolutions}}
     for shape in shape_at.values():
         require_fit(config.model.name, model, shape, images.classes)
-    sizes_at = {pixels: layer_sizes(model, shape) for pixels, shape in shape_at.items()}
-    sizes, timeline = sizes_at[resolution], timeline_of(config)
+    flops_at = {
+        pixels: network_flops(config.model, images.sample_shape[0], images.classes, pixels) for pixels in shape_at
+    }
+    forward, timeline = flops_at[resolution], timeline_of(config)
     phases = [[phase.kind, phase.start_epoch, phase.end_epoch] for phase in timeline.phases]
     if config.first_epoch is not None:
         phases = [["dense", config.first_epoch, config.epochs]]
     is_pruned = is_pruned_to_target(config)
     left, stay_dense, shares = _weights_left(config, model)
-    dense_flops = {pixels: inference_flops(sizes_at[pixels]) for pixels in sizes_at}
-    sparse_flops = {pixels: inference_flops(sizes_at[pixels], left) for pixels in sizes_at}
-    pruned = [name for name in sizes if name not in stay_dense]
+    dense_flops = {pixels: inference_flops(flops.sizes) for pixels, flops in flops_at.items()}
+    sparse_flops = {pixels: inference_flops(flops.sizes, left) for pixels, flops in flops_at.items()}
+    weights = {name: weight.numel() for name, weight in prunable_weights(model).items()}
+    pruned = [name for name in weights if name not in stay_dense]
     fraction = _train_fraction(config, resolutions, dense_flops, sparse_flops)
     return {
         "model": config.model.name,
@@ -65,14 +69,16 @@ def plan(config: Config) -> dict[str, Any]:
         "sparsity_target": config.sparsity.target if is_pruned else None,
         "distribution": config.sparsity.distribution if is_pruned else None,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "prunable_weights": sum(size.weights for size in sizes.values()),
+        "prunable_weights": sum(weights.values()),
         "prunable_by_kind": prunable_by_kind(prunable_layers(model, embeddings=True), shares),
         "uncovered": {"names": list(uncovered_weights(model)), "share": uncovered_share(model)},
-        "nonzero_weights": sum(left[name] for name in sizes),
-        "sparsity": _sparsity(sizes, left, list(sizes)),
-        "sparsity_of_pruned_layers": _sparsity(sizes, left, pruned),
+        "nonzero_weights": sum(left[name] for name in weights),
+        "sparsity": _sparsity(weights, left, list(weights)),
+        "sparsity_of_pruned_layers": _sparsity(weights, left, pruned),
         "stay_dense": stay_dense,
         "dense_inference_flops": dense_flops[resolution],
+        "attention_flops": forward.attention,
+        "uncovered_flops": forward.uncovered,
         "train_flops_per_sample": 3 * fraction * sum(dense_flops[pixels] for pixels in resolutions),
         "closed_form_assumes": "every pruned layer at the target, no weight zero in dense phases",
         "inference_flops_fraction": sparse_flops[resolution] / dense_flops[resolution],
@@ -132,18 +138,21 @@ def _cost(config: Config, epoch: int, f: float) -> float:
     return f if is_sparse else (1 + 2 * (f if method.name == "iht" else 1.0)) / 3
 
 
-def _sparsity(sizes: dict[str, LayerSize], left: dict[str, int], names: list[str]) -> float:
-    weights = sum(sizes[name].weights for name in names)
-    return 1 - sum(left[name] for name in names) / weights if weights else 0.0
+def _sparsity(weights: dict[str, int], left: dict[str, int], names: list[str]) -> float:
+    count = sum(weights[name] for name in names)
+    return 1 - sum(left[name] for name in names) / count if count else 0.0
 
 
 def _weights_left(config: Config, model: nn.Module) -> tuple[dict[str, int], list[str], list[Share]]:
-    """Weights that each layer has left in a sparse phase, the names of those that stay dense, and the shares."""
+    """Weights that each layer and each embedding table has left in a sparse phase, the names of layers that stay dense,
+    and the shares.
+    """
+    with_tables = {name: weight.numel() for name, weight in prunable_weights(model, embeddings=True).items()}
     all_weights = {name: weight.numel() for name, weight in prunable_weights(model).items()}
     # Read here, where nothing has been made yet, so that its faults leave no folder behind.
     start = start_state(model, config) if config.start_from is not None else {}
     if config.method.name == "dense":
-        return all_weights, list(all_weights), []
+        return with_tables, list(all_weights), []
     if config.method.name in FROM_DENSE and start:
         require_dense_start(config, start, all_weights)
     if config.masks == "from_weights":
@@ -153,10 +162,10 @@ def _weights_left(config: Config, model: nn.Module) -> tuple[dict[str, int], lis
                 f"masks=from_weights: no prunable weight of start_from={config.start_from} is zero; "
                 "start from a sparse model, or drop masks"
             )
-        tables = [name for name in prunable_weights(model, embeddings=True) if name not in all_weights]
-        sparse_tables = tuple(name for name in tables if not start[name].all())
+        tables = {name: int(start[name].count_nonzero()) for name in with_tables if name not in all_weights}
+        sparse_tables = tuple(name for name, count in tables.items() if count < with_tables[name])
         shares = [Share(sparse_tables, 0.0)] if sparse_tables else []
-        return left, [name for name, count in left.items() if count == all_weights[name]], shares
+        return left | tables, [name for name, count in left.items() if count == all_weights[name]], shares
     allocation, layers = allocation_of(config), prunable_layers(model, embeddings=True)
     try:
         left, shares = closed_form_nonzeros(layers, allocation), shares_of(layers, allocation)

@@ -17,9 +17,9 @@ from acdc_cli.data.prepare import open_dataset
 from acdc_cli.data.sources import SOURCES
 from acdc_cli.errors import BadInput, not_a_choice
 from acdc_cli.measure.accuracy import agreement
-from acdc_cli.measure.flops import inference_flops, nonzeros
 from acdc_cli.models import load_model
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.training.finish import model_size
 from acdc_cli.training.loop import evaluate
 from acdc_cli.training.machine import settle
 from acdc_cli.training.run import build_run
@@ -92,17 +92,11 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
     # Another set's images are normalised as the training set's were.
     run.normalize = replace(run.normalize, mean=json.loads(trained_with["mean"]), std=json.loads(trained_with["std"]))
     measured, _ = evaluate(run)
-    left = nonzeros(run.model)
-    sizes = run.sizes()
-    flops, dense_flops = inference_flops(sizes, left), inference_flops(sizes)
-    prunable = sum(size.weights for size in sizes.values())
     return {
         "run": str(folder.path),
         "model": kind,
         "dataset": dataset.name,
         **measured,
-        "sparsity": (prunable - sum(left.values())) / prunable,
-        "inference_flops": flops,
-        "inference_flops_fraction": flops / dense_flops,
+        **model_size(run),
         "device": str(torch.device(run.device)),
     }

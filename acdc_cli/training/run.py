@@ -21,8 +21,9 @@ from acdc_cli.data.order import sample_order, windowed_order
 from acdc_cli.data.prepare import Dataset
 from acdc_cli.data.view import View
 from acdc_cli.errors import AcdcError
-from acdc_cli.measure.flops import LayerSize, layer_sizes
+from acdc_cli.measure.flops import ForwardFlops, LayerSize
 from acdc_cli.measure.memory import reset_peak_memory
+from acdc_cli.measure.network import network_flops
 from acdc_cli.methods import build_method
 from acdc_cli.models import build_model
 from acdc_cli.ranks import Ranks
@@ -68,7 +69,6 @@ class Run:
     scaler: torch.amp.GradScaler
     timeline: Timeline
     method: Method
-    sizes_at: dict[int, dict[str, LayerSize]]  # by resolution, as far as they have been asked for
     rows: list[dict[str, Any]]
     part: Part | None  # None: between two epochs
     flops_before: int  # spent by the run that this one goes on from
@@ -89,12 +89,14 @@ class Run:
         """How an epoch sees its images; None: validation."""
         return view_of(self.config, epoch, self.dataset.sample_shape[-1])
 
+    def forward_flops(self, epoch: int | None = None) -> ForwardFlops:
+        """FLOPs of the dense network at an epoch's training resolution; None: at that of evaluation."""
+        pixels = self.view(epoch).resolution
+        return network_flops(self.config.model, self.dataset.sample_shape[0], self.dataset.classes, pixels)
+
     def sizes(self, epoch: int | None = None) -> dict[str, LayerSize]:
-        """The layers' sizes at an epoch's training resolution; None: at that of evaluation."""
-        resolution = self.view(epoch).resolution
-        if resolution not in self.sizes_at:
-            self.sizes_at[resolution] = layer_sizes(self.model, (self.dataset.sample_shape[0], resolution, resolution))
-        return self.sizes_at[resolution]
+        """The layers' sizes, see ``forward_flops``."""
+        return self.forward_flops(epoch).sizes
 
     def epoch_batches(self, epoch: int, ranks: Ranks | None = None) -> list[MicroBatch]:
         """What this rank, or that of other ``ranks``, has left to do of an epoch."""
@@ -243,7 +245,6 @@ def build_run(
         scaler=gradient_scaler(config),
         timeline=timeline,
         method=_attached(method, model, optimizer),
-        sizes_at={},
         rows=[],
         part=None,
         flops_before=before.get("train_flops_total", 0),
