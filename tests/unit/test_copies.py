@@ -57,7 +57,7 @@ def method_first(run: Any) -> Any:
 WAYS = {
     "deepcopy": copy.deepcopy,
     "method_first": method_first,
-    "pickle": lambda run: pickle.loads(pickle.dumps(run)),  # noqa: S301, our own bytes
+    "pickle": lambda run: pickle.loads(pickle.dumps(run)),
     "torch_save": by_torch,
 }
 
@@ -141,7 +141,9 @@ def test_woodfisher_names_the_function_that_cannot_be_pickled() -> None:
     model = small_net()
     optimizer = OPTIMIZERS["sgd"](model)
     run = (model, optimizer, woodfisher(0.8, passes, **FISHER).attach(model, optimizer))
-    with pytest.raises(pickle.PicklingError, match=r"cannot be pickled with passes=.*<locals>\.passes.*top of a module"):
+    with pytest.raises(
+        pickle.PicklingError, match=r"cannot be pickled with passes=.*<locals>\.passes.*top of a module"
+    ):
         pickle.dumps(run)
     copied = copy.deepcopy(run)
     train_step(*copied[:2], 0)

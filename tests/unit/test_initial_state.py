@@ -11,8 +11,23 @@ import pytest
 import torch
 from timm.optim import Lamb
 from torch import Tensor, nn
-from torch.optim import SGD, Adadelta, Adafactor, Adagrad, Adam, Adamax, AdamW, Muon, NAdam, Optimizer, RAdam, RMSprop
-from torch.optim import ASGD, LBFGS, Rprop
+from torch.optim import (
+    ASGD,
+    LBFGS,
+    SGD,
+    Adadelta,
+    Adafactor,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Muon,
+    NAdam,
+    Optimizer,
+    RAdam,
+    RMSprop,
+    Rprop,
+)
 from toy_layers import mask_of, row, set_masks, step, weights_of
 
 from acdc_cli import ACDC, Timeline

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -72,11 +73,11 @@ def test_each_evaluation_is_inside_the_masks(name: str, options: str) -> None:
     assert outside == 0
     assert sparse > 10 and evaluations > 2 * 4 * 2  # many in a step
     if options == "wolfe" and name not in ("set", "gmp"):
-        assert all(later < earlier for earlier, later in losses), losses
+        assert all(later <= earlier for earlier, later in losses), losses
 
 
 def test_a_sparse_phase_begins_with_steepest_descent() -> None:
-    """L = sum of (w_i - c_i)^2 / 2. The history of the dense phase is forgotten: d = -g, masked, rate 1, is the optimum.
+    """L = sum of (w_i - c)^2 / 2. The history of the dense phase is forgotten, so the direction is -g, masked.
 
     The first step of L-BFGS is min(1, 1 / |g|_1) * lr long. Weights 1, 2, 3, 4 after pruning are 0, 0, 3, 4; with
     c = 10 gradients are -7 and -6, so the step is 1/13 of that: 3 + 7/13, 4 + 6/13.
@@ -144,8 +145,6 @@ def test_any_optimizers_further_evaluations_are_masked() -> None:
 
 
 def test_a_copy_of_lbfgs_is_refused_because_pytorch_makes_none_that_can_step() -> None:
-    import copy
-
     model = small_net()
     optimizer = LBFGS(model.parameters())
     method = ACDC(SHORT, 0.8).attach(model, optimizer)

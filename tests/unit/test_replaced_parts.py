@@ -1,4 +1,4 @@
-"""What is done to a model or an optimizer after ``attach``: the masks go on acting, or the next step says what to do."""
+"""What is done to a model or an optimizer after ``attach``: the masks act on it, or the next step says what to do."""
 
 from __future__ import annotations
 
