@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
-from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -13,6 +11,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from acdc_cli.sparsity.masks import MaskSet
+from acdc_cli.sparsity.steps import before_further_closures
 
 Optimizers = Optimizer | Sequence[Optimizer]
 COMPARED_EVERY_STEPS = 100  # masks that are chosen more often, over the ranks
@@ -45,29 +44,34 @@ def hold_at_zero(
 ) -> list[RemovableHandle]:
     """While ``masks.enforced``, keep weights outside the masks at exactly 0.0 through any optimizer.
 
-    Gradients are masked as they accumulate, so that whatever reads them next (clipping, an all-reduce, the
-    optimizer's moments) sees masked ones; weights are masked after every step, which stops momentum and weight decay
-    from bringing one back. Both are idempotent and count nothing, so a skipped or repeated step does no harm.
+    Weights are masked after every step, which stops momentum and weight decay from bringing one back, and within a step
+    before its closure is evaluated again. Masking is idempotent and counts nothing, so a skipped or repeated step does
+    no harm. Gradients are masked too, see ``mask_gradients``.
 
     Returns:
         Handles that remove the hooks.
     """
 
-    def mask_weights(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    def mask_weights(*of_the_step: Any) -> None:
         if masks.enforced:
             masks.apply_(weights)
 
     return [
-        *mask_gradients(weights, masks),
+        *(optimizer.register_step_pre_hook(before_further_closures(mask_weights)) for optimizer in optimizers),
         *(optimizer.register_step_post_hook(mask_weights) for optimizer in optimizers),
     ]
 
 
-def mask_gradients(weights: dict[str, nn.Parameter], masks: MaskSet) -> list[RemovableHandle]:
+def mask_gradients(weights: dict[str, nn.Parameter], masks: MaskSet, masked: set[str]) -> list[RemovableHandle]:
     """While ``masks.enforced``, zero gradients outside the masks as they accumulate, but for ``dense_gradients``.
+
+    So whatever reads them next (clipping, an all-reduce, the optimizer's moments) sees masked ones.
 
     A gradient hook lives as long as its parameter and must not lead back to it: Python cannot see that circle, and
     every model of a sweep would stay in memory. So the hooks know the masks and nothing else.
+
+    Args:
+        masked: gets the name of each weight whose gradient has come this way.
 
     Returns:
         Handles that remove the hooks.
@@ -75,6 +79,7 @@ def mask_gradients(weights: dict[str, nn.Parameter], masks: MaskSet) -> list[Rem
 
     def mask_gradient(name: str) -> Callable[[torch.Tensor], None]:
         def hook(parameter: torch.Tensor) -> None:
+            masked.add(name)
             if not masks.enforced or masks.dense_gradients:
                 return
             if parameter.grad is not None and not parameter.grad.is_sparse:
@@ -97,46 +102,6 @@ def _check_hooks_are_called(optimizer: Optimizer) -> None:
     kind = f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
     inside = "; attach to its .optimizer" if hasattr(optimizer, "optimizer") else ""
     raise TypeError(f"{kind} wraps an optimizer, its hooks and its moments{inside}")
-
-
-def moment_reset(optimizer: Optimizer) -> Callable[[], None]:
-    """A function that returns every per-parameter state of the optimizer to what it is now.
-
-    Call this before the first step: for most optimizers "now" is "nothing yet", which the next step fills in as on
-    the very first one, moments and step counters alike. It reads the optimizer's state alone, never ``.grad``: the
-    reset of the reference code skips parameters without a gradient, which since PyTorch 2.0 are all of them.
-
-    PyTorch 2.15's fused SGD with momentum must not have its first step skipped by a gradient scaler: it then goes on
-    from a buffer that nobody wrote. After every reset there is such a first step, so use foreach SGD with fp16.
-
-    Some optimizers (LAMB of timm and of Apex) count the steps of a whole group, in the group's own ``step``.
-    """
-    initial = {parameter: copy.deepcopy(state) for parameter, state in optimizer.state.items()}
-    initial_steps = [copy.deepcopy(group.get("step")) for group in optimizer.param_groups]
-
-    def reset() -> None:
-        optimizer.state.clear()
-        for parameter, state in initial.items():
-            optimizer.state[parameter] = copy.deepcopy(state)
-        for group, step in zip_longest(optimizer.param_groups, initial_steps):  # a group may have been added since
-            if step is None:
-                group.pop("step", None)
-            else:
-                group["step"] = copy.deepcopy(step)
-
-    return reset
-
-
-def clear_moments(optimizers: Sequence[Optimizer], weight: nn.Parameter, where: torch.Tensor) -> None:
-    """Set every per-weight state of the optimizers to 0 at some of a weight's places.
-
-    Args:
-        where: bool, of the weight's shape.
-    """
-    for optimizer in optimizers:
-        for state in optimizer.state.get(weight, {}).values():
-            if isinstance(state, torch.Tensor) and state.shape == weight.shape:
-                state.masked_fill_(where.to(state.device), 0.0)
 
 
 def is_compared(step: int, compared_at: int | None) -> bool:

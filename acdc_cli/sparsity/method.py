@@ -39,6 +39,18 @@ class Method(Protocol):
         """Bind to a model and its optimizer, before the first step."""
         ...
 
+    def rebind(self, model: nn.Module, optimizer: Optimizers) -> Self:
+        """Go on with a model of the same weights and another optimizer: masks and position stay as they are.
+
+        For parameters that have been replaced, and for a new optimizer. Weights outside the masks become zero at once
+        where the masks hold them there.
+
+        Raises:
+            ValueError: if a weight is missing or has another shape, or no optimizer holds it.
+            TypeError: for a wrapper around an optimizer that calls no hooks.
+        """
+        ...
+
     def detach(self) -> None:
         """Take the hooks off again: the weights stay as they are, and nothing holds them there any more."""
         ...

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered, cover
-from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, clear_moments, hold_at_zero, is_compared
+from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, is_compared
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import Work, model_state
+from acdc_cli.sparsity.moments import forget_directions
 from acdc_cli.sparsity.rules import Share
+from acdc_cli.sparsity.steps import require_one_gradient
 
 Masks = dict[str, Tensor]  # name -> bool, True where the weight exists
 Choose = Callable[[Covered, int], Masks]  # (weights with their masks and gradients, steps done) -> new masks
@@ -43,7 +45,8 @@ class Rule:
             the gradients of all weights, over all ranks and passes.
         replaces_step: whether the optimizer leaves out a step that chose masks by gradients.
         is_hard_threshold: all weights move with every step, and choosing masks is what sets some to zero; else what is
-            outside the masks is held at zero, and what comes back begins there with cleared moments.
+            outside the masks is held at zero, and what comes back begins there with an optimizer state of its own:
+            the initial one.
     """
 
     at_start: Choose | None = None
@@ -77,19 +80,33 @@ class MovingMasks:
             TypeError: for a wrapper around an optimizer that calls no hooks.
         """
         self.detach()
-        self._covered = covered = cover(model, optimizer, self.allocation)
+        covered = cover(model, optimizer, self.allocation)
+        if self.rule.by_gradients is not None or self.rule.is_hard_threshold:
+            require_one_gradient(covered.optimizers, "this sparse method")
+        self._covered = covered
         self.shares, self._masks = covered.shares, covered.masks
         self._step, self._epoch = 0, -1
         self._epoch_step, self._epoch_dense_gradients = 0, 0  # how many of the epoch's steps took all gradients
         self._before_epoch: Masks | None = None
         self._compared_at: int | None = None
         first = None if self.rule.at_start is None else self.rule.at_start(covered, 0)
-        if not self.rule.is_hard_threshold:
-            covered.hooks = hold_at_zero(covered.weights, covered.masks, covered.optimizers)
-        covered.at_each_step(None if self.rule.by_gradients is None else self._before_step, self._after_step)
+        is_held = not self.rule.is_hard_threshold
+        covered.act(
+            gradient_masks=covered.masks if is_held else None,
+            is_held=is_held,
+            before=None if self.rule.by_gradients is None else self._before_step,
+            after=self._after_step,
+        )
         if first is not None:
             self._take_over(covered, first)
         self._masks.dense_gradients = self._wants_gradients()
+        return self
+
+    def rebind(self, model: nn.Module, optimizer: Optimizers) -> Self:
+        """Go on with a model of the same weights and another optimizer; see ``Method.rebind``. Returns itself."""
+        if self._covered is None:
+            return self.attach(model, optimizer)
+        self._covered.rebind(model, optimizer)
         return self
 
     def detach(self) -> None:
@@ -111,6 +128,8 @@ class MovingMasks:
         """Note where the epoch begins; there, and before the very first step, masks may be due."""
         if epoch == self._epoch:
             return
+        if self._covered is not None:
+            self._covered.begin_epoch(epoch)
         self._epoch, self._compared_at = epoch, None
         self._epoch_step = self._epoch_dense_gradients = 0
         self._before_epoch = self._masks.snapshot() if self._step > 0 and self._masks.enforced else None
@@ -151,7 +170,10 @@ class MovingMasks:
         """Make these the masks, on every rank the same."""
         for name, weight in covered.weights.items():
             if self._masks.enforced and not self.rule.is_hard_threshold:
-                clear_moments(covered.optimizers, weight, masks[name] != self._masks[name].to(masks[name].device))
+                changed = masks[name] != self._masks[name].to(masks[name].device)
+                for state in covered.initial:
+                    state.begin_anew(weight, changed)
+        forget_directions(covered.optimizers)
         self._masks.copy_(masks)
         if is_compared(self._step, self._compared_at):
             check_same_on_every_rank(self._masks)

@@ -51,10 +51,43 @@ def _computed_by(model: nn.Module, path: str) -> str:
     return type(parent if is_projection else module).__name__
 
 
-def add_noise(log_sigma2: nn.Parameter) -> Callable[[nn.Module, Any, Tensor], Tensor | None]:
+class ForwardHook:
+    """A hook on a module of one method: in a copy of the module, or a pickled one, it does nothing.
+
+    So a copy of the model alone, an average say, is an ordinary network; a copy of the method puts on hooks of its own.
+    """
+
+    def __init__(self, call: Callable[..., Tensor | None]) -> None:
+        self._call = call
+
+    def __call__(self, *of_the_pass: Any) -> Tensor | None:
+        """Do what it was made for."""
+        return self._call(*of_the_pass)
+
+    def __reduce__(self) -> tuple[Callable[[], Callable[..., None]], tuple[()]]:
+        return _nothing_done, ()
+
+
+def _nothing_done() -> Callable[..., None]:
+    return _do_nothing
+
+
+def _do_nothing(*of_the_pass: Any) -> None:
+    """What is left of a ``ForwardHook`` in a copy."""
+
+
+def drop_copied_hooks(model: nn.Module) -> None:
+    """Take what is left of another model's hooks off its copy."""
+    for module in model.modules():
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            for key in [key for key, hook in hooks.items() if hook is _do_nothing]:
+                del hooks[key]
+
+
+def add_noise(log_sigma2: nn.Parameter) -> ForwardHook:
     """A forward hook that adds what the layer's noisy weights add to its output, in training.
 
-    The noise comes from the default generator. The hook is a plain function: a deep copy of the model shares it.
+    The noise comes from the default generator.
 
     Args:
         log_sigma2: of every weight of the layer.
@@ -66,7 +99,7 @@ def add_noise(log_sigma2: nn.Parameter) -> Callable[[nn.Module, Any, Tensor], Te
         variance = _output_variance(layer, inputs[0], output, log_sigma2).float() + EPSILON
         return output + variance.sqrt().to(output.dtype) * torch.randn_like(output)
 
-    return hook
+    return ForwardHook(hook)
 
 
 def _output_variance(layer: Any, inputs: Tensor, output: Tensor, log_sigma2: Tensor) -> Tensor:

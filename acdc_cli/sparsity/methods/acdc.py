@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered, cover
-from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, hold_at_zero, moment_reset
+from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import Work, model_state
+from acdc_cli.sparsity.moments import forget_directions
 from acdc_cli.sparsity.rules import Share
 from acdc_cli.sparsity.select import magnitude_masks
 from acdc_cli.sparsity.timeline import Timeline
@@ -82,8 +83,14 @@ class ACDC:
         self._forget()
         self._covered = covered = cover(model, optimizer, self.allocation)
         self.shares, self._masks = covered.shares, covered.masks
-        self._resets = [moment_reset(each) for each in covered.optimizers]
-        covered.hooks = hold_at_zero(covered.weights, covered.masks, covered.optimizers)
+        covered.act(gradient_masks=covered.masks, is_held=True)
+        return self
+
+    def rebind(self, model: nn.Module, optimizer: Optimizers) -> Self:
+        """Go on with a model of the same weights and another optimizer; see ``Method.rebind``. Returns itself."""
+        if self._covered is None:
+            return self.attach(model, optimizer)
+        self._covered.rebind(model, optimizer)
         return self
 
     def detach(self) -> None:
@@ -104,6 +111,7 @@ class ACDC:
         """
         if self._covered is None or not self._covered.hooks:
             raise RuntimeError("attach(model, optimizer) comes before the first epoch")
+        self._covered.begin_epoch(epoch)
         phase = self.timeline.phase(epoch)
         if self._phase_start < 0 and epoch != phase.start_epoch:
             raise RuntimeError(f"epoch {epoch} lies inside {phase}: a resumed loop needs load_state_dict(...) first")
@@ -119,8 +127,9 @@ class ACDC:
                 self._dense_state = model_state(self._covered.model)
             self._compress(self._covered)
         elif self.reset_moments and phase.start_epoch > 0:
-            for reset in self._resets:
-                reset()
+            for state in self._covered.initial:
+                state.reset()
+        forget_directions(self._covered.optimizers)
 
     def _compress(self, covered: Covered) -> None:
         """Prune to the largest magnitudes, and note how far the masks moved since the last sparse phase."""

@@ -25,6 +25,10 @@ class Dense:
         self._model = plain_model(model)
         return self
 
+    def rebind(self, model: nn.Module, optimizer: Optimizers) -> Self:
+        """Bind to another model. Returns itself."""
+        return self.attach(model, optimizer)
+
     def detach(self) -> None:
         """There are no hooks."""
 

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered, cover
-from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, hold_at_zero
+from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import Work, model_state
+from acdc_cli.sparsity.moments import forget_directions
 from acdc_cli.sparsity.rules import Share
 from acdc_cli.sparsity.select import magnitude_masks
 from acdc_cli.sparsity.timeline import Timeline
@@ -47,7 +48,14 @@ class DSD:
         self.shares, self._masks = covered.shares, covered.masks
         self._has_masks, self._phase_start = False, -1
         self._sparse_state: dict[str, Tensor] | None = None
-        covered.hooks = hold_at_zero(covered.weights, covered.masks, covered.optimizers)
+        covered.act(gradient_masks=covered.masks, is_held=True)
+        return self
+
+    def rebind(self, model: nn.Module, optimizer: Optimizers) -> Self:
+        """Go on with a model of the same weights and another optimizer; see ``Method.rebind``. Returns itself."""
+        if self._covered is None:
+            return self.attach(model, optimizer)
+        self._covered.rebind(model, optimizer)
         return self
 
     def detach(self) -> None:
@@ -64,6 +72,7 @@ class DSD:
         """Prune, or let all weights train again, if a phase begins."""
         if self._covered is None:
             raise RuntimeError("attach(model, optimizer) comes before the first epoch")
+        self._covered.begin_epoch(epoch)
         phase = self.timeline.phase(epoch)
         if phase.start_epoch == self._phase_start:
             return
@@ -76,6 +85,7 @@ class DSD:
             self._has_masks = True
         elif epoch > 0:
             self._sparse_state = model_state(self._covered.model)
+        forget_directions(self._covered.optimizers)
 
     def work(self) -> Work:
         """3f in the sparse phase, else 2f + F, as AC/DC is charged."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from acdc_cli.sparsity.allocate import Allocation
@@ -15,10 +16,10 @@ from acdc_cli.sparsity.target import AllocationError
 def random_static(sparsity: float | str | Allocation, *, seed: int = 0, **spread: Any) -> MovingMasks:
     """A random network of that sparsity, trained as it is: the baseline called Static (RigL, section 4)."""
     allocation = Allocation.of(sparsity, **spread)
-    return MovingMasks(allocation, Rule(at_start=lambda covered, _: random_masks(covered, allocation, seed)))
+    return MovingMasks(allocation, Rule(at_start=partial(random_masks, allocation, seed)))
 
 
-def random_masks(covered: Covered, allocation: Allocation, seed: int) -> Masks:
+def random_masks(allocation: Allocation, seed: int, covered: Covered, step: int) -> Masks:
     """A random network of that sparsity: name -> bool.
 
     Raises:
@@ -33,6 +34,8 @@ def random_masks(covered: Covered, allocation: Allocation, seed: int) -> Masks:
 def magnitude(sparsity: float | str | Allocation, **spread: Any) -> MovingMasks:
     """Keep the largest weights that the model has when this is attached, and fine-tune them: one-shot pruning."""
     allocation = Allocation.of(sparsity, **spread)
-    return MovingMasks(
-        allocation, Rule(at_start=lambda covered, _: magnitude_masks(covered.weights, allocation, covered.ranked))
-    )
+    return MovingMasks(allocation, Rule(at_start=partial(_largest, allocation)))
+
+
+def _largest(allocation: Allocation, covered: Covered, step: int) -> Masks:
+    return magnitude_masks(covered.weights, allocation, covered.ranked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from acdc_cli.sparsity.allocate import Allocation
@@ -39,8 +40,12 @@ def gmp(
     require_fractions(*targets, method="gmp")
     require_initial(initial_sparsity, targets)
 
-    def prune(covered: Covered, step: int) -> Masks:
-        shares = shares_at(covered.ranked, window.progress(step), initial_sparsity, power)
-        return pruned_further(covered.weights, covered.masks, allocation, shares)
-
+    prune = partial(_prune, allocation, window, initial_sparsity, power)
     return MovingMasks(allocation, Rule(when_by_weights=window.is_due, by_weights=prune))
+
+
+def _prune(
+    allocation: Allocation, window: Window, initial_sparsity: float, power: float, covered: Covered, step: int
+) -> Masks:
+    shares = shares_at(covered.ranked, window.progress(step), initial_sparsity, power)
+    return pruned_further(covered.weights, covered.masks, allocation, shares)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from acdc_cli.sparsity.allocate import Allocation
@@ -21,12 +22,15 @@ def iht(sparsity: float | str | Allocation, window: Window, **spread: Any) -> Mo
     """
     allocation = Allocation.of(sparsity, **spread)
 
-    def threshold(covered: Covered, step: int) -> Masks:
-        return magnitude_masks(covered.weights, allocation, covered.ranked)
-
     rule = Rule(
-        when_by_weights=lambda step: window.is_due(step) or step == window.end,
-        by_weights=threshold,
-        is_hard_threshold=True,
+        when_by_weights=partial(_is_due, window), by_weights=partial(_threshold, allocation), is_hard_threshold=True
     )
     return MovingMasks(allocation, rule)
+
+
+def _is_due(window: Window, step: int) -> bool:
+    return window.is_due(step) or step == window.end
+
+
+def _threshold(allocation: Allocation, covered: Covered, step: int) -> Masks:
+    return magnitude_masks(covered.weights, allocation, covered.ranked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from acdc_cli.sparsity.allocate import Allocation
@@ -18,9 +19,10 @@ def rigl(
 ) -> MovingMasks:
     """Begin at random; at each due step drop the smallest weights and grow where gradients are largest (Algorithm 1).
 
-    In every layer, alpha / 2 (1 + cos(pi t / T_end)) of its connections move. New ones begin at 0, with cleared
-    moments. Such a step takes the place of a step of the optimizer, and its gradients are those of the batch, over all
-    ranks. The first move is after dT steps: at step 0, where Algorithm 1 moves too, the masks have just been drawn.
+    In every layer, alpha / 2 (1 + cos(pi t / T_end)) of its connections move. New ones begin at 0, with the optimizer's
+    initial state. Such a step takes the place of a step of the optimizer, and its gradients are those of the batch,
+    over all ranks. The first move is after dT steps: at step 0, where Algorithm 1 moves too, the masks have just been
+    drawn.
 
     Where an epoch ends with a move, its model is the one right after it: the new connections are zeros until the next
     step, and count as zeros in the epoch's ``sparsity`` and ``inference_flops``; ``train_flops`` counts connections.
@@ -38,17 +40,22 @@ def rigl(
     """
     allocation = _checked(Allocation.of(sparsity, **spread), "rigl")
 
-    def move(covered: Covered, step: int) -> Masks:
-        gradients = {name: weight.grad for name, weight in covered.weights.items()}
-        return _moved(covered, gradients, cosine_drop_fraction(drop_fraction, step, window.end))
-
     rule = Rule(
-        at_start=lambda covered, _: random_masks(covered, allocation, seed),
-        when_by_gradients=lambda step: 0 < step < window.end and window.is_due(step),
-        by_gradients=move,
+        at_start=partial(random_masks, allocation, seed),
+        when_by_gradients=partial(_is_due_inside, window),
+        by_gradients=partial(_grow_by_gradient, window, drop_fraction),
         replaces_step=True,
     )
     return MovingMasks(allocation, rule)
+
+
+def _is_due_inside(window: Window, step: int) -> bool:
+    return 0 < step < window.end and window.is_due(step)
+
+
+def _grow_by_gradient(window: Window, drop_fraction: float, covered: Covered, step: int) -> Masks:
+    gradients = {name: weight.grad for name, weight in covered.weights.items()}
+    return _moved(covered, gradients, cosine_drop_fraction(drop_fraction, step, window.end))
 
 
 def set_(
@@ -62,19 +69,21 @@ def set_(
     """
     allocation = _checked(Allocation.of(sparsity, **spread), "set")
 
-    def move(covered: Covered, step: int) -> Masks:
-        return _moved(
-            covered,
-            random_scores(covered.weights, seed, step),
-            cosine_drop_fraction(drop_fraction, step, window.end),
-        )
-
     rule = Rule(
-        at_start=lambda covered, _: random_masks(covered, allocation, seed),
-        when_by_weights=lambda step: step > 0 and window.is_due(step),
-        by_weights=move,
+        at_start=partial(random_masks, allocation, seed),
+        when_by_weights=partial(_is_due_later, window),
+        by_weights=partial(_grow_at_random, window, drop_fraction, seed),
     )
     return MovingMasks(allocation, rule)
+
+
+def _is_due_later(window: Window, step: int) -> bool:
+    return step > 0 and window.is_due(step)
+
+
+def _grow_at_random(window: Window, drop_fraction: float, seed: int, covered: Covered, step: int) -> Masks:
+    scores = random_scores(covered.weights, seed, step)
+    return _moved(covered, scores, cosine_drop_fraction(drop_fraction, step, window.end))
 
 
 def _checked(allocation: Allocation, method: str) -> Allocation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,11 +24,16 @@ def snip(sparsity: float | str | Allocation, **spread: Any) -> MovingMasks:
     """
     allocation = Allocation.of(sparsity, **spread)
 
-    def prune(covered: Covered, step: int) -> Masks:
-        saliency = {
-            name: torch.zeros_like(weight) if weight.grad is None else weight.detach() * weight.grad
-            for name, weight in covered.weights.items()
-        }
-        return magnitude_masks(saliency, allocation, covered.ranked)
+    return MovingMasks(allocation, Rule(when_by_gradients=_is_first, by_gradients=partial(_prune, allocation)))
 
-    return MovingMasks(allocation, Rule(when_by_gradients=lambda step: step == 0, by_gradients=prune))
+
+def _is_first(step: int) -> bool:
+    return step == 0
+
+
+def _prune(allocation: Allocation, covered: Covered, step: int) -> Masks:
+    saliency = {
+        name: torch.zeros_like(weight) if weight.grad is None else weight.detach() * weight.grad
+        for name, weight in covered.weights.items()
+    }
+    return magnitude_masks(saliency, allocation, covered.ranked)

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered, cover
-from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, mask_gradients
+from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import Work, model_state
 from acdc_cli.sparsity.rules import Share
+from acdc_cli.sparsity.steps import require_one_gradient
 from acdc_cli.sparsity.target import AllocationError
 
 
@@ -78,6 +79,7 @@ class SoftThreshold:
         covered = cover(model, optimizer, self.allocation)
         if len(covered.optimizers) > 1:
             raise ValueError("str swaps weights around each step of one optimizer, and these are several")
+        require_one_gradient(covered.optimizers, "str")
         self._covered = covered
         self.shares, self._masks, self._step, self._epoch = covered.shares, covered.masks, 0, -1
         pruned = {name for share in covered.ranked if share.target is not None for name in share.names}
@@ -87,12 +89,19 @@ class SoftThreshold:
         self._s = nn.Parameter(torch.full((len(self._stored),), self.s_init, dtype=dtype, device=first.device))
         (its_optimizer,) = covered.optimizers
         rate = its_optimizer.param_groups[0]["lr"]
-        its_optimizer.add_param_group({"params": [self._s], "lr": rate, "weight_decay": self.s_weight_decay})
+        covered.learn([self._s], lr=rate, weight_decay=self.s_weight_decay)
         self._before_epoch: dict[str, Tensor] | None = None
         self._masks.enforced = True
-        covered.hooks = mask_gradients(covered.weights, self._masks)
-        covered.at_each_step(self._before_step, self._after_step)
+        covered.act(gradient_masks=self._masks, before=self._before_step, after=self._after_step)
         self._shrink(covered)
+        return self
+
+    def rebind(self, model: nn.Module, optimizer: Optimizers) -> Self:
+        """Go on with a model of the same weights and another optimizer; see ``Method.rebind``. Returns itself."""
+        if self._covered is None:
+            return self.attach(model, optimizer)
+        self._covered.rebind(model, optimizer)
+        self._shrink(self._covered)
         return self
 
     def detach(self) -> None:
@@ -100,12 +109,7 @@ class SoftThreshold:
         if self._covered is None:
             return
         self._covered.release()
-        (optimizer,) = self._covered.optimizers
-        optimizer.param_groups[:] = [group for group in optimizer.param_groups if not self._is_own(group)]
-        optimizer.state.pop(self._s, None)
-
-    def _is_own(self, group: dict[str, Any]) -> bool:
-        return any(parameter is self._s for parameter in group["params"])
+        self._covered.unlearn()
 
     @property
     def masks(self) -> MaskSet:
@@ -126,6 +130,8 @@ class SoftThreshold:
         """Note where the epoch begins."""
         if epoch == self._epoch:
             return
+        if self._covered is not None:
+            self._covered.begin_epoch(epoch)
         self._epoch = epoch
         self._before_epoch = self._masks.snapshot() if self._step > 0 else None
         check_same_on_every_rank(self._masks)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Self
 
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from acdc_cli.sparsity.coverage import warn_of_uncovered
-from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, hold_at_zero, optimizers_of
+from acdc_cli.sparsity.covered import Covered
+from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, optimizers_of
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import Work, model_state, plain_model
 from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
@@ -25,7 +25,7 @@ class Static:
 
     def __init__(self) -> None:
         self.shares: list[Share] = []
-        self._hooks: list[RemovableHandle] = []
+        self._covered: Covered | None = None
 
     def attach(self, model: nn.Module, optimizer: Optimizers) -> Self:
         """Read the masks off the model's prunable weights, and off embeddings that have zeros.
@@ -38,11 +38,11 @@ class Static:
             TypeError: for a wrapper around an optimizer that calls no hooks.
         """
         self.detach()
-        self._model = plain_model(model)
-        layers = prunable_layers(self._model, embeddings=True)
+        plain = plain_model(model)
+        layers = prunable_layers(plain, embeddings=True)
         weights = {
             name: weight
-            for name, weight in prunable_weights(self._model, embeddings=True).items()
+            for name, weight in prunable_weights(plain, embeddings=True).items()
             if weight.requires_grad and (not layers[name].is_table or not weight.all())
         }
         self._masks = MaskSet(weights)
@@ -56,17 +56,23 @@ class Static:
         self.shares = [Share(pruned, removed)]
         if dense := tuple(name for name in weights if name not in pruned):
             self.shares.append(Share(dense, None, "rule"))
-        optimizers = optimizers_of(optimizer, weights)
+        self._covered = covered = Covered(plain, weights, self.shares, self._masks, optimizers_of(optimizer, weights))
         self._masks.enforced = True
-        self._hooks = hold_at_zero(weights, self._masks, optimizers)
+        covered.act(gradient_masks=self._masks, is_held=True)
         warn_of_uncovered(self._model, callers=1)
+        return self
+
+    def rebind(self, model: nn.Module, optimizer: Optimizers) -> Self:
+        """Go on with a model of the same weights and another optimizer; see ``Method.rebind``. Returns itself."""
+        if self._covered is None:
+            return self.attach(model, optimizer)
+        self._covered.rebind(model, optimizer)
         return self
 
     def detach(self) -> None:
         """Take the hooks off again: the weights stay as they are, and nothing holds them there any more."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = []
+        if self._covered is not None:
+            self._covered.release()
 
     @property
     def masks(self) -> MaskSet:
@@ -75,14 +81,18 @@ class Static:
 
     def begin_epoch(self, epoch: int) -> None:
         """Every epoch is the same."""
+        if self._covered is not None:
+            self._covered.begin_epoch(epoch)
 
     def work(self) -> Work:
         """3f: zero weights need neither a product nor a gradient."""
         return Work(True, True, True)
 
     def outputs(self) -> dict[str, dict[str, Tensor] | None]:
-        """The sparse model; there is no dense one."""
-        return {"sparse": model_state(self._model), "dense": None}
+        """The sparse model; there is no dense one. Raises RuntimeError before ``attach``."""
+        if self._covered is None:
+            raise RuntimeError("attach(model, optimizer) comes first")
+        return {"sparse": model_state(self._covered.model), "dense": None}
 
     def state_dict(self) -> dict[str, Any]:
         """The masks: a weight that training has moved to exactly zero is still a weight."""

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered, cover
-from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, is_compared, mask_gradients
+from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, is_compared
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import Work, model_state
 from acdc_cli.sparsity.rules import Share
 from acdc_cli.sparsity.select import magnitude_masks
+from acdc_cli.sparsity.steps import require_one_gradient
 from acdc_cli.sparsity.target import AllocationError, Pattern, require_fractions
 
 
@@ -57,6 +58,7 @@ class TopKAST:
         self._covered = covered = cover(model, optimizer, self.allocation)
         if len(covered.optimizers) > 1:
             raise ValueError("top_kast swaps weights around each step of one optimizer, and these are several")
+        require_one_gradient(covered.optimizers, "top_kast")
         self.shares, self._masks, self._step = covered.shares, covered.masks, 0
         self._epoch = -1
         self._compared_at: int | None = None
@@ -64,10 +66,17 @@ class TopKAST:
         self._before_epoch: dict[str, Tensor] | None = None
         self._stored = {name: weight.detach().clone() for name, weight in covered.weights.items()}
         self._masks.enforced = self._backward.enforced = True
-        covered.hooks = mask_gradients(covered.weights, self._backward)
-        covered.at_each_step(self._before_step, self._after_step)
+        covered.act(gradient_masks=self._backward, before=self._before_step, after=self._after_step)
         self._choose(covered)
         self._densities = self._forward_densities(covered)
+        return self
+
+    def rebind(self, model: nn.Module, optimizer: Optimizers) -> Self:
+        """Go on with a model of the same weights and another optimizer; see ``Method.rebind``. Returns itself."""
+        if self._covered is None:
+            return self.attach(model, optimizer)
+        self._covered.rebind(model, optimizer)
+        self._leave_forward_weights(self._covered)
         return self
 
     def detach(self) -> None:
@@ -89,6 +98,8 @@ class TopKAST:
         """Note where the epoch begins."""
         if epoch == self._epoch:
             return
+        if self._covered is not None:
+            self._covered.begin_epoch(epoch)
         self._epoch, self._compared_at = epoch, None
         self._before_epoch = self._masks.snapshot() if self._step > 0 else None
 
@@ -101,6 +112,11 @@ class TopKAST:
         if is_compared(self._step, self._compared_at):
             check_same_on_every_rank(self._masks)
             self._compared_at = self._step
+        self._leave_forward_weights(covered)
+
+    @torch.no_grad()
+    def _leave_forward_weights(self, covered: Covered) -> None:
+        """Leave the model with the stored weights of A, and zeros."""
         for name, weight in covered.weights.items():
             weight.copy_(self._stored[name])
         self._masks.apply_(covered.weights)
@@ -155,9 +171,7 @@ class TopKAST:
         if self._step % self.interval == 0:
             self._choose(covered)
         else:
-            for name, weight in covered.weights.items():
-                weight.copy_(self._stored[name])
-            self._masks.apply_(covered.weights)
+            self._leave_forward_weights(covered)
 
     def work(self) -> Work:
         """2f, and weight gradients for B."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Self
 
 import torch
@@ -15,8 +14,9 @@ from acdc_cli.sparsity.dropout_kl import kl_gradients, log_alpha
 from acdc_cli.sparsity.hooks import Optimizers, average_over_ranks, check_same_on_every_rank
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import Work, model_state
-from acdc_cli.sparsity.noisy_layers import add_noise, is_training, layers_with
+from acdc_cli.sparsity.noisy_layers import ForwardHook, add_noise, drop_copied_hooks, is_training, layers_with
 from acdc_cli.sparsity.rules import Share, excluded
+from acdc_cli.sparsity.steps import require_one_gradient
 from acdc_cli.sparsity.target import AllocationError, require_fractions
 from acdc_cli.sparsity.window import Window
 
@@ -82,9 +82,10 @@ class SparseVD:
         covered = cover(model, optimizer, self.allocation)
         if len(covered.optimizers) > 1:
             raise ValueError("sparse_vd adds to the gradients of one optimizer's step, and these are several")
+        require_one_gradient(covered.optimizers, "sparse_vd")
         dense = excluded(covered.shares)
         noisy = {name: weight for name, weight in covered.weights.items() if name not in dense}
-        layers = layers_with(covered.model, noisy)
+        layers_with(covered.model, noisy)
         self._covered, self.shares = covered, covered.shares
         self._masks, self._noisy = MaskSet(covered.weights), noisy
         self._step, self._epoch = 0, -1
@@ -93,13 +94,39 @@ class SparseVD:
         self._log_sigma2 = {
             name: nn.Parameter(torch.full_like(weight, self.initial_log_sigma2)) for name, weight in noisy.items()
         }
-        covered.optimizers[0].add_param_group({"params": list(self._log_sigma2.values()), "weight_decay": 0.0})
-        covered.at_each_step(self._before_step, self._after_step)
-        covered.hooks += [
-            covered.model.register_forward_pre_hook(self._before_forward()),
-            *(layer.register_forward_hook(add_noise(self._log_sigma2[name])) for layer, name in layers),
-        ]
+        covered.learn(list(self._log_sigma2.values()), weight_decay=0.0)
+        covered.act(before=self._before_step, after=self._after_step)
+        self._hook_layers(covered)
         return self
+
+    def _hook_layers(self, covered: Covered) -> None:
+        """Hooks of the model's forward passes, which belong to those that the method takes off."""
+        covered.hooks += [
+            covered.model.register_forward_pre_hook(self._before_forward(covered.model)),
+            *(
+                layer.register_forward_hook(add_noise(self._log_sigma2[name]))
+                for layer, name in layers_with(covered.model, self._noisy)
+            ),
+        ]
+
+    def rebind(self, model: nn.Module, optimizer: Optimizers) -> Self:
+        """Go on with a model of the same weights and another optimizer; see ``Method.rebind``. Returns itself."""
+        if self._covered is None:
+            return self.attach(model, optimizer)
+        self._restore()
+        self._covered.rebind(model, optimizer)
+        self._noisy = {name: self._covered.weights[name] for name in self._noisy}
+        self._hook_layers(self._covered)
+        return self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Act on the copied model. Its layers have lost their hooks, and this object puts its own on."""
+        vars(self).update(state)
+        if self._covered is not None and self._covered.hooks:
+            if "_modules" not in vars(self._covered.model):
+                raise TypeError("sparse_vd cannot be copied as a part of its model; copy (model, optimizer, method)")
+            drop_copied_hooks(self._covered.model)
+            self._hook_layers(self._covered)
 
     def detach(self) -> None:
         """Take the hooks and log sigma^2 off again. The model keeps what the threshold leaves."""
@@ -108,12 +135,7 @@ class SparseVD:
         self._threshold()
         self._masks.enforced = False
         self._covered.release()
-        (optimizer,), ours = self._covered.optimizers, {id(each) for each in self._log_sigma2.values()}
-        optimizer.param_groups[:] = [
-            group for group in optimizer.param_groups if ours.isdisjoint(map(id, group["params"]))
-        ]
-        for each in self._log_sigma2.values():
-            optimizer.state.pop(each, None)
+        self._covered.unlearn()
 
     @property
     def masks(self) -> MaskSet:
@@ -129,6 +151,8 @@ class SparseVD:
         """Note where the epoch begins, on every rank the same."""
         if epoch == self._epoch:
             return
+        if self._covered is not None:
+            self._covered.begin_epoch(epoch)
         self._epoch = epoch
         self._restore()
         self._masks.copy_(self._kept())
@@ -165,17 +189,15 @@ class SparseVD:
                 weight.copy_(self._theta[name])
             self._theta, self._masks.enforced = None, False
 
-    def _before_forward(self) -> Callable[[nn.Module, Any], None]:
-        model = self._covered.model if self._covered is not None else None
-
+    def _before_forward(self, model: nn.Module) -> ForwardHook:
         @torch.compiler.disable
         def hook(module: nn.Module, inputs: Any) -> None:
             if getattr(module, "_is_replica", False):
                 raise RuntimeError(REPLICAS)
-            if module is model:  # and not a copy of it, an average
+            if module is model:
                 self._restore() if is_training(module) else self._threshold()
 
-        return hook
+        return ForwardHook(hook)
 
     @torch.no_grad()
     def _before_step(self) -> None:

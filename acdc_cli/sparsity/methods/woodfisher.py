@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -83,25 +85,67 @@ def woodfisher(
         require_fractions(*targets, method="woodfisher")
         require_initial(initial_sparsity, targets)
 
-    def prune(covered: Covered, epoch: int) -> Masks:
-        shares = shares_at(covered.ranked, window.progress(epoch), initial_sparsity, power)
+    pruning = _Pruning(allocation, passes, samples, block, damping, joint, window, initial_sparsity, power, say)
+    return MovingMasks(allocation, Rule(by_weights=pruning.prune, when_epoch_begins=window.is_due))
+
+
+@dataclass(frozen=True)
+class _Pruning:
+    """The arguments of ``woodfisher``."""
+
+    allocation: Allocation
+    passes: Passes
+    samples: int
+    block: int
+    damping: float
+    joint: bool
+    window: Window
+    initial_sparsity: float
+    power: float
+    say: Callable[[str], None]
+
+    def prune(self, covered: Covered, epoch: int) -> Masks:
+        """Masks at the beginning of an epoch; the weights that stay are moved."""
+        shares = shares_at(covered.ranked, self.window.progress(epoch), self.initial_sparsity, self.power)
         pruned = {name: covered.weights[name] for share in shares if share.target is not None for name in share.names}
         layouts = {name: share.layout(name) for share in shares for name in share.names}
         inverses = inverse_fisher(
-            covered.model, pruned, passes, samples=samples, block=block, damping=damping, say=say, layouts=layouts
+            covered.model,
+            pruned,
+            self.passes,
+            samples=self.samples,
+            block=self.block,
+            damping=self.damping,
+            say=self.say,
+            layouts=layouts,
         )
         blocks = {
-            name: in_blocks(weight, block, layouts[name]).to(working_dtype(weight)) for name, weight in pruned.items()
+            name: in_blocks(weight, self.block, layouts[name]).to(working_dtype(weight))
+            for name, weight in pruned.items()
         }
         scores: dict[str, Tensor] = dict(covered.weights)
         for name, weight in pruned.items():
             scores[name] = out_of_blocks(pruning_statistic(blocks[name], inverses[name]), weight, layouts[name])
-        masks = pruned_further(scores, covered.masks, allocation, shares)
+        masks = pruned_further(scores, covered.masks, self.allocation, shares)
         for name, weight in pruned.items():
-            removed = in_blocks(~masks[name], block, layouts[name])
+            removed = in_blocks(~masks[name], self.block, layouts[name])
             with torch.no_grad(), not_cast(weight):
-                update = (joint_update if joint else summed_update)(blocks[name], inverses.pop(name), removed)
+                update = (joint_update if self.joint else summed_update)(blocks[name], inverses.pop(name), removed)
                 weight.add_(out_of_blocks(update, weight, layouts[name]).to(weight.dtype))
         return masks
 
-    return MovingMasks(allocation, Rule(by_weights=prune, when_epoch_begins=window.is_due))
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        for name in ("passes", "say"):
+            qualified_name = getattr(getattr(self, name), "__qualname__", "")
+            if "<" in qualified_name:  # <locals>, <lambda>
+                raise pickle.PicklingError(
+                    f"woodfisher cannot be pickled with {name}={qualified_name}: a function inside a function has no "
+                    "name to be found by; define it at the top of a module"
+                )
+        return vars(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
