@@ -59,7 +59,7 @@ class Static:
         self._covered = covered = Covered(plain, weights, self.shares, self._masks, optimizers_of(optimizer, weights))
         self._masks.enforced = True
         covered.act(gradient_masks=self._masks, is_held=True)
-        warn_of_uncovered(self._model, callers=1)
+        warn_of_uncovered(plain, callers=1)
         return self
 
     def rebind(self, model: nn.Module, optimizer: Optimizers) -> Self:
