@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from acdc_cli.config import LIBRARIES, Config, ModelConfig, is_pruned_to_target
 from acdc_cli.data.sources import SOURCES
-from acdc_cli.measure.flops import layer_sizes
+from acdc_cli.measure.network import network_flops
 from acdc_cli.models import build_skeleton
 from acdc_cli.models.fit import require_fit
 from acdc_cli.resolution import view_of
@@ -57,7 +57,8 @@ def _differences(
     network = build_skeleton(config, sample_shape[0], classes)
     require_fit(config.name, network, sample_shape, classes)
     before = _uses_in_format_1(network, sample_shape)
-    now = {name: size.output_positions for name, size in layer_sizes(network, sample_shape).items()}
+    sizes = network_flops(config, sample_shape[0], classes, sample_shape[-1]).sizes
+    now = {name: size.output_positions for name, size in sizes.items()}
     layers, names = prunable_layers(network), list(before)
     ends = {word: {name for name, layer in layers.items() if word in layer.words} for word in ENDS}
     return before != now, bool(names) and ends != {"first": {names[0]}, "last": {names[-1]}}
