@@ -80,6 +80,10 @@ def complete(composed: DictConfig, experiment: str | None, overrides: list[str])
     check_model(config.model, overrides)
     config.run.experiment = config.run.experiment or experiment or "default"
     config.runs_dir, config.data_dir = os.path.expanduser(config.runs_dir), os.path.expanduser(config.data_dir)
+    if config.dense_run is not None:
+        from acdc_cli.dense_run import dense_run_of  # which composes another config, and so imports this module
+
+        dense_run_of(config)
     if config.finetune is not None:
         from acdc_cli.finetune import finetuning_config  # which reads configs, and so imports this module
 

@@ -35,6 +35,11 @@ def in_blocks(tensor: Tensor, block: int) -> Tensor:
     return torch.nn.functional.pad(flat, (0, blocks * size - flat.numel())).view(blocks, size)
 
 
+def present(tensor: Tensor, there: Tensor | None) -> Tensor:
+    """The elements that ``there`` (bool, of the same shape) marks, in row-major order; all of the tensor for None."""
+    return tensor if there is None else tensor.detach()[there]
+
+
 def scaled_identity(damping: Tensor, size: int) -> Tensor:
     """F_0^-1 = I / lambda, (b, s, s), for one lambda a block: damping (b,)."""
     inverse = torch.zeros(len(damping), size, size, dtype=damping.dtype, device=damping.device)

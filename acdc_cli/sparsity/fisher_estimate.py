@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import islice
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
-from acdc_cli.sparsity.fisher import block_shape, in_blocks, is_singular, not_cast, scaled_identity, woodbury_
+from acdc_cli.sparsity.fisher import (
+    block_shape,
+    in_blocks,
+    is_singular,
+    not_cast,
+    present,
+    scaled_identity,
+    woodbury_,
+)
 from acdc_cli.sparsity.fisher_memory import require_memory
 from acdc_cli.sparsity.fisher_sample import Passes, sample_gradients, working_dtype
 
@@ -25,8 +34,13 @@ def inverse_fisher(
     block: int,
     damping: float,
     say: Callable[[str], None],
+    there: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
     """(lambda I + 1/N sum g g^T)^-1 of each weight's tensor by itself, block by block: name -> (b, s, s).
+
+    Args:
+        there: name -> which of the tensor's weights the blocks are made of (bool, at least one); those of no name here
+            are made of all.
 
     Where a block is singular to the arithmetic's precision its lambda is raised, which is said, and the gradients are
     taken once more.
@@ -36,14 +50,15 @@ def inverse_fisher(
         MemoryError: if the inverses do not fit.
         FloatingPointError: for a gradient that is not finite, or a block that stays singular.
     """
-    require_memory(weights.values(), block)
+    require_memory((present(weight, there.get(name)) for name, weight in weights.items()), block)
+    counts = {name: present(weight, there.get(name)).numel() for name, weight in weights.items()}
     lambdas = {
         name: torch.full(
-            block_shape(weight.numel(), block)[:1], damping, dtype=working_dtype(weight), device=weight.device
+            block_shape(counts[name], block)[:1], damping, dtype=working_dtype(weight), device=weight.device
         )
         for name, weight in weights.items()
     }
-    inverses = _estimate(model, weights, passes, samples, block, lambdas)
+    inverses = _estimate(model, weights, passes, samples, block, lambdas, there)
     for _ in range(ATTEMPTS):
         singular = {name: is_singular(inverse, lambdas[name]) for name, inverse in inverses.items()}
         singular = {name: blocks for name, blocks in singular.items() if blocks.any()}
@@ -52,7 +67,8 @@ def inverse_fisher(
         for name, blocks in singular.items():
             lambdas[name][blocks] *= STRONGER
         _say_damped(say, singular, lambdas, damping)
-        again = _estimate(model, {name: weights[name] for name in singular}, passes, samples, block, lambdas, singular)
+        unsure = {name: weights[name] for name in singular}
+        again = _estimate(model, unsure, passes, samples, block, lambdas, there, singular)
         for name, blocks in singular.items():
             inverses[name][blocks] = again[name]
     raise FloatingPointError(
@@ -68,17 +84,18 @@ def _estimate(
     samples: int,
     block: int,
     lambdas: Mapping[str, Tensor],
+    there: Mapping[str, Tensor],
     only: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """One time through the gradients. ``only``: name -> (b,) bool, the blocks that are wanted; None: all."""
     inverses = {}
     for name, weight in weights.items():
         damping = lambdas[name] if only is None else lambdas[name][only[name]]
-        inverses[name] = scaled_identity(damping, block_shape(weight.numel(), block)[1])
+        inverses[name] = scaled_identity(damping, block_shape(present(weight, there.get(name)).numel(), block)[1])
     source = sample_gradients(model, weights, passes, samples)
     while together := list(islice(source, TOGETHER)):
         for name, inverse in inverses.items():
-            gradients = torch.stack([in_blocks(each.pop(name), block) for each in together])
+            gradients = torch.stack([in_blocks(present(each.pop(name), there.get(name)), block) for each in together])
             with not_cast(inverse):
                 woodbury_(inverse, gradients if only is None else gradients[:, only[name]], samples)
     return inverses

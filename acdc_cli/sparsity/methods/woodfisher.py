@@ -11,7 +11,7 @@ from torch import Tensor
 
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered
-from acdc_cli.sparsity.fisher import in_blocks, joint_update, not_cast, pruning_statistic, summed_update
+from acdc_cli.sparsity.fisher import in_blocks, joint_update, not_cast, present, pruning_statistic, summed_update
 from acdc_cli.sparsity.fisher_estimate import inverse_fisher
 from acdc_cli.sparsity.fisher_sample import Passes, working_dtype
 from acdc_cli.sparsity.gradual import pruned_further, require_initial, shares_at
@@ -30,6 +30,8 @@ def woodfisher(
     block: int,
     damping: float,
     joint: bool = False,
+    compact: bool = False,
+    update_scale: float = 1.0,
     window: Window = AT_ONCE,
     initial_sparsity: float = 0.0,
     power: float = 3.0,
@@ -59,6 +61,9 @@ def woodfisher(
         damping: lambda, of F = lambda I + 1/N sum g g^T. A block that it leaves singular gets more, and that is said.
         joint: whether the weights that stay react to all that go at once, which is the optimum of the quadratic, and
             not, as in the paper, to each by itself.
+        compact: whether blocks are of consecutive weights that are still there, and so reach further the more are gone
+            (the paper's code: woodfisherblockdynamic); else of all, where those that are gone have no gradient.
+        update_scale: what the change of the weights that stay is multiplied by (its scale-prune-update); 0: they stay.
         window: the epochs that prune.
         initial_sparsity, power: of the gradual schedule, as ``gmp``'s.
         say: takes a line for the user.
@@ -79,21 +84,34 @@ def woodfisher(
     def prune(covered: Covered, epoch: int) -> Masks:
         shares = shares_at(covered.ranked, window.progress(epoch), initial_sparsity, power)
         pruned = {name: covered.weights[name] for share in shares if share.target is not None for name in share.names}
-        inverses = inverse_fisher(covered.model, pruned, passes, samples=samples, block=block, damping=damping, say=say)
-        blocks = {name: in_blocks(weight, block).to(working_dtype(weight)) for name, weight in pruned.items()}
+        there = {name: covered.masks[name].to(weight.device) for name, weight in pruned.items()} if compact else {}
+        pruned = {name: weight for name, weight in pruned.items() if name not in there or there[name].any()}
+        inverses = inverse_fisher(
+            covered.model, pruned, passes, samples=samples, block=block, damping=damping, say=say, there=there
+        )
+        blocks = {
+            name: in_blocks(present(weight, there.get(name)), block).to(working_dtype(weight))
+            for name, weight in pruned.items()
+        }
         scores: dict[str, Tensor] = dict(covered.weights)
         for name, weight in pruned.items():
-            scores[name] = _out_of_blocks(pruning_statistic(blocks[name], inverses[name]), weight)
+            scores[name] = _out_of_blocks(pruning_statistic(blocks[name], inverses[name]), weight, there.get(name))
         masks = pruned_further(scores, covered.masks, allocation, shares)
         for name, weight in pruned.items():
-            removed = in_blocks(~masks[name], block)
+            removed = in_blocks(present(~masks[name], there.get(name)), block)
             with torch.no_grad(), not_cast(weight):
                 update = (joint_update if joint else summed_update)(blocks[name], inverses.pop(name), removed)
-                weight.add_(_out_of_blocks(update, weight).to(weight.dtype))
+                weight.add_(_out_of_blocks(update, weight, there.get(name)).to(weight.dtype), alpha=update_scale)
         return masks
 
     return MovingMasks(allocation, Rule(by_weights=prune, when_epoch_begins=window.is_due))
 
 
-def _out_of_blocks(blocks: Tensor, weight: Tensor) -> Tensor:
-    return blocks.reshape(-1)[: weight.numel()].view(weight.shape)
+def _out_of_blocks(blocks: Tensor, weight: Tensor, there: Tensor | None) -> Tensor:
+    """In the weight's shape; 0 where ``there`` says that blocks have nothing."""
+    flat = blocks.reshape(-1)
+    if there is None:
+        return flat[: weight.numel()].view(weight.shape)
+    spread = torch.zeros(weight.shape, dtype=blocks.dtype, device=blocks.device)
+    spread[there] = flat[: int(there.count_nonzero())]
+    return spread
