@@ -1,4 +1,4 @@
-"""The dense run that a method prunes: made first where there is no ``start_from``, and part of what the pruning costs."""
+"""The dense run that a method prunes: made first where there is no ``start_from``, and a part of the pruning's cost."""
 
 from __future__ import annotations
 

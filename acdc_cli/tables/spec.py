@@ -16,7 +16,7 @@ A file says what no code can derive::
         small: [epochs=80]         # overrides at one scale; null: the row is not run
         not_run: "not available yet: distillation"   # why; unless said, its settings are not known
         finetune: true             # the dense partner is fine-tuned too
-        dense_partner: [method=dense]   # in place of run and of the row's scales: another run's dense model is the partner
+        dense_partner: [method=dense]   # in place of run and the row's scales: whose dense model is the partner
         ours: recipe               # or several: [recipe, batch]
         seeds: 1
         published: {top1: [75.03, sa], train_flops: [0.58, p1], finetuned_top1: unknown}

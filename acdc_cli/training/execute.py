@@ -88,7 +88,7 @@ def _execute(config: Config, say: Say, ranks: Ranks) -> RunFolder:
 
 
 def _with_dense_run(config: Config, say: Say, ranks: Ranks) -> Config:
-    """What prunes a trained network starts from a dense one: without start_from, the dense run of the same config, or of its own recipe."""
+    """What prunes a trained network starts from a dense one: without start_from, of the same config or of dense_run."""
     if not prunes_a_dense_run(config) or config.start_from is not None:
         return config
     plan(config)  # what the pruning cannot have is said before the dense run

@@ -30,8 +30,8 @@ FAMILIES: dict[str, dict[str, Any]] = yaml.safe_load(
 STEPS_PER_EPOCH = 10
 # A row has each of them, stated or unknown.
 FIELDS = (
-    *("model", "dataset", "epochs", "batch_size", "peak_rate", "rates", "momentum", "nesterov", "weight_decay", "decays"),
-    *("label_smoothing", "precision", "method", "sparsity", "distribution", "dense_layers"),
+    *("model", "dataset", "epochs", "batch_size", "peak_rate", "rates", "momentum", "nesterov", "weight_decay"),
+    *("decays", "label_smoothing", "precision", "method", "sparsity", "distribution", "dense_layers"),
 )
 NO_FIELDS = ("source", "like", "rows", "unknown", "is_in_doubt")
 

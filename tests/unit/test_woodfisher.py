@@ -88,9 +88,9 @@ def test_the_move_can_be_scaled(scale: float, expected: float) -> None:
 def test_compact_blocks_close_up_over_what_is_gone(compact: bool, expected: list[float]) -> None:
     """Blocks of two, and F = 1/4 [[2, 0, 1, 0], [0, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 100]].
 
-    Of blocks {0, 1} and {2, 3} rho is w^2 F / 2 = 4, 0.00125, 3.1 and 12.5: the second goes, then the third, and nothing
-    moves. Compact, {0, 2} and {3} are the blocks by then: A = [[4, -4], [-4, 8]], rho = 2 and 25/16, so that it is the
-    third again, and the first gains 5 * 4 / 8.
+    Of blocks {0, 1} and {2, 3} rho is w^2 F / 2 = 4, 0.00125, 3.1 and 12.5: the second goes, then the third, and
+    nothing moves. Compact, {0, 2} and {3} are the blocks by then: A = [[4, -4], [-4, 8]], rho = 2 and 25/16, so that it
+    is the third again, and the first gains 5 * 4 / 8.
     """
     layer = row(4.0, 0.1, 5.0, 1.0)
     passes = Passes((1.0, 0.0, 1.0, 0.0), (1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 0.0, 10.0))
