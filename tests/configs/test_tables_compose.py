@@ -258,4 +258,4 @@ def test_cells_that_were_not_seen_and_cells_that_the_paper_does_not_have() -> No
     assert "train_flops" not in row_of("table1", "STR 90%").published
     assert "perplexity" not in row_of("table4", "Dense").published
     for row in read_table("table5").rows:
-        assert {cell.value for cell in row.published.values()} == {None}
+        assert {cell.value for cell in row.published.values()} <= {None}
