@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -42,11 +43,15 @@ def compose_config(arguments: list[str], extra_dir: str | None = None) -> Config
     if extra_dir is not None:
         arguments = [*arguments, f"hydra.searchpath=[file://{Path(extra_dir).absolute()}]"]
     register_schema()
+    hydra = GlobalHydra.instance()
+    outer, hydra.hydra = hydra.hydra, None  # that of acdc-train, where a config names another one
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             composed = compose("config", overrides=arguments, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise explain(error) from None
+    finally:
+        hydra.hydra = outer
     experiment = composed.hydra.runtime.choices.get("experiment")
     return complete(composed, experiment, arguments)
 
@@ -80,6 +85,10 @@ def complete(composed: DictConfig, experiment: str | None, overrides: list[str])
     check_model(config.model, overrides)
     config.run.experiment = config.run.experiment or experiment or "default"
     config.runs_dir, config.data_dir = os.path.expanduser(config.runs_dir), os.path.expanduser(config.data_dir)
+    if config.dense_run is not None:
+        from acdc_cli.dense_run import dense_run_of  # which composes another config, and so imports this module
+
+        dense_run_of(config)
     if config.finetune is not None:
         from acdc_cli.finetune import finetuning_config  # which reads configs, and so imports this module
 

@@ -49,13 +49,16 @@ READ_BY_METHOD: dict[str, tuple[str, ...]] = {
     "woodfisher": (
         *("start", "end", "interval_epochs", "initial_sparsity", "power"),
         *("fisher_samples", "fisher_batch", "fisher_damping", "fisher_block", "fisher_joint"),
+        *("fisher_compact", "fisher_update_scale"),
     ),
     "dense": (),
 }
 # method.name -> the key of `method` that decides how sparse a run ends, where the target is only what is wished for.
 DECIDES_SPARSITY: dict[str, str] = {"sparse_vd": "kl_weight", "str": "s_weight_decay"}
 SET_BY_MACHINE = ("fisher_block",)  # of these, those that null leaves to the machine
+OFF_WHEN_NULL = ("fisher_compact", "fisher_update_scale")  # and those that it leaves out: no, and the whole update
 FROM_DENSE = ("magnitude", "woodfisher")  # prune a trained dense network; without start_from, one is trained first
+READ_DENSE_RUN = (*FROM_DENSE, "gmp")  # gmp prunes one where `dense_run` says so
 # Families that are whole libraries: ``model.name`` is one of their models, and not just what the run is called.
 LIBRARIES = ("torchvision", "timm")
 
@@ -141,6 +144,8 @@ class MethodConfig:
     fisher_damping: float | None = number(0, above=True)
     fisher_block: int | None = number(1)  # weights of a layer that are seen together
     fisher_joint: bool | None = field()  # whether what stays reacts to all weights that go at once
+    fisher_compact: bool | None = field()  # whether blocks are of weights that are still there; null: of all
+    fisher_update_scale: float | None = number(0, 1)  # of what moves the weights that stay; null: all of it
 
 
 @dataclass(kw_only=True)
@@ -224,6 +229,7 @@ class Config:
     start_from: str | None = field()  # a run's folder or a model file
     start_from_hash: str | None = field()  # derived: of the file; what the id knows of it
     record_format: int | None = number(1)  # derived: 2 where records of the model count otherwise than the first did
+    dense_run: list[str] | None = field()  # overrides: the recipe of the dense run that is pruned; null: the run's own
     masks: str | None = one_of("from_weights")
     finetune: str | None = one_of("dense")
     first_epoch: int | None = number(0)  # derived: where a fine-tuning run begins
@@ -248,6 +254,11 @@ class Config:
 def is_pruned_to_target(config: Config) -> bool:
     """Whether the run reads ``sparsity``: neither without masks nor with those of the weights it starts from."""
     return config.method.name != "dense" and config.masks != "from_weights"
+
+
+def prunes_a_dense_run(config: Config) -> bool:
+    """Whether the method goes on from a trained dense network, which is made first where there is no ``start_from``."""
+    return config.method.name in FROM_DENSE or config.dense_run is not None
 
 
 def known(value: T | None) -> T:

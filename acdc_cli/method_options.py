@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from acdc_cli.config import DECIDES_SPARSITY, READ_BY_METHOD, SET_BY_MACHINE, Config, known
+from acdc_cli.config import (
+    DECIDES_SPARSITY,
+    OFF_WHEN_NULL,
+    READ_BY_METHOD,
+    READ_DENSE_RUN,
+    SET_BY_MACHINE,
+    Config,
+    known,
+)
 from acdc_cli.errors import BadInput
 from acdc_cli.sparsity.target import Pattern
 
@@ -23,10 +31,12 @@ def resolve_method(config: Config) -> None:
     for key in (field.name for field in fields(method) if field.name != "name"):
         if key not in read:
             setattr(method, key, None)
-        elif getattr(method, key) is None and key not in SET_BY_MACHINE:
+        elif getattr(method, key) is None and key not in (*SET_BY_MACHINE, *OFF_WHEN_NULL):
             raise BadInput(
                 f"method.{key}=null: method={method.name} needs a value; conf/method/{method.name}.yaml has one"
             )
+    if method.name not in READ_DENSE_RUN:
+        config.dense_run = None
     if method.start is not None and method.end is not None and method.start > method.end:
         raise BadInput(
             f"method.start={method.start}: after method.end={method.end}; nearest: method.start={method.end}"

@@ -78,6 +78,8 @@ def build_method(config: Config, samples: int, passes: Passes, say: Callable[[st
             block=known(method.fisher_block),
             damping=known(method.fisher_damping),
             joint=known(method.fisher_joint),
+            compact=bool(method.fisher_compact),
+            update_scale=1.0 if method.fisher_update_scale is None else method.fisher_update_scale,
             window=epoch_window(config),
             initial_sparsity=known(method.initial_sparsity),
             power=known(method.power),

@@ -30,20 +30,35 @@ def inverse_bytes(counts: Iterable[int], block: int, element_bytes: int = 4) -> 
     return sum(blocks * size * size for blocks, size in (block_shape(count, block) for count in counts)) * element_bytes
 
 
-def in_blocks(tensor: Tensor, block: int, layout: Layout = OUTPUTS_FIRST) -> Tensor:
+def in_blocks(tensor: Tensor, block: int, layout: Layout = OUTPUTS_FIRST, there: Tensor | None = None) -> Tensor:
     """A weight's tensor, its gradient or mask, as (b, s), padded with zeros.
 
     The order is that of (out, in / groups, *kernel), whatever the layout and the memory format.
+
+    Args:
+        there: which elements the blocks are made of (bool, of the tensor's shape, at least one); None: all.
     """
-    blocks, size = block_shape(tensor.numel(), block)
-    flat = layout.outputs_first(tensor.detach()).reshape(-1)
+    flat = layout.outputs_first(tensor.detach())
+    flat = flat.reshape(-1) if there is None else flat[layout.outputs_first(there)]
+    blocks, size = block_shape(flat.numel(), block)
     return torch.nn.functional.pad(flat, (0, blocks * size - flat.numel())).view(blocks, size)
 
 
-def out_of_blocks(blocks: Tensor, weight: Tensor, layout: Layout = OUTPUTS_FIRST) -> Tensor:
-    """The inverse of ``in_blocks``: (b, s) as a tensor of the weight's shape."""
-    shape = layout.shape_outputs_first(weight.shape)
-    return layout.as_stored(blocks.reshape(-1)[: weight.numel()].view(shape))
+def out_of_blocks(
+    blocks: Tensor, weight: Tensor, layout: Layout = OUTPUTS_FIRST, there: Tensor | None = None
+) -> Tensor:
+    """The inverse of ``in_blocks``: (b, s) as a tensor of the weight's shape; 0 where ``there`` is False."""
+    shape, flat = layout.shape_outputs_first(weight.shape), blocks.reshape(-1)
+    if there is None:
+        return layout.as_stored(flat[: weight.numel()].view(shape))
+    spread = torch.zeros(shape, dtype=blocks.dtype, device=blocks.device)
+    spread[layout.outputs_first(there)] = flat[: count_of(weight, there)]
+    return layout.as_stored(spread)
+
+
+def count_of(weight: Tensor, there: Tensor | None) -> int:
+    """The weights that blocks are made of: those that ``there`` marks; all of them for None."""
+    return weight.numel() if there is None else int(there.count_nonzero())
 
 
 def scaled_identity(damping: Tensor, size: int) -> Tensor:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import islice
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
-from acdc_cli.sparsity.fisher import block_shape, in_blocks, is_singular, not_cast, scaled_identity, woodbury_
+from acdc_cli.sparsity.fisher import (
+    block_shape,
+    count_of,
+    in_blocks,
+    is_singular,
+    not_cast,
+    scaled_identity,
+    woodbury_,
+)
 from acdc_cli.sparsity.fisher_memory import require_memory
 from acdc_cli.sparsity.fisher_sample import Passes, sample_gradients, working_dtype
 from acdc_cli.sparsity.layout import OUTPUTS_FIRST, Layout
@@ -26,9 +35,14 @@ def inverse_fisher(
     block: int,
     damping: float,
     say: Callable[[str], None],
-    layouts: Mapping[str, Layout] | None = None,
+    layouts: Mapping[str, Layout] = MappingProxyType({}),
+    there: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
     """(lambda I + 1/N sum g g^T)^-1 of each weight's tensor by itself, block by block: name -> (b, s, s).
+
+    Args:
+        there: name -> which of the tensor's weights the blocks are made of (bool, at least one); those of no name here
+            are made of all.
 
     Where a block is singular to the arithmetic's precision its lambda is raised, which is said, and the gradients are
     taken once more.
@@ -41,15 +55,15 @@ def inverse_fisher(
         MemoryError: if the inverses do not fit.
         FloatingPointError: for a gradient that is not finite, or a block that stays singular.
     """
-    require_memory(weights.values(), block)
-    layouts = layouts or {}
+    counts = {name: count_of(weight, there.get(name)) for name, weight in weights.items()}
+    require_memory(list(weights.values()), list(counts.values()), block)
     lambdas = {
         name: torch.full(
-            block_shape(weight.numel(), block)[:1], damping, dtype=working_dtype(weight), device=weight.device
+            block_shape(counts[name], block)[:1], damping, dtype=working_dtype(weight), device=weight.device
         )
         for name, weight in weights.items()
     }
-    inverses = _estimate(model, weights, passes, samples, block, lambdas, layouts)
+    inverses = _estimate(model, weights, passes, samples, block, lambdas, layouts, there)
     for _ in range(ATTEMPTS):
         singular = {name: is_singular(inverse, lambdas[name]) for name, inverse in inverses.items()}
         singular = {name: blocks for name, blocks in singular.items() if blocks.any()}
@@ -58,8 +72,8 @@ def inverse_fisher(
         for name, blocks in singular.items():
             lambdas[name][blocks] *= STRONGER
         _say_damped(say, singular, lambdas, damping)
-        chosen = {name: weights[name] for name in singular}
-        again = _estimate(model, chosen, passes, samples, block, lambdas, layouts, singular)
+        unsure = {name: weights[name] for name in singular}
+        again = _estimate(model, unsure, passes, samples, block, lambdas, layouts, there, singular)
         for name, blocks in singular.items():
             inverses[name][blocks] = again[name]
     raise FloatingPointError(
@@ -76,18 +90,19 @@ def _estimate(
     block: int,
     lambdas: Mapping[str, Tensor],
     layouts: Mapping[str, Layout],
+    there: Mapping[str, Tensor],
     only: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """One time through the gradients. ``only``: name -> (b,) bool, the blocks that are wanted; None: all."""
     inverses = {}
     for name, weight in weights.items():
         damping = lambdas[name] if only is None else lambdas[name][only[name]]
-        inverses[name] = scaled_identity(damping, block_shape(weight.numel(), block)[1])
+        inverses[name] = scaled_identity(damping, block_shape(count_of(weight, there.get(name)), block)[1])
     source = sample_gradients(model, weights, passes, samples)
     while together := list(islice(source, TOGETHER)):
         for name, inverse in inverses.items():
-            layout = layouts.get(name, OUTPUTS_FIRST)
-            gradients = torch.stack([in_blocks(each.pop(name), block, layout) for each in together])
+            layout, marked = layouts.get(name, OUTPUTS_FIRST), there.get(name)
+            gradients = torch.stack([in_blocks(each.pop(name), block, layout, marked) for each in together])
             with not_cast(inverse):
                 woodbury_(inverse, gradients if only is None else gradients[:, only[name]], samples)
     return inverses

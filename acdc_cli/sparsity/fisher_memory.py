@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -50,13 +50,16 @@ def largest_block(counts: Iterable[int], memory_bytes: int, element_bytes: int =
     return next(fitting, 1)
 
 
-def require_memory(weights: Iterable[Tensor], block: int) -> None:
-    """Raise MemoryError, with what they need and the size that fits, if these weights' inverses do not fit now."""
-    weights = list(weights)
+def require_memory(weights: Sequence[Tensor], counts: Sequence[int], block: int) -> None:
+    """Raise MemoryError, with what they need and the size that fits, if these weights' inverses do not fit now.
+
+    Args:
+        counts: of each weight's tensor, the elements that its blocks are made of.
+    """
     if not weights:
         return
     device, element_bytes = weights[0].device, working_dtype(weights[0]).itemsize
-    counts, available = [weight.numel() for weight in weights], available_bytes(device)
+    available = available_bytes(device)
     if (needed := inverse_bytes(counts, block, element_bytes)) > available:
         raise MemoryError(
             f"a Fisher block of {block} weights needs {gibibytes(needed)} of memory, and {gibibytes(available)} are "

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from acdc_cli.compose import from_yaml
-from acdc_cli.config import FROM_DENSE, Config, known
+from acdc_cli.config import Config, known
 from acdc_cli.data.sources import SOURCES
+from acdc_cli.dense_run import dense_share
 from acdc_cli.errors import AcdcError
 from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.records.identity import identity
@@ -40,7 +41,7 @@ def flops_to_go(config: Config) -> float:
     dense_run = total / planned["train_flops_fraction"]
     if config.first_epoch is not None:
         return dense_run * epochs_to_go(config) / known(config.epochs)
-    return total - dense_run * (config.method.name in FROM_DENSE)
+    return total - dense_run * dense_share(config)
 
 
 class Clock:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from acdc_cli.config import FROM_DENSE, Config, known
+from acdc_cli.config import Config, known, prunes_a_dense_run
 from acdc_cli.errors import BadInput
 from acdc_cli.finetune import finetuning_config
 from acdc_cli.overrides import group_options, key_of, quoted
@@ -176,7 +176,7 @@ def _seed_jobs(
         starts = () if start_from is None else (f"start_from={quoted(start_from)}",)
         return _job(config, (*typed, f"seed={seed}", *starts), runs)
 
-    dense = job(_of_dense_run(own)) if _prunes_a_dense_run(request.typed(own)) else None
+    dense = job(_of_dense_run(own, composed(request.typed(own)))) if _prunes_a_dense_run(request.typed(own)) else None
     start = None if dense is None else str(dense.folder.path)
     run = job(own, start) if dense is None or dense.state == "done" else None
     finetuned = None
@@ -199,11 +199,13 @@ def _of_any_run(request: Request) -> tuple[str, ...]:
 
 def _prunes_a_dense_run(overrides: tuple[str, ...]) -> bool:
     config = composed(overrides)
-    return config.method.name in FROM_DENSE and config.start_from is None
+    return prunes_a_dense_run(config) and config.start_from is None
 
 
-def _of_dense_run(overrides: tuple[str, ...]) -> tuple[str, ...]:
+def _of_dense_run(overrides: tuple[str, ...], config: Config) -> tuple[str, ...]:
     """Of the run that acdc-train would make first."""
+    if config.dense_run is not None:
+        return (*config.dense_run, "method=dense")
     pruning = ("method=", "method.", "bn_recalibration=")
     return (*(override for override in overrides if not override.startswith(pruning)), "method=dense")
 

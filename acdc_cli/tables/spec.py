@@ -7,6 +7,7 @@ A file says what no code can derive::
     baseline_epochs: {paper: 100, small: 40}   # of the dense run that training FLOPs are fractions of
     columns: [top1, finetuned_top1, inference_flops, train_flops]
     sources: {str: "github.com/RAIVNLab/STR README.md"}
+    ours: {recipe: "the recipe is AC/DC's; the method's own was not seen"}   # what no source says of a row's recipe
     paper: [model=resnet50]        # overrides of all rows at one scale
     rows:
       - method: AC/DC
@@ -15,7 +16,8 @@ A file says what no code can derive::
         small: [epochs=80]         # overrides at one scale; null: the row is not run
         not_run: "not available yet: distillation"   # why; unless said, its settings are not known
         finetune: true             # the dense partner is fine-tuned too
-        dense_partner: [method=dense]   # in place of run: the dense model of another run is the partner
+        dense_partner: [method=dense]   # in place of run and the row's scales: whose dense model is the partner
+        ours: recipe               # or several: [recipe, batch]
         seeds: 1
         published: {top1: [75.03, sa], train_flops: [0.58, p1], finetuned_top1: unknown}
 
@@ -37,8 +39,8 @@ from acdc_cli.tables.columns import COLUMNS
 
 SCALES = ("paper", "small")
 UNKNOWN = "unknown"
-TABLE_KEYS = ("title", "seeds", "baseline_epochs", "columns", "sources", *SCALES, "rows")
-ROW_KEYS = ("method", "setting", "run", *SCALES, "finetune", "dense_partner", "seeds", "published", "not_run")
+TABLE_KEYS = ("title", "seeds", "baseline_epochs", "columns", "sources", "ours", *SCALES, "rows")
+ROW_KEYS = ("method", "setting", "run", *SCALES, "finetune", "dense_partner", "seeds", "published", "not_run", "ours")
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class TableRow:
         published_recipe: those of the paper scale, or as much of them as is known.
         dense_partner: as ``overrides``, of the run whose dense model is the partner; None: the run's own.
         seeds: scale -> number of runs, with seeds from 0.
+        ours: what no source says of the recipe at paper scale.
     """
 
     method: str
@@ -70,6 +73,7 @@ class TableRow:
     is_finetuned: bool
     seeds: Mapping[str, int]
     published: Mapping[str, Published]
+    ours: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -142,11 +146,22 @@ def _row(path: Path, table: dict[str, Any], row: dict[str, Any]) -> TableRow:
         {scale: None if row.get(scale, ()) is None else _overrides(table, row, "run", scale) for scale in SCALES},
         row.get("not_run", "its settings are not known"),
         _overrides(table, row, "run", "paper"),
-        None if partner is None else {scale: _overrides(table, row, "dense_partner", scale) for scale in SCALES},
+        None if partner is None else {scale: (*table.get(scale, ()), *partner) for scale in SCALES},
         row.get("finetune", False),
         {scale: row.get("seeds", table.get("seeds", {}).get(scale, 1)) for scale in SCALES},
         published,
+        tuple(_named(path, label, "ours", table.get("ours", {}), name) for name in _listed(row.get("ours", []))),
     )
+
+
+def _listed(names: str | list[str]) -> list[str]:
+    return [names] if isinstance(names, str) else names
+
+
+def _named(path: Path, label: str, kind: str, texts: dict[str, str], name: str) -> str:
+    if name not in texts:
+        raise BadInput(f"{path}: {label}: {kind} {name} is not one of {', '.join(texts)}")
+    return texts[name]
 
 
 def _overrides(table: dict[str, Any], row: dict[str, Any], key: str, scale: str) -> tuple[str, ...]:
@@ -157,9 +172,7 @@ def _published(path: Path, label: str, sources: dict[str, str], cell: Any) -> Pu
     if cell == UNKNOWN:
         return Published(None, None)
     value, source = cell
-    if source not in sources:
-        raise BadInput(f"{path}: {label}: source {source} is not one of {', '.join(sources)}")
-    return Published(float(value), sources[source])
+    return Published(float(value), _named(path, label, "source", sources, source))
 
 
 def _refuse_unknown(path: Path, where: str, content: dict[str, Any], keys: tuple[str, ...]) -> None:

@@ -64,7 +64,7 @@ def text_table(
         spec.title + AT_SCALE[scale],
         [*headings, "seeds"],
         [_row(spec, row, with_published, sources) for row in rows],
-        [*_notes(rows), *provenance],
+        [*_notes(rows), *(_ours(rows) if scale == "paper" else []), *provenance],
         sources,
     )
 
@@ -105,3 +105,14 @@ def _notes(rows: Sequence[FilledRow]) -> list[str]:
         explained = ", ".join(f"{mark.translate(SUPERSCRIPT)} {MEANING[mark]}" for mark in marks)
         notes.append(f"Not the published recipe: {explained}.")
     return notes
+
+
+def _ours(rows: Sequence[FilledRow]) -> list[str]:
+    """A line for each thing that no source says of some rows' recipes; methods stand for all of their rows."""
+    lines = []
+    for text in dict.fromkeys(text for row in rows for text in row.row.ours):
+        having = [row.row for row in rows if text in row.row.ours]
+        others = {row.row.method for row in rows if text not in row.row.ours}
+        names = dict.fromkeys(row.label if row.method in others else row.method for row in having)
+        lines.append(f"Ours, of {'; '.join(names)}: {text}.")
+    return lines

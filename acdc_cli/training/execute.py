@@ -8,11 +8,11 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from acdc_cli.config import DECIDES_SPARSITY, FROM_DENSE, Config, known
+from acdc_cli.config import DECIDES_SPARSITY, Config, known, prunes_a_dense_run
 from acdc_cli.data.prepare import Dataset, open_dataset, read_dataset, require_beton
+from acdc_cli.dense_run import dense_run_of
 from acdc_cli.errors import AcdcError, BadInput, DataMissing
 from acdc_cli.fisher_options import require_fisher_memory, require_fisher_sample
-from acdc_cli.method_options import resolve_method
 from acdc_cli.ranks import Ranks, ranks_of
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.identity import readable_name, run_id
@@ -90,15 +90,13 @@ def _execute(config: Config, say: Say, ranks: Ranks) -> RunFolder:
 
 
 def _with_dense_run(config: Config, say: Say, ranks: Ranks) -> Config:
-    """What prunes a trained network starts from a dense one: without start_from, the dense run of the same config."""
-    if config.method.name not in FROM_DENSE or config.start_from is not None:
+    """What prunes a trained network starts from a dense one: without start_from, of the same config or of dense_run."""
+    if not prunes_a_dense_run(config) or config.start_from is not None:
         return config
     plan(config)  # what the pruning cannot have is said before the dense run
     with suppress(DataMissing):
         require_fisher_sample(config, read_dataset(Path(config.data_dir) / config.dataset.name))
-    dense, config = copy.deepcopy(config), copy.deepcopy(config)
-    dense.method.name, dense.run.name, dense.run.overwrite, dense.bn_recalibration = "dense", None, False, None
-    resolve_method(dense)
+    dense, config = dense_run_of(config), copy.deepcopy(config)
     found, _, _ = _find(dense, _say_nothing, ranks)
     if found is None or not found.is_done:  # else the pruning may be done as well, and need no memory
         require_fisher_memory(config, ranks)

@@ -8,8 +8,9 @@ from typing import Any
 from torch import nn
 
 from acdc_cli.compose import allocation_of, from_yaml
-from acdc_cli.config import FROM_DENSE, Config, is_pruned_to_target, known
+from acdc_cli.config import Config, is_pruned_to_target, known, prunes_a_dense_run
 from acdc_cli.data.sources import SOURCES
+from acdc_cli.dense_run import dense_share
 from acdc_cli.errors import BadInput
 from acdc_cli.measure.flops import closed_form_train_fraction, inference_flops
 from acdc_cli.measure.network import network_flops
@@ -99,7 +100,7 @@ def _train_fraction(config: Config, resolutions: list[int], dense: dict[int, int
         tail = sum(dense[pixels] for pixels in resolutions[known(config.first_epoch) :])
         return before["train_flops_fraction"] + tail / whole
     if config.method.name not in ("acdc", "dense"):
-        first = goes_on_from_a_run(config) or (config.method.name in FROM_DENSE and config.start_from is None)
+        first = dense_share(config) if goes_on_from_a_run(config) or config.start_from is None else 0.0
         costs = (_cost(config, epoch, sparse[pixels] / dense[pixels]) for epoch, pixels in enumerate(resolutions))
         return first + sum(cost * dense[pixels] for cost, pixels in zip(costs, resolutions, strict=True)) / whole
     timeline, spent = timeline_of(config), 0.0
@@ -153,7 +154,7 @@ def _weights_left(config: Config, model: nn.Module) -> tuple[dict[str, int], lis
     start = start_state(model, config) if config.start_from is not None else {}
     if config.method.name == "dense":
         return with_tables, list(all_weights), []
-    if config.method.name in FROM_DENSE and start:
+    if prunes_a_dense_run(config) and start:
         require_dense_start(config, start, all_weights)
     if config.masks == "from_weights":
         left = {name: int(start[name].count_nonzero()) for name in all_weights}

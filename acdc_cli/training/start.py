@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from acdc_cli.config import FROM_DENSE, Config
+from acdc_cli.config import Config, prunes_a_dense_run
 from acdc_cli.errors import BadInput, DataMissing, reason
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.sparsity.target import parse_target, removed_fraction
@@ -61,7 +61,7 @@ def model_file(config: Config) -> Path:
     path = Path(str(config.start_from))
     if path.is_dir():
         folder = RunFolder.open(path)
-        needs_dense = config.method.name in FROM_DENSE
+        needs_dense = prunes_a_dense_run(config)
         kinds = ("sparse",) if config.masks == "from_weights" else ("dense",) if needs_dense else ("dense", "sparse")
         if needs_dense and folder.is_done and (method := folder.read_result()["method"]) not in MAKE_A_DENSE_MODEL:
             raise BadInput(
@@ -78,8 +78,8 @@ def model_file(config: Config) -> Path:
 
 
 def goes_on_from_a_run(config: Config) -> bool:
-    """Whether what a dense run has spent is part of this one's cost: one-shot pruning starts from it."""
-    return config.method.name in FROM_DENSE and Path(str(config.start_from)).is_dir()
+    """Whether what a dense run has spent is part of this one's cost: what prunes it starts from it."""
+    return prunes_a_dense_run(config) and Path(str(config.start_from)).is_dir()
 
 
 def load_start(model: nn.Module, config: Config) -> None:

@@ -168,7 +168,7 @@ def test_resnet20_names_its_recipe() -> None:
     assert optimizer.weight_decay == 5e-4
     assert config.batch_size == 128
     assert config.epochs == 200
-    assert (config.lr_schedule.shape, config.lr_schedule.milestones) == ("step", [65, 125, 185])
+    assert (config.lr_schedule.shape, config.lr_schedule.milestones) == ("step", [66, 126, 186])
     assert (config.lr_schedule.gamma, config.lr_schedule.warmup_epochs) == (0.1, 0)
     assert config.sparsity.distribution == "global"
 

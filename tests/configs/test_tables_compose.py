@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import asdict
 from functools import cache
-from pathlib import Path
 
 import pytest
-import yaml
 
 from acdc_cli.compose import compose_config
-from acdc_cli.config import Config, is_pruned_to_target
+from acdc_cli.config import Config
 from acdc_cli.errors import BadInput
-from acdc_cli.schedule import timeline_of
 from acdc_cli.tables.spec import TableRow, read_table, table_names
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "table_recipes.yaml"
 TABLES = [f"table{number}" for number in range(1, 15)] + ["table-acdcpp", "table-glue", "table-text"]
 # What acdc-report puts before the overrides of a row.
 BASE = {"paper": (), "small": ("experiment=small_tables",)}
@@ -49,7 +43,7 @@ NOT_RUN = {
     ("table1", "paper"): {"Top-KAST 80%", "STR 80%", "Top-KAST 90%"},
     ("table2", "paper"): {"Top-KAST 95%", "STR 95%", "STR 98%"},
     ("table3", "paper"): {"STR 75%"},
-    ("table14", "paper"): {"SparseVD 80%"},
+    ("table5", "small"): {f"GMP, 300 epochs {sparsity}%" for sparsity in (50, 75, 90, 95)},
     ("table-glue", "paper"): OBERT,
     ("table-glue", "small"): OBERT,
 }
@@ -103,42 +97,15 @@ def test_a_file_reads_and_names_its_rows_apart(table: str) -> None:
 @pytest.mark.parametrize("scale", BASE)
 @pytest.mark.parametrize("table", TABLES)
 def test_its_rows_compose(table: str, scale: str) -> None:
-    """At paper scale into the recipes of golden/table_recipes.yaml, each read beside its source."""
-    refused, recipes = {}, {}
+    """Into the recipes of golden/table_recipes.yaml at paper scale: golden/test_table_recipes.py."""
+    refused = {}
     for row in read_table(table).rows:
         partner = {} if row.dense_partner is None else row.dense_partner
-        for what, overrides in ((row.label, row.overrides[scale]), (f"{row.label}, partner", partner.get(scale))):
+        for overrides in (row.overrides[scale], partner.get(scale)):
             config = None if overrides is None else composed((*BASE[scale], *overrides))
             if isinstance(config, BadInput):
                 refused[row.label] = str(config)
-            elif config is not None:
-                recipes[what] = recipe_line(config, row.seeds[scale], row.is_finetuned)
     assert refused.keys() == NOT_AVAILABLE.get(table, set()), refused
-    if scale == "paper":
-        assert recipes == (yaml.safe_load(GOLDEN.read_text())[table] or {})
-
-
-def recipe_line(config: Config, seeds: int, is_finetuned: bool) -> str:
-    """What decides a run's numbers, in a line that can be read beside a paper."""
-    optimizer, rate, sparsity = config.optimizer, config.lr_schedule, config.sparsity
-    lengths = [(phase.kind[0].upper(), phase.end_epoch - phase.start_epoch) for phase in timeline_of(config).phases]
-    phases = " ".join(f"{kind}{length}" for kind, length in lengths)
-    phases = re.sub(r"(S\d+ D\d+ )\1+", lambda pairs: f"({pairs[1].strip()})x{pairs[0].count('S')} ", phases)
-    shape = f"{rate.shape} warm-up {rate.warmup_epochs}"
-    shape += f" x{rate.gamma} at {rate.milestones}" if rate.milestones else ""
-    method = {key: value for key, value in asdict(config.method).items() if value is not None and key != "name"}
-    is_pruned = is_pruned_to_target(config)
-    spread = f"{sparsity.target} {sparsity.distribution} {dict(sparsity.rules or [])}" if is_pruned else "-"
-    return "; ".join(
-        [
-            f"{config.model.name} {config.dataset.name} {config.precision.dtype} seeds {seeds}",
-            f"{config.method.name} {spread} {method}",
-            f"{config.epochs} epochs {phases}" + (" then fine-tuned" if is_finetuned else ""),
-            f"{optimizer.name} {optimizer.lr:g} momentum {optimizer.momentum} decay {optimizer.weight_decay:g}"
-            + (" nesterov" if optimizer.nesterov else ""),
-            f"batch {config.batch_size} {shape} smoothing {config.label_smoothing:g}",
-        ]
-    )
 
 
 def test_what_is_not_in_the_program_yet_is_refused_for_its_option() -> None:
@@ -149,133 +116,6 @@ def test_what_is_not_in_the_program_yet_is_refused_for_its_option() -> None:
             assert overrides is not None
             with pytest.raises(BadInput, match=r"^(experiment|model)=(transformer_xl|bert)_\w+: "):
                 compose_config([*base, *overrides])
-
-
-@pytest.mark.parametrize(
-    ("table", "label"),
-    [
-        ("table1", "AC/DC global, 90%"),
-        ("table2", "AC/DC global, 98%"),
-        ("table3", "AC/DC global, 75%"),
-        ("table3", "Dense"),
-        ("table7", "AC/DC global, first and depth-wise layers dense, 90%"),
-        ("table9", "AC/DC uniform, first and last layer dense, 95%"),
-        ("table10", "Top-KAST 80%, backward 50%"),
-        ("table14", "GMP 80%"),
-    ],
-)
-def test_imagenet_rows_have_the_recipe_of_ac_dc(table: str, label: str) -> None:
-    """notes.md, section 4.1."""
-    config = config_of(table, label)
-    optimizer, rate = config.optimizer, config.lr_schedule
-    assert (optimizer.name, optimizer.lr, optimizer.momentum, optimizer.nesterov) == ("sgd", 0.256, 0.875, False)
-    assert (optimizer.weight_decay, optimizer.decay_norms_and_biases) == (2**-15, True)
-    assert (rate.shape, rate.warmup_epochs) == ("cosine", 5)
-    assert (config.dataset.name, config.batch_size, config.precision.dtype) == ("imagenet", 256, "fp16")
-    assert (config.epochs, config.label_smoothing) == (100, 0)
-    if config.method.name == "acdc":
-        assert phases(config) == (10, 5, 5, 15)
-
-
-@pytest.mark.parametrize(
-    ("table", "label", "epochs", "phase_epochs"),
-    [
-        ("table5", "AC/DC-20 75%", 200, (10, 20, 20, 30)),
-        ("table5", "AC/DC-14 75%", 225, (10, 20, 13, 50)),
-        ("table5", "AC/DC-7 75%", 240, (10, 20, 7, 41)),
-        ("table5", "GMP 75%", 200, (None,) * 4),
-        ("table5", "Dense", 200, (None,) * 4),
-    ],
-)
-def test_cifar_100_rows_have_their_recipe(
-    table: str, label: str, epochs: int, phase_epochs: tuple[int | None, ...]
-) -> None:
-    """notes.md, section 4.2."""
-    config = config_of(table, label)
-    optimizer, rate = config.optimizer, config.lr_schedule
-    assert (optimizer.name, optimizer.lr, optimizer.momentum, optimizer.nesterov) == ("sgd", 0.08, 0.9, True)
-    assert (optimizer.weight_decay, config.batch_size, config.model.dropout) == (5e-4, 128, 0.3)
-    assert (rate.milestones, rate.gamma, rate.warmup_epochs) == ([75, 115, 155], 0.1, 0)
-    assert (config.model.name, config.dataset.name) == ("wide_resnet_28_10", "cifar100")
-    assert (config.epochs, phases(config)) == (epochs, phase_epochs)
-    if config.method.name == "gmp":  # 50 dense epochs, 100 gradual, 50 final
-        assert (config.method.start, config.method.end) == (50 / 200, 150 / 200)
-    else:
-        assert (config.sparsity.distribution, config.method.name) == ("global", "dense" if label == "Dense" else "acdc")
-
-
-FIRST, LAST, DEPTHWISE = ["first", 0.0], ["last", 0.0], ["depthwise", 0.0]
-
-
-@pytest.mark.parametrize(
-    ("table", "label", "model", "epochs", "smoothing", "distribution", "rules"),
-    [
-        ("table1", "RigL 1x ERK, 80%", "resnet50", 100, 0.1, "erk", None),
-        ("table1", "RigL 1x uniform, 90%", "resnet50", 100, 0.1, "uniform", [FIRST]),
-        ("table2", "RigL 1x ERK, 95%", "resnet50", 100, 0.0, "erk", None),
-        ("table3", "RigL 1x ERK, 75%", "mobilenet_v1", 100, 0.1, "erk", [FIRST, DEPTHWISE]),
-        ("table12", "RigL 2x ERK, 75%", "mobilenet_v1", 200, 0.1, "erk", [FIRST, DEPTHWISE]),
-        ("table12", "RigL 5x ERK, 90%", "mobilenet_v1", 500, 0.1, "erk", [FIRST, DEPTHWISE]),
-        ("table-acdcpp", "RigL 5x ERK, 95%, 500 epochs", "resnet50", 500, 0.1, "erk", None),
-    ],
-)
-def test_rigl_rows_have_rigl_s_own_recipe(
-    table: str, label: str, model: str, epochs: int, smoothing: float, distribution: str, rules: list[list] | None
-) -> None:
-    """notes.md, section 3.2; batches of 4096, 32,000 steps of about 100 epochs: arXiv 1911.11134, section 4.1."""
-    config = config_of(table, label)
-    optimizer, rate, method = config.optimizer, config.lr_schedule, config.method
-    assert (config.batch_size, optimizer.lr, optimizer.lr_batch_size) == (4096, 0.1, 256)
-    assert (optimizer.momentum, optimizer.nesterov, optimizer.weight_decay) == (0.9, True, 1e-4)
-    assert (rate.milestones, rate.gamma, rate.warmup_epochs, rate.stretch) == ([30, 70, 90], 0.1, 5, True)
-    assert (method.name, method.drop_fraction, method.interval_steps) == ("rigl", 0.3, 100)
-    assert (method.start, method.end) == (0, 25000 / 32000)
-    assert (config.model.name, config.epochs, config.label_smoothing) == (model, epochs, smoothing)
-    assert (config.sparsity.distribution, config.sparsity.rules) == (distribution, rules)
-
-
-def test_other_methods_rows_have_what_is_known_of_theirs() -> None:
-    """The sources stand in conf/method and conf/experiment."""
-    strict = config_of("table1", "STR 90%")
-    assert (strict.method.s_init, strict.method.s_weight_decay) == (-3200, 2.251757813e-05)
-    assert (strict.optimizer.weight_decay, strict.label_smoothing) == (2.251757813e-05, 0.1)
-    mobile = config_of("table3", "STR 90%")
-    assert (mobile.model.name, mobile.label_smoothing) == ("mobilenet_v1", 0.1)
-    assert (mobile.method.s_init, mobile.method.s_weight_decay) == (-12800, 3.751757813e-05)
-    fisher = config_of("table2", "WoodFisher 95%").method
-    assert (fisher.name, fisher.fisher_samples, fisher.fisher_batch) == ("woodfisher", 400, 400)
-    assert (fisher.fisher_block, fisher.start, fisher.end, fisher.interval_epochs) == (2000, 0.01, 0.4, 5)
-    assert config_of("table3", "WoodFisher 75%").sparsity.target == 0.7528
-    variational = config_of("table14", "SparseVD 90%").method
-    assert (variational.name, variational.kl_weight, variational.initial_log_sigma2) == ("sparse_vd", 0.1, -15)
-
-
-@pytest.mark.parametrize(
-    ("table", "label", "epochs", "backward", "target", "rules"),
-    [
-        ("table2", "Top-KAST 98%, backward 90%", 100, 0.9, 0.98, [FIRST, LAST]),
-        ("table10", "Top-KAST 90%, backward 0%", 100, 0.0, 0.9, None),
-        ("table11", "Top-KAST 1x 98%, backward 90%", 100, 0.9, 0.98, [FIRST, LAST]),
-        ("table11", "Top-KAST 2x 80%, backward 60%", 200, 0.6, 0.8, [FIRST, LAST]),
-        ("table11", "Top-KAST 5x 95%, backward 90%", 500, 0.9, 0.95, [FIRST, LAST]),
-    ],
-)
-def test_top_kast_rows(
-    table: str, label: str, epochs: int, backward: float, target: float, rules: list[list] | None
-) -> None:
-    config = config_of(table, label)
-    assert (config.method.name, config.method.backward_sparsity, config.epochs) == ("top_kast", backward, epochs)
-    assert (config.sparsity.target, config.sparsity.rules) == (target, rules)
-
-
-def test_which_layers_of_ac_dc_rows_are_pruned() -> None:
-    assert config_of("table9", "AC/DC global, 95%").sparsity.rules is None
-    ends = config_of("table9", "AC/DC global, first and last layer dense, 95%").sparsity
-    assert (ends.distribution, ends.target, ends.rules) == ("global", 0.95, [FIRST, LAST])
-    uniform = config_of("table13", "ResNet50 AC/DC uniform, 90%").sparsity
-    assert (uniform.distribution, uniform.target, uniform.rules) == ("uniform", 0.9, [FIRST, LAST])
-    pointwise = config_of("table12", "AC/DC global, first and depth-wise layers dense, 75%").sparsity
-    assert (pointwise.distribution, pointwise.target, pointwise.rules) == ("global", 0.75, [FIRST, DEPTHWISE])
 
 
 def test_ac_dc_plus_plus_rows() -> None:
@@ -418,4 +258,4 @@ def test_cells_that_were_not_seen_and_cells_that_the_paper_does_not_have() -> No
     assert "train_flops" not in row_of("table1", "STR 90%").published
     assert "perplexity" not in row_of("table4", "Dense").published
     for row in read_table("table5").rows:
-        assert {cell.value for cell in row.published.values()} == {None}
+        assert {cell.value for cell in row.published.values()} <= {None}

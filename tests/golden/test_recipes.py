@@ -1,7 +1,8 @@
 """Every recipe of the papers: what its one line resolves to, beside what was written by hand from its sources.
 
-``recipes/*.yaml``: ``config`` holds all that decides a run's numbers but its data; ``dataset`` how images are cropped
-and resized; ``phases`` D10 (S5 D5)x6 ... in epochs; ``rates`` the learning rate that an epoch begins with.
+``recipes/*.yaml``: ``source`` says where its values are from, and which are ours; ``config`` holds all that decides a
+run's numbers but its data; ``dataset`` how images are cropped and resized; ``phases`` D10 (S5 D5)x6 ... in epochs;
+``rates`` the learning rate that an epoch begins with.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ def spans(phases: str) -> list[list[Any]]:
 def test_every_recipe_has_its_golden_file() -> None:
     named = {path.stem for group in ("model", "experiment") for path in (CONF / group).glob("*.yaml")}
     assert named - OURS <= RECIPES.keys()
+    assert all(recipe["source"] for recipe in RECIPES.values())
 
 
 @pytest.mark.parametrize("name", RECIPES)

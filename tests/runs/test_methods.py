@@ -14,7 +14,7 @@ from support import Command
 from training import equal_bits, model_state, position, train, without_times
 
 from acdc_cli import fisher_options
-from acdc_cli.compose import compose_config
+from acdc_cli.compose import compose_config, from_yaml
 from acdc_cli.data.prepare import open_dataset
 from acdc_cli.errors import AcdcError, BadInput, Interrupted
 from acdc_cli.models import build_model
@@ -24,6 +24,7 @@ from acdc_cli.training import execute as execution
 from acdc_cli.training import loop
 from acdc_cli.training.group import ALONE
 from acdc_cli.training.machine import settle
+from acdc_cli.training.plan import plan
 
 METHODS = (
     "gmp", "rigl", "set", "top_kast", "str", "sparse_vd", "dsd", "iht", "static", "snip", "magnitude", "woodfisher"
@@ -107,6 +108,26 @@ def test_what_the_methods_cost(tmp_path: Path, data_dir: Path) -> None:
     dense = RunFolder(next(tmp_path.rglob("*-dense-*"))).read_result()
     assert magnitude["seconds_before"] == dense["seconds"]
     assert ran["rigl"]["seconds_before"] == 0
+
+
+def test_gmp_prunes_a_dense_run_of_another_recipe(tmp_path: Path, data_dir: Path) -> None:
+    """One epoch of it at 3F an image, and two of its own on top; over two dense epochs."""
+    line = ["method=gmp", "sparsity=0.9", "batch_size=256", "epochs=2", "method.interval_steps=3", "precision=fp32"]
+    recipe = 'dense_run=["epochs=1","batch_size=128","optimizer.lr=0.05","precision=fp32"]'
+    pruned = train(tmp_path, data_dir, *line, recipe, "seed=3")
+    (dense,) = (RunFolder(path) for path in tmp_path.rglob("*-dense-*"))
+    made = compose_config(["epochs=1", "batch_size=128", "optimizer.lr=0.05", "method=dense", "seed=3"])
+    config = from_yaml(dense.config.read_text())
+    for key in ("epochs", "batch_size", "optimizer", "lr_schedule", "method", "seed"):
+        assert getattr(config, key) == getattr(made, key)
+    assert config.threads == 1
+    result, rows = pruned.read_result(), pruned.read_metrics()
+    assert result["started_from"] == str(dense.path)
+    forward = result["dense_inference_flops"]
+    assert result["train_flops_total"] == 1437 * (3 * forward + sum(row["train_flops"] for row in rows))
+    assert result["train_flops_fraction"] == pytest.approx(result["train_flops_total"] / (2 * 1437 * 3 * forward))
+    planned = [plan(compose_config([*line, *more]))["train_flops_fraction"] for more in ([recipe], [])]
+    assert planned[0] == pytest.approx(planned[1] + 1 / 2)
 
 
 @pytest.mark.slow

@@ -57,22 +57,22 @@ def test_warm_up_shrinks_with_a_run_shorter_than_the_schedule() -> None:
         assert measured[epoch] == pytest.approx(0.128 * (1 + math.cos(math.pi * (epoch - 2.5) / 47.5)))
 
 
-CIFAR = "model=resnet20"  # x 0.1 after 65, 125 and 185 of 200 epochs, from 0.1
+CIFAR = "model=resnet20"  # x 0.1 from 66, 126 and 186 of 200 epochs on, from 0.1
 
 
 def test_cifar_milestones() -> None:
-    expected = [0.1] * 65 + [0.01] * 60 + [0.001] * 60 + [0.0001] * 15
+    expected = [0.1] * 66 + [0.01] * 60 + [0.001] * 60 + [0.0001] * 14
     assert rates(CIFAR) == pytest.approx(expected, rel=1e-9)
 
 
 def test_milestones_shrink_with_a_shorter_run() -> None:
-    """40 of 200 epochs: after 13, 25 and 37; 100 of 200: after 32.5, 62.5 and 92.5, that is from 33, 63, 93 on."""
-    assert rates(f"{CIFAR} epochs=40") == pytest.approx([0.1] * 13 + [0.01] * 12 + [0.001] * 12 + [0.0001] * 3)
+    """40 of 200 epochs: 13.2, 25.2 and 37.2, that is from 14, 26, 38 on; 100 of 200: from 33, 63 and 93 on."""
+    assert rates(f"{CIFAR} epochs=40") == pytest.approx([0.1] * 14 + [0.01] * 12 + [0.001] * 12 + [0.0001] * 2)
     assert rates(f"{CIFAR} epochs=100") == pytest.approx([0.1] * 33 + [0.01] * 30 + [0.001] * 30 + [0.0001] * 7)
 
 
 def test_milestones_stay_in_a_longer_run() -> None:
-    expected = [0.1] * 65 + [0.01] * 60 + [0.001] * 60 + [0.0001] * 115
+    expected = [0.1] * 66 + [0.01] * 60 + [0.001] * 60 + [0.0001] * 114
     assert rates(f"{CIFAR} epochs=300") == pytest.approx(expected)
 
 

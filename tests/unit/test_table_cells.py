@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,13 @@ seeds: {paper: 3}
 baseline_epochs: {paper: 100}
 columns: [top1, train_flops]
 sources: {p: "a paper, Table 1"}
+ours: {batch: "the batch size", rates: "the rates"}
 paper: [model=resnet50]
 rows:
   - {method: Dense, run: [method=dense], published: {top1: unknown}}
-  - {method: RigL, setting: "5x, 80%", run: [sparsity.target=0.8], paper: [epochs=500], seeds: 1,
+  - {method: RigL, setting: "5x, 80%", run: [sparsity.target=0.8], paper: [epochs=500], seeds: 1, ours: [batch, rates],
      published: {top1: [77.17, p], train_flops: [2.09, p]}}
-  - {method: STR, setting: "80%", run: [method=str], paper: null}
+  - {method: STR, setting: "80%", run: [method=str], paper: null, ours: rates}
 """
 RESULT: dict[str, Any] = {
     "sparsity": 0.8,
@@ -66,6 +68,7 @@ def test_a_row_has_the_overrides_of_its_table_of_the_scale_and_its_own(tmp_path:
         ("columns: [top1,", "columns: [top_1,", "columns: top_1 is none; did you mean top1?"),
         ("setting:", "seting:", "there is no key seting; did you mean setting?"),
         ("[2.09, p]", "[2.09, q]", "source q is not one of p"),
+        ("ours: [batch,", "ours: [bach,", "ours bach is not one of batch, rates"),
         ("{top1: unknown}", "{sparsity: unknown}", "sparsity is no column of this table"),
         ("rows:", "rows: [", "no YAML"),
     ],
@@ -133,6 +136,26 @@ def test_a_table_in_words(tmp_path: Path) -> None:
     ]
     assert "ᵈ another data set, ᵐ another model" in table.notes[1]
     assert table.sources == ["a paper, Table 1"]
+
+
+def test_what_is_ours_is_said_under_the_published_scale(tmp_path: Path) -> None:
+    """A method by its name where all of its rows have it, and else the row."""
+    spec = spec_of(tmp_path)
+    assert text_table(spec, filled(spec)).notes[-2:] == [
+        "Ours, of RigL: the batch size.",
+        "Ours, of RigL; STR: the rates.",
+    ]
+    assert not any(note.startswith("Ours") for note in text_table(spec, filled(spec), "small").notes)
+    other = replace(spec.rows[1], setting="5x, 90%", ours=())
+    rows = [*filled(spec), FilledRow(other, filled(spec)[1].cells, 0, 3, "", None)]
+    assert text_table(spec, rows).notes[-1] == "Ours, of RigL 5x, 80%; STR: the rates."
+
+
+def test_a_partner_has_the_recipe_of_its_table_and_not_that_of_its_row(tmp_path: Path) -> None:
+    row = "  - {method: GMP, run: [method=gmp], paper: [experiment=resnet50_gmp], dense_partner: [method=dense]}"
+    (*_, pruned) = spec_of(tmp_path, TABLE + row).rows
+    assert pruned.overrides["paper"] == ("model=resnet50", "experiment=resnet50_gmp", "method=gmp")
+    assert pruned.dense_partner == {"paper": ("model=resnet50", "method=dense"), "small": ("method=dense",)}
 
 
 def test_a_cell_of_fewer_seeds_than_its_row_says_so(tmp_path: Path) -> None:

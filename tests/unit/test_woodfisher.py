@@ -76,6 +76,51 @@ def test_the_remaining_weight_moves_to_the_optimum_of_the_quadratic() -> None:
     torch.testing.assert_close(layer.weight, torch.tensor([[6.5, 0.0]]), rtol=1e-3, atol=0.0)
 
 
+@pytest.mark.parametrize(("scale", "expected"), [(1.0, 6.5), (0.9, 6.25), (0.0, 4.0)])
+def test_the_move_can_be_scaled(scale: float, expected: float) -> None:
+    """As above: all of the 2.5 that the first gains, 2.25 of them, none."""
+    layer = row(4.0, 5.0)
+    assert mask_of(pruned(layer, Passes((1.0, 1.0), (1.0, 0.0)), update_scale=scale)) == [1, 0]
+    torch.testing.assert_close(layer.weight, torch.tensor([[expected, 0.0]]), rtol=1e-3, atol=0.0)
+
+
+@pytest.mark.parametrize(("compact", "expected"), [(False, [4.0, 0.0, 0.0, 1.0]), (True, [6.5, 0.0, 0.0, 1.0])])
+def test_compact_blocks_close_up_over_what_is_gone(compact: bool, expected: list[float]) -> None:
+    """Blocks of two, and F = 1/4 [[2, 0, 1, 0], [0, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 100]].
+
+    Of blocks {0, 1} and {2, 3} rho is w^2 F / 2 = 4, 0.00125, 3.1 and 12.5: the second goes, then the third, and
+    nothing moves. Compact, {0, 2} and {3} are the blocks by then: A = [[4, -4], [-4, 8]], rho = 2 and 25/16, so that it
+    is the third again, and the first gains 5 * 4 / 8.
+    """
+    layer = row(4.0, 0.1, 5.0, 1.0)
+    passes = Passes((1.0, 0.0, 1.0, 0.0), (1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 0.0, 10.0))
+    options: dict[str, Any] = {"window": Window(0, 1, 1), "initial_sparsity": 0.25, "block": 2, "damping": 1e-5}
+    method = pruned(layer, passes, compact=compact, **options)
+    assert mask_of(method) == [1, 0, 1, 1]
+    method.begin_epoch(1)
+    assert mask_of(method) == [1, 0, 0, 1]
+    assert weights_of(layer) == pytest.approx(expected, rel=1e-3)
+
+
+def test_compact_a_layer_of_which_nothing_is_left_is_passed_over() -> None:
+    """(0.1) is gone after the first of three prunings; of (4, 5, 6), uncorrelated, the smallest goes next."""
+
+    class Both:
+        gradients = range(3)
+
+        def __call__(self, model: nn.Module) -> Iterator[None]:
+            for gradient in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)):
+                backward(model[0], 1.0)
+                backward(model[1], *gradient)
+                yield
+
+    model = rows((0.1,), (4.0, 5.0, 6.0))
+    method = pruned(model, Both(), window=Window(0, 2, 1), initial_sparsity=0.25, compact=True)
+    method.begin_epoch(1)
+    method.begin_epoch(2)
+    assert [mask_of(method, f"{index}.weight") for index in (0, 1)] == [[0], [0, 1, 1]]
+
+
 def test_between_two_blocks_nothing_is_seen() -> None:
     """With blocks of one weight: rho = w^2 F / 2 = 8 and 6.25, and nothing moves."""
     layer = row(4.0, 5.0)
@@ -232,8 +277,8 @@ def test_memory_is_asked_for_before_anything_begins(monkeypatch: pytest.MonkeyPa
     """A million weights: in blocks of 100 they need 4 * 10^8 bytes, 0.4 GiB; 2^28 bytes have room for blocks of 20."""
     monkeypatch.setattr(fisher_memory, "available_bytes", lambda device: 2**28)
     with pytest.raises(MemoryError, match=r"100 weights needs 0\.4 GiB of memory, and 0\.2 GiB are free; nearest: 20"):
-        require_memory([torch.zeros(1000, 1000)], 100)
-    require_memory([torch.zeros(1000, 1000)], 20)
+        require_memory([torch.zeros(1000, 1000)], [10**6], 100)
+    require_memory([torch.zeros(1000, 1000)], [10**6], 20)
     passes = Passes(*STEEP)
     monkeypatch.setattr(fisher_memory, "available_bytes", lambda device: 15)
     with pytest.raises(MemoryError):

@@ -39,6 +39,8 @@ def woodfisher(
     block: int,
     damping: float,
     joint: bool = False,
+    compact: bool = False,
+    update_scale: float = 1.0,
     window: Window = AT_ONCE,
     initial_sparsity: float = 0.0,
     power: float = 3.0,
@@ -68,6 +70,9 @@ def woodfisher(
         damping: lambda, of F = lambda I + 1/N sum g g^T. A block that it leaves singular gets more, and that is said.
         joint: whether the weights that stay react to all that go at once, which is the optimum of the quadratic, and
             not, as in the paper, to each by itself.
+        compact: whether blocks are of consecutive weights that are still there, and so reach further the more are gone
+            (the paper's code: woodfisherblockdynamic); else of all, where those that are gone have no gradient.
+        update_scale: what the change of the weights that stay is multiplied by (its scale-prune-update); 0: they stay.
         window: the epochs that prune.
         initial_sparsity, power: of the gradual schedule, as ``gmp``'s.
         say: takes a line for the user.
@@ -85,7 +90,20 @@ def woodfisher(
         require_fractions(*targets, method="woodfisher")
         require_initial(initial_sparsity, targets)
 
-    pruning = _Pruning(allocation, passes, samples, block, damping, joint, window, initial_sparsity, power, say)
+    pruning = _Pruning(
+        allocation,
+        passes,
+        samples,
+        block,
+        damping,
+        joint,
+        compact,
+        update_scale,
+        window,
+        initial_sparsity,
+        power,
+        say,
+    )
     return MovingMasks(allocation, Rule(by_weights=pruning.prune, when_epoch_begins=window.is_due))
 
 
@@ -99,6 +117,8 @@ class _Pruning:
     block: int
     damping: float
     joint: bool
+    compact: bool
+    update_scale: float
     window: Window
     initial_sparsity: float
     power: float
@@ -108,6 +128,8 @@ class _Pruning:
         """Masks at the beginning of an epoch; the weights that stay are moved."""
         shares = shares_at(covered.ranked, self.window.progress(epoch), self.initial_sparsity, self.power)
         pruned = {name: covered.weights[name] for share in shares if share.target is not None for name in share.names}
+        there = {name: covered.masks[name].to(weight.device) for name, weight in pruned.items()} if self.compact else {}
+        pruned = {name: weight for name, weight in pruned.items() if name not in there or there[name].any()}
         layouts = {name: share.layout(name) for share in shares for name in share.names}
         inverses = inverse_fisher(
             covered.model,
@@ -118,20 +140,23 @@ class _Pruning:
             damping=self.damping,
             say=self.say,
             layouts=layouts,
+            there=there,
         )
         blocks = {
-            name: in_blocks(weight, self.block, layouts[name]).to(working_dtype(weight))
+            name: in_blocks(weight, self.block, layouts[name], there.get(name)).to(working_dtype(weight))
             for name, weight in pruned.items()
         }
         scores: dict[str, Tensor] = dict(covered.weights)
         for name, weight in pruned.items():
-            scores[name] = out_of_blocks(pruning_statistic(blocks[name], inverses[name]), weight, layouts[name])
+            statistic = pruning_statistic(blocks[name], inverses[name])
+            scores[name] = out_of_blocks(statistic, weight, layouts[name], there.get(name))
         masks = pruned_further(scores, covered.masks, self.allocation, shares)
         for name, weight in pruned.items():
-            removed = in_blocks(~masks[name], self.block, layouts[name])
+            removed = in_blocks(~masks[name], self.block, layouts[name], there.get(name))
             with torch.no_grad(), not_cast(weight):
                 update = (joint_update if self.joint else summed_update)(blocks[name], inverses.pop(name), removed)
-                weight.add_(out_of_blocks(update, weight, layouts[name]).to(weight.dtype))
+                change = out_of_blocks(update, weight, layouts[name], there.get(name)).to(weight.dtype)
+                weight.add_(change, alpha=self.update_scale)
         return masks
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
