@@ -21,7 +21,7 @@ OTHER_DATASET, OTHER_MODEL, SHORTER, OTHER_SETTINGS = "d", "m", "s", "o"
 MARKED_BY = r"(experiment|model|dataset|schedule)[=.]|epochs="
 OF_OWN_MARK = ("dataset", "model", "epochs")
 # Typed for all runs, these have marks of their own or change no number that the papers print.
-NO_OTHER_SETTING = (*OF_OWN_MARK, *NOT_IN_ID, "device", "loader", "threads")
+NO_OTHER_SETTING = (*OF_OWN_MARK, *NOT_IN_ID, "keep_best", "device", "loader", "threads")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class FilledRow:
         seeds_done, seeds_asked: runs.
         marks: letters, see above; empty for the published recipe.
         note: why there is nothing to measure.
+        finetune_start: the state that its fine-tuning starts from; None where nothing is fine-tuned.
     """
 
     row: TableRow
@@ -62,6 +63,7 @@ class FilledRow:
     seeds_asked: int
     marks: str
     note: str | None
+    finetune_start: str | None = None
 
 
 def published_recipes(spec: TableSpec) -> Iterator[tuple[str, ...]]:
@@ -79,8 +81,9 @@ def _fill_row(spec: TableSpec, jobs: RowJobs, request: Request) -> FilledRow:
     measured = [_measured(seed, spec.baseline_epochs.get(request.scale)) for seed in done]
     marks = _marks(row, done[0], request) if done else ""
     comparable = not set(marks) & {OTHER_DATASET, OTHER_MODEL, OTHER_SETTINGS}
-    cells = {name: Cell(_spread(name, measured), row.published.get(name), comparable) for name in spec.columns}
-    return FilledRow(row, cells, len(done), len(jobs.seeds), marks, jobs.unavailable)
+    cells = {name: _cell(name, measured, row.published.get(name), comparable) for name in spec.columns}
+    start = request.finetune_start if row.is_finetuned else None
+    return FilledRow(row, cells, len(done), len(jobs.seeds), marks, jobs.unavailable, start)
 
 
 def _measured(jobs: SeedJobs, baseline_epochs: int | None) -> Measured:
@@ -90,6 +93,11 @@ def _measured(jobs: SeedJobs, baseline_epochs: int | None) -> Measured:
     own = result(jobs.run)
     assert own is not None
     return Measured(own, result(jobs.finetuned), result(jobs.partner), agreement_of(jobs), baseline_epochs)
+
+
+def _cell(column: str, measured: Sequence[Measured], published: Published | None, is_comparable: bool) -> Cell:
+    of_same_epoch = published is None or not published.is_of_other_epoch
+    return Cell(_spread(column, measured), published, is_comparable and of_same_epoch)
 
 
 def _spread(column: str, measured: Sequence[Measured]) -> Spread | None:

@@ -96,6 +96,7 @@ def _with_dense_run(config: Config, say: Say, ranks: Ranks) -> Config:
         require_fisher_sample(config, read_dataset(Path(config.data_dir) / config.dataset.name))
     dense, config = copy.deepcopy(config), copy.deepcopy(config)
     dense.method.name, dense.run.name, dense.run.overwrite, dense.bn_recalibration = "dense", None, False, None
+    dense.keep_best = None  # of the pruned model alone
     resolve_method(dense)
     found, _, _ = _find(dense, _say_nothing, ranks)
     if found is None or not found.is_done:  # else the pruning may be done as well, and need no memory
@@ -149,7 +150,7 @@ def _train_in(folder: RunFolder, config: Config, dataset: Dataset, group: Group,
             run.load_state_dict(checkpoint["run"])
             say(f"resuming {folder.path} after {_position(run)}")
         _name_excluded(run, say)
-        records.resume(run.rows, run.epoch)
+        group.together(lambda: records.resume(run))
         progress = Progress(known(config.epochs), run.epoch, run.steps_per_epoch, group.is_first)
         save, minutes = lambda: records.save(run), config.checkpoint.every_minutes
         with Pauses(save, minutes, group, progress.say_at_once) as pauses, progress:
@@ -158,7 +159,7 @@ def _train_in(folder: RunFolder, config: Config, dataset: Dataset, group: Group,
                 records.epoch(run)
                 progress.epoch(run.rows[-1])
                 pauses.after_epoch()
-        records.finish(finish(run, folder, records.run_id))
+        records.finish(run, finish(run, folder, records.run_id))
     except BaseException as error:
         raise records.ended(error) from None
 
