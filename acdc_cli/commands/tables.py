@@ -78,9 +78,7 @@ def _check_finetune_start(request: Request) -> None:
     if start not in SELECTIONS:
         raise not_a_choice("finetune_start", start, SELECTIONS)
     if start == "best" and keeps[-1:] != ["keep_best=true"]:
-        raise BadInput(
-            "finetune_start=best: starts from a model that runs leave where they are told to; add keep_best=true"
-        )
+        raise BadInput("finetune_start=best: needs the models of the runs' best epochs; add keep_best=true")
 
 
 def _made(out: Path | None, default: Path) -> Path:
