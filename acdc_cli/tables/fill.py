@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from acdc_cli.config import known
+from acdc_cli.measure.best import HEADLINE, best_epoch
 from acdc_cli.overrides import key_of
 from acdc_cli.records.identity import NOT_IN_ID
 from acdc_cli.report.comparison import Spread
@@ -87,11 +89,14 @@ def _fill_row(spec: TableSpec, jobs: RowJobs, request: Request) -> FilledRow:
 
 
 def _measured(jobs: SeedJobs, baseline_epochs: int | None) -> Measured:
-    def result(job: Job | None) -> dict[str, object] | None:
+    def result(job: Job | None) -> dict[str, Any] | None:
         return job.folder.read_result() if job is not None and job.state == "done" else None
 
     own = result(jobs.run)
     assert own is not None
+    if own["sparse"] is not None and (best := best_epoch(known(jobs.run).folder.read_metrics(), "sparse")):
+        # Results that are older than the rule that the best epoch is as sparse as the last do not follow it.
+        own["sparse"][f"best_{HEADLINE}"] = best[HEADLINE]
     return Measured(own, result(jobs.finetuned), result(jobs.partner), agreement_of(jobs), baseline_epochs)
 
 

@@ -72,6 +72,15 @@ def test_without_a_word_accuracies_are_of_the_end_and_the_best_has_a_column(tmp_
     assert second["best_top1"] == (76.0, 75.64, 0.36) and second["top1"] == (75.0, None, None)
 
 
+def test_the_best_epoch_of_an_older_record_is_looked_up_again(tmp_path: Path) -> None:
+    """Once, any epoch counted: 0.76 was of one at half the sparsity."""
+    pairs = [(0.76, 0.45), (0.74, 0.9), (0.75, 0.9)]
+    rows = [{"epoch": n, "phase": "sparse", "val_top1": a, "sparsity": s} for n, (a, s) in enumerate(pairs)]
+    RunFolder(tmp_path / "run").write_metrics(rows)
+    first, _ = (cells(row) for row in filled(spec_of(tmp_path), tmp_path))
+    assert first["best_top1"] == (75.0, None, None)
+
+
 def test_best_takes_the_place_of_the_end_and_does_not_subtract_what_is_of_the_end(tmp_path: Path) -> None:
     spec = select(spec_of(tmp_path), "best")
     rows = filled(spec, tmp_path)
