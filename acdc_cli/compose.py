@@ -83,6 +83,9 @@ def complete(composed: DictConfig, experiment: str | None, overrides: list[str])
     check_dataset(config)
     _check_combinations(config)
     check_model(config.model, overrides)
+    # What asks for the same run as null has the same id.
+    config.keep_best = config.keep_best or None
+    config.finetune_start = None if config.finetune_start == "last" else config.finetune_start
     config.run.experiment = config.run.experiment or experiment or "default"
     config.runs_dir, config.data_dir = os.path.expanduser(config.runs_dir), os.path.expanduser(config.data_dir)
     if config.dense_run is not None:
@@ -122,6 +125,8 @@ def _resolve_start(config: Config) -> None:
     for key, source in {"start_from_hash": "start_from", "first_epoch": "start_from", "record_format": "model"}.items():
         if getattr(config, key) is not None:
             raise BadInput(f"{key}={getattr(config, key)}: is derived from {source}; drop {key}")
+    if config.finetune_start == "best" and config.finetune is None:
+        raise BadInput("finetune_start=best: says where finetune=dense starts; add finetune=dense, or drop it")
     if config.masks is None:
         return
     if config.start_from is None:

@@ -232,8 +232,10 @@ class Config:
     dense_run: list[str] | None = field()  # overrides: the recipe of the dense run that is pruned; null: the run's own
     masks: str | None = one_of("from_weights")
     finetune: str | None = one_of("dense")
+    finetune_start: str | None = one_of("last", "best")  # where in start_from it begins; last becomes null
     first_epoch: int | None = number(0)  # derived: where a fine-tuning run begins
     bn_recalibration: bool | None = field()
+    keep_best: bool | None = field()  # the models of the best epochs too; false becomes null
     seed: int = number(0, 2**31 - 1)
     epochs: int | None = number(1)
     batch_size: int = number(1)  # samples an optimizer step, over all ranks

@@ -25,6 +25,7 @@ def dense_run_of(config: Config) -> Config:
     if config.dense_run is None:
         dense = copy.deepcopy(config)
         dense.method.name, dense.bn_recalibration = "dense", None
+        dense.keep_best = None  # of the pruned model alone
         resolve_method(dense)
     else:
         try:

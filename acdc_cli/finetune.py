@@ -29,7 +29,7 @@ MAY_BE_TYPED = (
     "precision",
     "seed",
 )
-OF_THIS_RUN = ("start_from", "finetune", "run", "runs_dir", "plan")
+OF_THIS_RUN = ("start_from", "finetune", "finetune_start", "keep_best", "run", "runs_dir", "plan")
 
 
 def finetuning_config(typed: Config, overrides: list[str]) -> Config:
@@ -40,8 +40,8 @@ def finetuning_config(typed: Config, overrides: list[str]) -> Config:
         overrides: what was typed, as ``key=value``.
 
     Raises:
-        BadInput: if there is no such run, if it is not done or has no dense partner, or on a key that would change its
-            schedule.
+        BadInput: if there is no such run, if it is not done, has no dense partner or not the best one that is asked
+            for, or on a key that would change its schedule.
     """
     if typed.start_from is None:
         raise BadInput("finetune=dense: needs the run to start from; add start_from=RUN")
@@ -51,6 +51,11 @@ def finetuning_config(typed: Config, overrides: list[str]) -> Config:
         raise BadInput(
             f"start_from={parent.path}: method={result['method']} leaves no dense partner to fine-tune; "
             "choose a run of method=acdc"
+        )
+    if typed.finetune_start == "best" and not parent.model("dense_best").is_file():
+        raise BadInput(
+            f"finetune_start=best: {parent.path} has no {parent.model('dense_best').name}; make that run with "
+            "keep_best=true, or drop finetune_start to start from the end of its last dense phase"
         )
     config = from_yaml(parent.config.read_text())
     config.first_epoch = timeline_of(config).last_sparse_phase().start_epoch

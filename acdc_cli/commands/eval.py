@@ -8,12 +8,13 @@ from pathlib import Path
 
 from acdc_cli.commands.console import Parser, run_command
 from acdc_cli.errors import EXIT_DONE
+from acdc_cli.records.folder import MODELS
 
 
 def _parser() -> Parser:
     parser = Parser(prog="acdc-eval", description="Re-evaluate a finished run's model on its validation set.")
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
-    parser.add_argument("--model", choices=("sparse", "dense"), help="default: sparse if the run has one, else dense")
+    parser.add_argument("--model", choices=MODELS, help="default: sparse if the run has one, else dense")
     parser.add_argument("--dataset", metavar="NAME", help="another data set of the same image shape and classes")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="default: the run's own data_dir")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -15,12 +15,12 @@ from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.report import table
 from acdc_cli.report.comparison import Row, compare
 from acdc_cli.report.terminal import print_table
-from acdc_cli.tables.spec import SCALES, table_names
+from acdc_cli.tables.spec import SCALES, SELECTIONS, table_names
 
 FORMATS = ("terminal", "markdown", "csv", "latex")
 TABLES = "tables (acdc-report table1 table2)"
 SEEDS_AT_MOST = 100
-OF_RUNS, OF_TABLES = ("runs", "figure", "retry"), ("plan", "run", "scale", "seeds", "out")
+OF_RUNS, OF_TABLES = ("runs", "figure", "retry"), ("plan", "run", "scale", "seeds", "selection", "out")
 
 
 def _parser() -> Parser:
@@ -48,6 +48,9 @@ def _parser() -> Parser:
     published.add_argument("--run", action="store_true", help="run what is missing, or go on with it, first")
     published.add_argument("--scale", choices=SCALES, help="paper, if not given; small: on the embedded digits")
     published.add_argument("--seeds", type=int, metavar="N", help="runs a row (default: as the table says)")
+    published.add_argument(
+        "--selection", choices=SELECTIONS, help="accuracies of the last or the best epoch (default: as the table says)"
+    )
     published.add_argument("--out", type=Path, metavar="DIR", help="for its files (RUNS_DIR/tables/SCALE)")
     return parser
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from acdc_cli.commands.listed_runs import say
 from acdc_cli.commands.table_plan import print_plan
 from acdc_cli.commands.table_runs import run_missing
-from acdc_cli.errors import EXIT_DONE, BadInput
+from acdc_cli.errors import EXIT_DONE, BadInput, not_a_choice
 from acdc_cli.overrides import key_of
 from acdc_cli.report.terminal import print_table
 from acdc_cli.tables.composed import compose_ahead
@@ -21,7 +21,8 @@ from acdc_cli.tables.fill import OF_OWN_MARK, fill, published_recipes
 from acdc_cli.tables.formats import full_csv, latex, markdown, write_table
 from acdc_cli.tables.jobs import Request, RowJobs, every_job, recipes, runs_dir_of, table_jobs
 from acdc_cli.tables.pairs import measure_pairs
-from acdc_cli.tables.spec import TableSpec, read_table
+from acdc_cli.tables.selection import select
+from acdc_cli.tables.spec import SELECTIONS, TableSpec, read_table
 from acdc_cli.tables.text import text_table
 
 DECIDED_BY_ROWS = ("seed", "method", "sparsity", "experiment", "run", "finetune", "start_from", "plan")
@@ -40,8 +41,9 @@ def report_tables(names: Sequence[str], typed: Sequence[str], options: argparse.
     launcher = [override for override in typed if override.startswith("hydra")]
     extra = tuple(override for override in typed if override not in launcher)
     request = Request(options.scale, options.seeds, extra)
-    specs = [read_table(name) for name in names]
+    specs = [select(read_table(name), options.selection) for name in names]
     _refuse_what_rows_decide(specs, request)
+    _check_finetune_start(request)
     compose_ahead(recipe for spec in specs for recipe in recipes(spec, request))
     if options.plan:
         print_plan(specs, request, options.format)
@@ -69,6 +71,14 @@ def _refuse_what_rows_decide(specs: Sequence[TableSpec], request: Request) -> No
         key = key_of(override)
         if key in of_rows or key.partition(".")[0] in DECIDED_BY_ROWS:
             raise BadInput(f"{override}: the table's rows decide that; --seeds N says how many seeds")
+
+
+def _check_finetune_start(request: Request) -> None:
+    start, keeps = request.finetune_start, [each for each in request.extra if key_of(each) == "keep_best"]
+    if start not in SELECTIONS:
+        raise not_a_choice("finetune_start", start, SELECTIONS)
+    if start == "best" and keeps[-1:] != ["keep_best=true"]:
+        raise BadInput("finetune_start=best: needs the models of the runs' best epochs; add keep_best=true")
 
 
 def _made(out: Path | None, default: Path) -> Path:

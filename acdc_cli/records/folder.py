@@ -41,6 +41,7 @@ def replace_json(path: Path, value: Any) -> None:
     replace_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+MODELS = ("sparse", "dense", "sparse_best", "dense_best")  # that a run can leave; the last two with keep_best=true
 SILENT_SECONDS = 3600  # after which a run on another machine is taken for dead
 
 _locks: set[int] = set()  # descriptors of the folders that this process owns
@@ -67,6 +68,7 @@ class RunFolder:
         self.report = path / "report.html"
         self.agreements = path / "agreements.json"
         self.checkpoint = path / "checkpoints" / "last.pt"
+        self.best_epochs = path / "checkpoints" / "best"
         self.models = path / "models"
         self.masks = path / "masks"
 
@@ -77,6 +79,14 @@ class RunFolder:
         if not folder.config.is_file():
             raise BadInput(f"{path}: not a run folder (no config.yaml in it); runs lie in RUNS_DIR/<experiment>/")
         return folder
+
+    def model(self, kind: str) -> Path:
+        """The file of one of ``MODELS``."""
+        return self.models / f"{kind}.safetensors"
+
+    def best_candidate(self, epoch: int) -> Path:
+        """Where ``keep_best`` puts an epoch's model while the run may still name it the best."""
+        return self.best_epochs / f"epoch_{epoch:03d}.safetensors"
 
     @contextmanager
     def locked(self) -> Iterator[None]:

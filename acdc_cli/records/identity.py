@@ -50,7 +50,7 @@ def readable_name(config: Config) -> str:
         return config.run.name
     method = [config.method.name]
     if config.finetune is not None:
-        method = ["dense", "finetuned"]
+        method = ["dense", "finetuned", *(["best"] if config.finetune_start == "best" else [])]
     elif is_pruned_to_target(config):
         sparsity = config.sparsity
         method.append(str(sparsity.target).replace(":", "of"))

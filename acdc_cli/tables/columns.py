@@ -83,9 +83,11 @@ def _latency(engine: str, setting: str) -> Callable[[Measured], float | None]:
 COLUMNS: dict[str, Column] = {
     "sparsity": Column("sparsity %", lambda run: _percent(run.result, "sparsity")),
     "top1": Column("top-1 %", lambda run: _percent(_own(run), "val_top1")),
+    "best_top1": Column("best top-1 %", lambda run: _percent(_own(run), "best_val_top1")),
     "dense_top1": Column("dense top-1 %", lambda run: _percent(_partner(run), "val_top1")),
     "best_dense_top1": Column("best dense top-1 %", lambda run: _percent(_partner(run), "best_val_top1")),
     "finetuned_top1": Column("dense, fine-tuned %", lambda run: _percent(_finetuned(run), "val_top1")),
+    "best_finetuned_top1": Column("best dense, fine-tuned %", lambda run: _percent(_finetuned(run), "best_val_top1")),
     "inference_flops": Column("inference FLOPs", lambda run: _own(run)["inference_flops_fraction"]),
     "train_flops": Column("training FLOPs", lambda run: _over_baseline(run, run.result)),
     "finetuned_train_flops": Column("with fine-tuning", lambda run: _over_baseline(run, run.finetuned)),
@@ -106,4 +108,11 @@ COLUMNS: dict[str, Column] = {
     "deepsparse_batch_64": Column(
         "DeepSparse ms, batch 64, 16 cores", _latency("deepsparse", "batch_64_cores_16"), 3, False
     ),
+}
+
+# Of a column that is of the end of a run, the one that is of the best epoch: ``selection: best``.
+BEST_OF = {
+    "top1": "best_top1",
+    "dense_top1": "best_dense_top1",
+    "finetuned_top1": "best_finetuned_top1",
 }

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from acdc_cli.config import known
+from acdc_cli.measure.best import HEADLINE, best_epoch
 from acdc_cli.overrides import key_of
 from acdc_cli.records.identity import NOT_IN_ID
 from acdc_cli.report.comparison import Spread
@@ -21,7 +23,7 @@ OTHER_DATASET, OTHER_MODEL, SHORTER, OTHER_SETTINGS = "d", "m", "s", "o"
 MARKED_BY = r"(experiment|model|dataset|schedule)[=.]|epochs="
 OF_OWN_MARK = ("dataset", "model", "epochs")
 # Typed for all runs, these have marks of their own or change no number that the papers print.
-NO_OTHER_SETTING = (*OF_OWN_MARK, *NOT_IN_ID, "device", "loader", "threads")
+NO_OTHER_SETTING = (*OF_OWN_MARK, *NOT_IN_ID, "keep_best", "device", "loader", "threads")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class FilledRow:
         seeds_done, seeds_asked: runs.
         marks: letters, see above; empty for the published recipe.
         note: why there is nothing to measure.
+        finetune_start: the state that its fine-tuning starts from; None where nothing is fine-tuned.
     """
 
     row: TableRow
@@ -62,6 +65,7 @@ class FilledRow:
     seeds_asked: int
     marks: str
     note: str | None
+    finetune_start: str | None = None
 
 
 def published_recipes(spec: TableSpec) -> Iterator[tuple[str, ...]]:
@@ -79,17 +83,26 @@ def _fill_row(spec: TableSpec, jobs: RowJobs, request: Request) -> FilledRow:
     measured = [_measured(seed, spec.baseline_epochs.get(request.scale)) for seed in done]
     marks = _marks(row, done[0], request) if done else ""
     comparable = not set(marks) & {OTHER_DATASET, OTHER_MODEL, OTHER_SETTINGS}
-    cells = {name: Cell(_spread(name, measured), row.published.get(name), comparable) for name in spec.columns}
-    return FilledRow(row, cells, len(done), len(jobs.seeds), marks, jobs.unavailable)
+    cells = {name: _cell(name, measured, row.published.get(name), comparable) for name in spec.columns}
+    start = request.finetune_start if row.is_finetuned else None
+    return FilledRow(row, cells, len(done), len(jobs.seeds), marks, jobs.unavailable, start)
 
 
 def _measured(jobs: SeedJobs, baseline_epochs: int | None) -> Measured:
-    def result(job: Job | None) -> dict[str, object] | None:
+    def result(job: Job | None) -> dict[str, Any] | None:
         return job.folder.read_result() if job is not None and job.state == "done" else None
 
     own = result(jobs.run)
     assert own is not None
+    if own["sparse"] is not None and (best := best_epoch(known(jobs.run).folder.read_metrics(), "sparse")):
+        # Results that are older than the rule that the best epoch is as sparse as the last do not follow it.
+        own["sparse"][f"best_{HEADLINE}"] = best[HEADLINE]
     return Measured(own, result(jobs.finetuned), result(jobs.partner), agreement_of(jobs), baseline_epochs)
+
+
+def _cell(column: str, measured: Sequence[Measured], published: Published | None, is_comparable: bool) -> Cell:
+    of_same_epoch = published is None or not published.is_of_other_epoch
+    return Cell(_spread(column, measured), published, is_comparable and of_same_epoch)
 
 
 def _spread(column: str, measured: Sequence[Measured]) -> Spread | None:

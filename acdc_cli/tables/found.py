@@ -19,13 +19,14 @@ from acdc_cli.records.identity import identity, readable_name, run_id
 from acdc_cli.training.precision import AUTOMATIC_DTYPES
 
 ID = re.compile(r"-([0-9a-f]{8})$")
-# What a machine decides where the config leaves it open: two machines give two ids to what a table wants once.
+# What may differ where the config leaves it open: two machines give two ids to what a table wants once.
 LEFT_OPEN = {
     "device": "auto",
     "loader": "auto",
     "threads": None,
     "precision.compile": None,
     "method.fisher_block": None,
+    "keep_best": None,  # a run that keeps more files has the same numbers
 }
 
 

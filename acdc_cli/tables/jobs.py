@@ -16,11 +16,12 @@ from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.identity import readable_name, run_id
 from acdc_cli.tables.composed import composed
 from acdc_cli.tables.found import ID, FoundRuns, state_of
-from acdc_cli.tables.spec import TableRow, TableSpec
+from acdc_cli.tables.spec import SELECTIONS, TableRow, TableSpec
 
 # The small scale is the papers' rows on the digits: what acdc-train is by itself, and this.
 AT_SCALE = {"paper": (), "small": ("experiment=small_tables",)}
 Runs = dict[str, FoundRuns]  # by runs_dir
+_START = "finetune_start"  # of fine-tunings alone
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,14 @@ class Request:
 
     def typed(self, overrides: tuple[str, ...]) -> tuple[str, ...]:
         """What acdc-train is given for a run of a row with these overrides."""
-        return (*AT_SCALE[self.scale], *overrides, *self.extra)
+        extra = (override for override in self.extra if key_of(override) != _START)
+        return (*AT_SCALE[self.scale], *overrides, *extra)
+
+    @property
+    def finetune_start(self) -> str:
+        """Which state of their parents the fine-tunings start from, ``last`` or ``best``."""
+        asked = [override.partition("=")[2] for override in self.extra if key_of(override) == _START]
+        return asked[-1] if asked and asked[-1] != "null" else SELECTIONS[0]
 
 
 def recipes(spec: TableSpec, request: Request) -> Iterator[tuple[str, ...]]:
@@ -181,8 +189,9 @@ def _seed_jobs(
     run = job(own, start) if dense is None or dense.state == "done" else None
     finetuned = None
     if row.is_finetuned and run is not None and run.state == "done":
-        config = copy.deepcopy(composed(_of_any_run(request)))
+        config = copy.deepcopy(composed(tuple(each for each in _of_any_run(request) if key_of(each) != _START)))
         config.finetune, config.start_from, config.run.experiment = "dense", str(run.folder.path), table
+        config.finetune_start = "best" if request.finetune_start == "best" else None
         typed = finetuning(run, request)
         finetuned = _job(finetuning_config(config, list(typed)), typed, runs)
     return SeedJobs(dense, run, None if partner is None else job(partner), finetuned, row.is_finetuned)
@@ -220,6 +229,7 @@ _ANY_RUN = (
     "tracker.entity",
     "workers",
     "os_cache",
+    _START,
 )
 
 

@@ -6,6 +6,7 @@ A file says what no code can derive::
     seeds: {paper: 3}              # runs of a row; 1 where nothing is said
     baseline_epochs: {paper: 100, small: 40}   # of the dense run that training FLOPs are fractions of
     columns: [top1, finetuned_top1, inference_flops, train_flops]
+    selection: best                # accuracies are of each run's best epoch; last, unless said: of its end
     sources: {str: "github.com/RAIVNLab/STR README.md"}
     ours: {recipe: "the recipe is AC/DC's; the method's own was not seen"}   # what no source says of a row's recipe
     paper: [model=resnet50]        # overrides of all rows at one scale
@@ -21,7 +22,8 @@ A file says what no code can derive::
         seeds: 1
         published: {top1: [75.03, sa], train_flops: [0.58, p1], finetuned_top1: unknown}
 
-``unknown`` is a cell that the paper has and nobody here has seen; a column that is not named is none of the paper's.
+``unknown`` is a cell that the paper has and nobody here has seen; a column that is not named is none of the paper's. A
+published accuracy is of the epoch that ``selection`` says; ``[74.6, rigl, last]`` is of the end of the run even so.
 """
 
 from __future__ import annotations
@@ -38,17 +40,26 @@ from acdc_cli.overrides import conf_dir
 from acdc_cli.tables.columns import COLUMNS
 
 SCALES = ("paper", "small")
+SELECTIONS = ("last", "best")
 UNKNOWN = "unknown"
-TABLE_KEYS = ("title", "seeds", "baseline_epochs", "columns", "sources", "ours", *SCALES, "rows")
+TABLE_KEYS = ("title", "seeds", "baseline_epochs", "columns", "selection", "sources", "ours", *SCALES, "rows")
 ROW_KEYS = ("method", "setting", "run", *SCALES, "finetune", "dense_partner", "seeds", "published", "not_run", "ours")
 
 
 @dataclass(frozen=True)
 class Published:
-    """A published cell. ``value`` None: the paper has it, but it has not been seen."""
+    """A published cell.
+
+    Attributes:
+        value: None: the paper has it, but it has not been seen.
+        selection: the epoch that an accuracy is of, ``last`` or ``best``.
+        is_of_other_epoch: the measured value beside it is of another epoch than ``selection`` says.
+    """
 
     value: float | None
     source: str | None
+    selection: str = SELECTIONS[0]
+    is_of_other_epoch: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,11 +94,16 @@ class TableRow:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A table as its file describes it."""
+    """A table as its file describes it.
+
+    Attributes:
+        selection: the epoch whose accuracies are shown, as a published cell's.
+    """
 
     name: str
     title: str
     columns: tuple[str, ...]
+    selection: str
     baseline_epochs: Mapping[str, int]
     rows: tuple[TableRow, ...]
 
@@ -126,6 +142,7 @@ def _table(path: Path, name: str, content: dict[str, Any]) -> TableSpec:
         name,
         content["title"],
         tuple(content["columns"]),
+        _selection(path, "selection: ", _selection_of(content)),
         content.get("baseline_epochs", {}),
         tuple(_row(path, content, row) for row in content["rows"]),
     )
@@ -138,7 +155,7 @@ def _row(path: Path, table: dict[str, Any], row: dict[str, Any]) -> TableRow:
     for column, cell in row.get("published", {}).items():
         if column not in table["columns"]:
             raise BadInput(f"{path}: {label}: published: {column} is no column of this table")
-        published[column] = _published(path, label, table.get("sources", {}), cell)
+        published[column] = _published(path, label, table, cell)
     partner = row.get("dense_partner")
     return TableRow(
         row["method"],
@@ -168,11 +185,23 @@ def _overrides(table: dict[str, Any], row: dict[str, Any], key: str, scale: str)
     return (*table.get(scale, ()), *(row.get(scale) or ()), *row.get(key, ()))
 
 
-def _published(path: Path, label: str, sources: dict[str, str], cell: Any) -> Published:
+def _published(path: Path, label: str, table: dict[str, Any], cell: Any) -> Published:
+    sources: dict[str, str] = table.get("sources", {})
     if cell == UNKNOWN:
-        return Published(None, None)
-    value, source = cell
-    return Published(float(value), _named(path, label, "source", sources, source))
+        return Published(None, None, _selection_of(table))
+    value, source, *own_selection = cell
+    selection = _selection(path, f"{label}: ", own_selection[0] if own_selection else _selection_of(table))
+    return Published(float(value), _named(path, label, "source", sources, source), selection)
+
+
+def _selection_of(table: dict[str, Any]) -> str:
+    return str(table.get("selection", SELECTIONS[0]))
+
+
+def _selection(path: Path, where: str, word: str) -> str:
+    if word not in SELECTIONS:
+        raise BadInput(f"{path}: {where}{word} is neither {' nor '.join(SELECTIONS)}")
+    return word
 
 
 def _refuse_unknown(path: Path, where: str, content: dict[str, Any], keys: tuple[str, ...]) -> None:

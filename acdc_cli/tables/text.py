@@ -21,6 +21,18 @@ MEANING = {
 }
 
 
+OF_EPOCH = {
+    "last": "Accuracies are those at the end of each run.",
+    "best": "Accuracies are those of each run's best epoch (of the sparse model: among epochs as sparse as the last).",
+}
+NOT_SUBTRACTED = "A published accuracy that is of another epoch stands without a difference."
+STARTS = {
+    "last": "at the end of the last dense phase, with empty momentum (finetune_start=best keep_best=true: at the best)",
+    "best": "at the best dense epoch, with empty momentum",
+}
+FINETUNING = "Fine-tuning begins {}; AC/DC's own code begins at the best dense checkpoint with its optimizer state."
+
+
 @dataclass(frozen=True)
 class TextTable:
     """A table that is ready to be written in any format.
@@ -64,7 +76,7 @@ def text_table(
         spec.title + AT_SCALE[scale],
         [*headings, "seeds"],
         [_row(spec, row, with_published, sources) for row in rows],
-        [*_notes(rows), *(_ours(rows) if scale == "paper" else []), *provenance],
+        [*_notes(spec, rows), *(_ours(rows) if scale == "paper" else []), *provenance],
         sources,
     )
 
@@ -98,13 +110,19 @@ def _published_text(cell: Cell, digits: int, sources: list[str]) -> str:
     return f"{cell.published.value:.{digits}f}{difference} [{sources.index(cell.published.source) + 1}]"
 
 
-def _notes(rows: Sequence[FilledRow]) -> list[str]:
+def _notes(spec: TableSpec, rows: Sequence[FilledRow]) -> list[str]:
     marks = [mark for mark in MEANING if any(mark in row.marks for row in rows)]
     notes = [f"{MEANS}."]
     if marks:
         explained = ", ".join(f"{mark.translate(SUPERSCRIPT)} {MEANING[mark]}" for mark in marks)
         notes.append(f"Not the published recipe: {explained}.")
-    return notes
+    published = [cell.published for row in rows for cell in row.cells.values() if cell.published is not None]
+    if any(cell.is_of_other_epoch for cell in published):
+        notes.append(f"{OF_EPOCH[spec.selection]} {NOT_SUBTRACTED}")
+    elif spec.selection == "best":
+        notes.append(OF_EPOCH["best"])
+    starts = {row.finetune_start for row in rows if row.finetune_start is not None}
+    return notes + [FINETUNING.format(STARTS[start]) for start in STARTS if start in starts]
 
 
 def _ours(rows: Sequence[FilledRow]) -> list[str]:

@@ -149,7 +149,7 @@ def _train_in(folder: RunFolder, config: Config, dataset: Dataset, group: Group,
             run.load_state_dict(checkpoint["run"])
             say(f"resuming {folder.path} after {_position(run)}")
         _name_excluded(run, say)
-        records.resume(run.rows, run.epoch)
+        group.together(lambda: records.resume(run))
         progress = Progress(known(config.epochs), run.epoch, run.steps_per_epoch, group.is_first)
         save, minutes = lambda: records.save(run), config.checkpoint.every_minutes
         with Pauses(save, minutes, group, progress.say_at_once) as pauses, progress:
@@ -158,7 +158,7 @@ def _train_in(folder: RunFolder, config: Config, dataset: Dataset, group: Group,
                 records.epoch(run)
                 progress.epoch(run.rows[-1])
                 pauses.after_epoch()
-        records.finish(finish(run, folder, records.run_id))
+        records.finish(run, finish(run, folder, records.run_id))
     except BaseException as error:
         raise records.ended(error) from None
 

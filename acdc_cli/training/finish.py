@@ -18,6 +18,7 @@ from torch.optim.swa_utils import update_bn
 import acdc_cli
 from acdc_cli.config import is_pruned_to_target
 from acdc_cli.measure.accuracy import agreement
+from acdc_cli.measure.best import HEADLINE, best_epoch
 from acdc_cli.measure.dynamics import dead_channels
 from acdc_cli.measure.flops import inference_flops, nonzeros
 from acdc_cli.ranks import ONE_RANK
@@ -65,7 +66,7 @@ def finish(run: Run, folder: RunFolder, run_id: str) -> dict[str, Any]:
         if kind == "sparse" and run.config.bn_recalibration:
             state = _recalibrated(run, state)
         if run.group.is_first:
-            save_tensors(folder.models / f"{kind}.safetensors", state, _input_metadata(run))
+            save_tensors(folder.model(kind), state, input_metadata(run))
         run.model.load_state_dict(state)
         measured, kept = evaluate(run, keep_logits=True)
         if kept is not None:
@@ -91,7 +92,7 @@ def _recalibrated(run: Run, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return model_state(run.model)
 
 
-def _input_metadata(run: Run) -> dict[str, str]:
+def input_metadata(run: Run) -> dict[str, str]:
     """How the model wants its input, for whoever loads it without this program."""
     info = run.dataset.info
     shape = {"channels": str(info["channels"]), "classes": str(info["classes"])}
@@ -115,9 +116,9 @@ def model_size(run: Run) -> dict[str, Any]:
 
 
 def _best(rows: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    """The best epoch of a phase kind; the earlier one of two equal. None for a kind that no epoch was of."""
-    best = max((row for row in rows if row["phase"] == kind), key=lambda row: row["val_top1"], default={})
-    return {"best_val_top1": best.get("val_top1"), "best_epoch": best.get("epoch")}
+    """The best epoch of a phase kind; None for a kind that no epoch was of."""
+    best = best_epoch(rows, kind) or {}
+    return {f"best_{HEADLINE}": best.get(HEADLINE), "best_epoch": best.get("epoch")}
 
 
 def _result(

@@ -14,6 +14,7 @@ from acdc_cli.records.folder import RunFolder, replace_json, replace_text
 from acdc_cli.records.identity import run_id
 from acdc_cli.records.tracker import WandbMirror
 from acdc_cli.report.page import write_page
+from acdc_cli.training.best_models import keep_candidate, leave_best, remove_beaten, require_candidates
 from acdc_cli.training.checkpoint import save_checkpoint
 from acdc_cli.training.finish import save_masks
 from acdc_cli.training.group import rank_is_lost
@@ -46,12 +47,18 @@ class Records:
         self._folder.write_status("running", self._epoch)
         replace_text(self._folder.config, to_yaml(config))
 
-    def resume(self, rows: list[dict[str, Any]], epoch: int) -> None:
-        """Bring everything to where the checkpoint is."""
-        self._epoch = epoch
+    def resume(self, run: Run) -> None:
+        """Bring everything to where the checkpoint is.
+
+        Raises:
+            AcdcError: if a model is lost that ``keep_best`` may still need.
+        """
+        self._epoch = run.epoch
         if self._writes:
-            self._folder.write_metrics(rows)
-            self._tracker.start(rows)
+            if run.config.keep_best:
+                require_candidates(self._folder, run)
+            self._folder.write_metrics(run.rows)
+            self._tracker.start(run.rows)
 
     def save(self, run: Run) -> None:
         """Write the checkpoint. All ranks take part in making it."""
@@ -65,17 +72,24 @@ class Records:
         row, masks = run.rows[-1], run.method.masks
         if self._writes and row["phase"] == "sparse" and run.timeline.begins(row["epoch"]) and masks is not None:
             save_masks(self._folder.masks / f"epoch_{row['epoch']:03d}.safetensors", masks)
+        keeps_best = self._writes and run.config.keep_best
+        if keeps_best:
+            keep_candidate(self._folder, run)
         self.save(run)
+        if keeps_best:
+            remove_beaten(self._folder, run.rows)
         self._epoch = run.epoch
         if self._writes:
             self._folder.append_metrics(row)
             self._folder.write_status("running", run.epoch)
             self._tracker.log(row)
 
-    def finish(self, result: dict[str, Any]) -> None:
+    def finish(self, run: Run, result: dict[str, Any]) -> None:
         """Put the result on record: the run is done."""
         if not self._writes:
             return
+        if run.config.keep_best:
+            leave_best(self._folder, run)
         replace_json(self._folder.result, result)
         write_page(self._folder)
         self._tracker.finish(result)

@@ -72,7 +72,7 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
         config.dataset.name = dataset_name
     model = load_model(run_path, kind)
     dataset = open_dataset(config.dataset.name, data_dir or config.data_dir)
-    with safe_open(folder.models / f"{kind}.safetensors", framework="pt") as file:
+    with safe_open(folder.model(kind), framework="pt") as file:
         trained_with = file.metadata()
     trained_on = SOURCES[result["dataset"]]  # of a run that is older than its model's two words
     expected = (

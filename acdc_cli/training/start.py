@@ -54,6 +54,8 @@ def _hash_of(state: dict[str, Tensor]) -> str:
 def model_file(config: Config) -> Path:
     """The file that ``start_from`` means: itself, or a run's dense model; its sparse one where masks come from it.
 
+    ``finetune_start=best``: the model of the run's best dense epoch.
+
     Raises:
         BadInput: for a folder that is no run, or a run whose method makes no dense model where one is needed.
         DataMissing: if there is no such file, or the run has no such model (yet).
@@ -68,8 +70,10 @@ def model_file(config: Config) -> Path:
                 f"start_from={path}: method={method} makes no dense model, and method={config.method.name} prunes one; "
                 f"use a run of {' or '.join(MAKE_A_DENSE_MODEL)}, or drop start_from: the dense run is then made first"
             )
+        if config.finetune is not None and config.finetune_start == "best":
+            kinds = ("dense_best",)
         for kind in kinds:
-            if (file := folder.models / f"{kind}.safetensors").is_file():
+            if (file := folder.model(kind)).is_file():
                 return file
         raise DataMissing(f"start_from={path}: the run has no {kinds[0]} model (yet); its own command goes on with it")
     if not path.is_file():

@@ -31,6 +31,7 @@ TYPED = [
     "batch_size=16",
     "optimizer.lr=0.01",
     "lr_schedule.warmup_epochs=0",
+    "keep_best=true",
 ]
 LIMIT = 1e-9
 
@@ -56,7 +57,7 @@ def runs(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 @pytest.mark.parametrize("other", ["one_process", "two_passes"])
 def test_equal_masks_and_weights(other: str, runs: Runs) -> None:
-    for kind in ("sparse", "dense"):
+    for kind in ("sparse", "dense", "sparse_best", "dense_best"):
         ours, theirs = model_state(runs.two_ranks, kind), model_state(getattr(runs, other), kind)
         assert ours.keys() == theirs.keys()
         assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) < LIMIT

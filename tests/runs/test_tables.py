@@ -159,6 +159,25 @@ def test_what_someone_else_has_run_is_found_by_its_id(spec: TableSpec, tmp_path:
 
 
 @pytest.mark.slow
+def test_fine_tuning_from_best_epochs_and_runs_that_keep_more_than_is_asked(tmp_path: Path, data_dir: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        f"{TABLE.partition('  - {method: Dense')[0]}  - {{method: AC/DC, run: [sparsity=0.9], finetune: true}}"
+    )
+    spec, runs = read_table_file(path), tmp_path / "runs"
+    asked = request(runs, data_dir, "finetune_start=best", "keep_best=true")
+    assert run_missing(lambda: table_jobs(spec, asked), []) == EXIT_DONE
+    (jobs,) = rows_by_method(spec, asked)["AC/DC"].seeds
+    assert jobs.run is not None and jobs.finetuned is not None
+    assert jobs.run.folder.model("dense_best").is_file() and jobs.finetuned.state == "done"
+    assert jobs.finetuned.folder.path.name.startswith("resnet8-digits-dense-finetuned-best-seed0-")
+    (without,) = rows_by_method(spec, request(runs, data_dir))["AC/DC"].seeds
+    assert without.run is not None and without.run.folder.path == jobs.run.folder.path and without.run.state == "done"
+    # In two epochs the only dense one is the best and the last: the same weights, but another run was asked for.
+    assert without.finetuned is not None and without.finetuned.run_id != jobs.finetuned.run_id
+
+
+@pytest.mark.slow
 def test_a_run_that_fails_is_named_and_the_others_go_on(
     spec: TableSpec, tmp_path: Path, data_dir: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

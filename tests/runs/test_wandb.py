@@ -53,7 +53,7 @@ def assert_mirrors(run: RunFolder) -> None:
 
 @pytest.mark.slow
 def test_offline_records_hold_history_config_summary_and_artifacts(program: Command, tmp_path: Path) -> None:
-    ended = program(*QUICK)
+    ended = program(*QUICK, "keep_best=true")
     assert ended.returncode == 0 and "wandb" not in ended.stderr.lower(), ended.stderr
     (run,) = run_folders(tmp_path)
     assert_mirrors(run)
@@ -68,7 +68,8 @@ def test_offline_records_hold_history_config_summary_and_artifacts(program: Comm
         for artifact in records(run, "artifact")
     }
     assert files["masks"].keys() == {"masks.safetensors", "epoch_002.safetensors"}
-    assert files["models"].keys() == {"sparse.safetensors", "dense.safetensors"}
+    kinds = ("sparse", "dense", "sparse_best", "dense_best")
+    assert files["models"].keys() == {f"{kind}.safetensors" for kind in kinds}
     for name, staged in files["models"].items():
         assert staged.is_relative_to(run.path / "wandb")  # the folder can be copied and synced elsewhere
         assert staged.read_bytes() == (run.models / name).read_bytes()

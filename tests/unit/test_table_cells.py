@@ -71,6 +71,8 @@ def test_a_row_has_the_overrides_of_its_table_of_the_scale_and_its_own(tmp_path:
         ("ours: [batch,", "ours: [bach,", "ours bach is not one of batch, rates"),
         ("{top1: unknown}", "{sparsity: unknown}", "sparsity is no column of this table"),
         ("rows:", "rows: [", "no YAML"),
+        ("seeds:", "selection: bset\nseeds:", "selection: bset is neither last nor best"),
+        ("[2.09, p]", "[2.09, p, first]", "first is neither last nor best"),
     ],
 )
 def test_a_table_that_is_wrong_is_refused_by_name(tmp_path: Path, instead_of: str, wrong: str, said: str) -> None:
@@ -91,15 +93,17 @@ def test_accuracies_are_percentages_and_flops_are_of_the_baseline() -> None:
     smaller = {**RESULT, "epochs": 100, "train_flops_total": 1_200_000, "train_flops_fraction": 1.0}
     assert read("train_flops", Measured(smaller, baseline_epochs=100)) == 0.5
     assert read("finetuned_top1", run) is None and read("agreement", run) is None
+    assert read("best_top1", run) == 76.0 and read("best_finetuned_top1", run) is None
 
 
 def test_a_partner_takes_the_place_of_the_runs_own_dense_model() -> None:
     partner = {"dense": {"val_top1": 0.769}, "epochs": 100}
     cost = {"train_samples": 1000, "dense_inference_flops": 8, "train_flops_total": 1_752_000}
-    finetuned = {"dense": {"val_top1": 0.7605}, "epochs": 100, **cost}
+    finetuned = {"dense": {"val_top1": 0.7605, "best_val_top1": 0.761}, "epochs": 100, **cost}
     run = Measured(RESULT, finetuned, partner, {"top1": 0.835, "cross_entropy": 1.29}, 100)
     assert read("dense_top1", run) == 76.9
     assert read("finetuned_top1", run) == pytest.approx(76.05)
+    assert read("best_finetuned_top1", run) == pytest.approx(76.1)
     assert read("finetuned_train_flops", run) == 0.73
     assert (read("agreement", run), read("cross_entropy", run)) == (83.5, 1.29)
 

@@ -122,6 +122,46 @@ def test_a_layer_that_a_global_ranking_empties_is_pulled_as_hard_as_the_others()
     assert stored_of(method, "1.weight") == [1.0, 0.5, 0.5, 0.25]
 
 
+def test_decay_reaches_neither_c_nor_its_momentum_through_three_steps_with_moving_masks() -> None:
+    """A is the largest of four, B the two largest: D = 1/4. Decay is 1/8, so 1/2 in B without A; momentum 1/2, rate 1.
+
+    Step 1, B = {8, 4}: gradients 0 + 8/8 = 1 and 1 + 4/2 = 3; C has none. The second weight falls to 1 and leaves B.
+    Step 2, B = {7, 2}: momentum 1/2 + 7/8 = 1.375; the third comes in with empty momentum: 1 + 2/2 = 2. The second,
+    outside, keeps half of its momentum, 1.5, and does not move.
+    Step 3, B = {5.625, 1}: 0.6875 + 5.625/8 = 1.390625; the second again: 0.75 + 1/2 = 1.25.
+    """
+    layer = row(8.0, 4.0, 2.0, 0.5)
+    optimizer = plain_sgd(layer, momentum=0.5, weight_decay=0.125)
+    method = TopKAST(0.75, backward_sparsity=0.5).attach(layer, optimizer)
+    method.begin_epoch(0)
+    for gradient, momentum, stored in (
+        ((0.0, 1.0, 9.0, 9.0), [1.0, 3.0, 0.0, 0.0], [7.0, 1.0, 2.0, 0.5]),
+        ((0.0, 9.0, 1.0, 9.0), [1.375, 1.5, 2.0, 0.0], [5.625, 1.0, 0.0, 0.5]),
+        ((0.0, 0.0, 9.0, 9.0), [1.390625, 1.25, 1.0, 0.0], [4.234375, -0.25, 0.0, 0.5]),
+    ):
+        step(layer, optimizer, *gradient)
+        assert optimizer.state[layer.weight]["momentum_buffer"][0].tolist() == momentum
+        assert stored_of(method) == stored
+
+
+@pytest.mark.parametrize("make", [torch.optim.Adam, torch.optim.NAdam, torch.optim.RMSprop, torch.optim.AdamW])
+def test_no_moment_of_c_gathers_decay(make: Callable[..., Optimizer]) -> None:
+    layer, optimizer, method = eight(lambda model: make(model.parameters(), lr=0.01, weight_decay=0.25))
+    for _ in range(3):
+        step(layer, optimizer, *STILL)
+    state = optimizer.state[layer.weight]
+    moments = {name: each[0].tolist() for name, each in state.items() if each.shape == layer.weight.shape}
+    is_coupled = make is not torch.optim.AdamW
+    assert moments and all(any(each[:4]) == is_coupled and not any(each[4:]) for each in moments.values()), moments
+    assert stored_of(method)[4:] == [4.0, -3.0, 2.0, 1.0]
+
+
+def test_the_regulariser_pulls_towards_zero_where_the_optimizer_maximizes_too() -> None:
+    layer, optimizer, method = eight(lambda model: plain_sgd(model, weight_decay=0.125, maximize=True))
+    step(layer, optimizer, *STILL)
+    assert stored_of(method) == [7.0, -6.125, 3.0, -2.5, 4.0, -3.0, 2.0, 1.0]
+
+
 OPTIMIZERS: dict[str, Callable[[nn.Module], Optimizer]] = {
     "sgd": lambda model: plain_sgd(model, 0.2, momentum=0.9, weight_decay=0.1),
     "nesterov": lambda model: plain_sgd(model, 0.2, momentum=0.9, nesterov=True, weight_decay=0.1),

@@ -28,7 +28,9 @@ class TopKAST:
 
     The exploration regulariser (section 2) puts L2 decay of 1/D times as much on B without A as the optimizer's own
     ``weight_decay`` puts on A, D being the density of A over the weights that are ranked together; so a weight in B has
-    to grow to get into A. Where the decay is decoupled (AdamW), so is this.
+    to grow to get into A. Where the decay is decoupled (AdamW), so is this. The regulariser does not penalise C, the
+    weights outside B, at all: the optimizer sees zeros in their place, so that its own decay reaches neither them nor
+    their momentum, with which a weight would come back into B.
 
     Args:
         sparsity: of A: a fraction, or an ``Allocation``.
@@ -139,7 +141,11 @@ class TopKAST:
 
     @torch.no_grad()
     def _before_step(self) -> None:
-        """Put all weights back, and let the exploration regulariser pull at those that only B has."""
+        """Put the weights of B back, and let the exploration regulariser pull at those that A has not.
+
+        Weights outside B stay 0 for the step: a coupled decay adds ``weight_decay * weight`` to the gradient, and from
+        there to every moment buffer, and of a weight of 0 that is 0.
+        """
         assert self._covered is not None
         (optimizer,) = self._covered.optimizers
         group_of = {id(weight): group for group in optimizer.param_groups for weight in group["params"]}
@@ -147,6 +153,7 @@ class TopKAST:
         for name, weight in self._covered.weights.items():
             self._stored[name] = self._stored[name].to(weight)  # wherever the model has moved to
             weight.copy_(self._stored[name])
+            self._backward.apply_to_(name, weight)
             group = group_of[id(weight)]
             if weight.grad is None or not (decay := group.get("weight_decay", 0.0)):
                 continue
@@ -155,7 +162,7 @@ class TopKAST:
                 factor = (1 - group["lr"] * decay / self._densities[name]) / (1 - group["lr"] * decay)
                 weight.copy_(torch.where(explored, weight * factor, weight))
             else:
-                more = decay * (1 / self._densities[name] - 1)
+                more = decay * (1 / self._densities[name] - 1) * (-1 if group.get("maximize") else 1)
                 pull = weight * (more if scale is None else more * scale)
                 weight.grad.add_(pull.masked_fill_(~explored, 0.0))
 

@@ -1,0 +1,103 @@
+"""keep_best=true: the models of a run's best epochs, through kills, on the first rank.
+
+After an epoch its model is written to ``checkpoints/best/`` if ``measure.best.possible_best_epochs`` names it, before
+the checkpoint that has its row. So whatever the checkpoint's rows can still name is on disk; an epoch that is repeated
+after a kill writes its file again. Models that are out of the race are removed one checkpoint later, and at the end
+the best ones become ``models/sparse_best.safetensors`` and ``models/dense_best.safetensors``.
+
+A model is kept as it was evaluated: ``bn_recalibration`` applies to the end of the run alone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from acdc_cli.config import known
+from acdc_cli.errors import AcdcError
+from acdc_cli.measure.best import best_epoch, possible_best_epochs
+from acdc_cli.records.folder import RunFolder
+from acdc_cli.sparsity.method import model_state
+from acdc_cli.training.finish import KINDS, input_metadata, save_tensors
+from acdc_cli.training.run import Run
+from acdc_cli.training.start import MAKE_A_DENSE_MODEL
+
+Rows = list[dict[str, Any]]
+
+
+def keep_candidate(folder: RunFolder, run: Run) -> None:
+    """Write the model of the epoch that has just been evaluated, if the run may still name it the best of its kind."""
+    row = run.rows[-1]
+    kind, epoch = row["phase"], row["epoch"]
+    if kind in _kinds(run) and epoch in possible_best_epochs(run.rows, kind):
+        metadata = input_metadata(run) | {"epoch": str(epoch)}
+        save_tensors(folder.best_candidate(epoch), model_state(run.model), metadata)
+
+
+def remove_beaten(folder: RunFolder, rows: Rows) -> None:
+    """Remove the models that neither the newest checkpoint nor the one before it can name the best any more."""
+    needed = {epoch for seen in (rows, rows[:-1]) for kind in KINDS for epoch in possible_best_epochs(seen, kind)}
+    wanted = {folder.best_candidate(epoch) for epoch in needed}
+    for file in folder.best_epochs.glob("*.safetensors"):
+        if file not in wanted:
+            file.unlink()
+
+
+def require_candidates(folder: RunFolder, run: Run) -> None:
+    """Check that a run that goes on still has every model that may turn out to be the best.
+
+    Raises:
+        AcdcError: naming the file of an epoch that is lost: only training that epoch again makes its model.
+    """
+    if run.rows and run.part is None and not _is_there(folder, run.rows[-1]):
+        keep_candidate(folder, run)  # the checkpoint has this one
+    for kind in _kinds(run):
+        best = best_epoch(run.rows, kind)
+        is_last = run.epoch == known(run.config.epochs)
+        possible = [best["epoch"]] if best and is_last else possible_best_epochs(run.rows, kind)
+        for row in run.rows:
+            if row["epoch"] in possible and not _is_there(folder, row):
+                raise _lost(folder, row)
+
+
+def leave_best(folder: RunFolder, run: Run) -> None:
+    """Move the best models of a run that has ended to ``models/``, and remove the others.
+
+    Raises:
+        AcdcError: if one of them has been removed meanwhile.
+    """
+    for kind in _kinds(run):
+        if (best := best_epoch(run.rows, kind)) is None:
+            continue
+        if not _is_there(folder, best):
+            raise _lost(folder, best)
+        if (candidate := folder.best_candidate(best["epoch"])).is_file():
+            os.replace(candidate, folder.model(f"{kind}_best"))
+    shutil.rmtree(folder.best_epochs, ignore_errors=True)
+
+
+def _kinds(run: Run) -> tuple[str, ...]:
+    """The phase kinds whose models the method leaves: a network that is being pruned is no dense model."""
+    return KINDS if run.config.method.name in MAKE_A_DENSE_MODEL else ("sparse",)
+
+
+def _is_there(folder: RunFolder, row: Mapping[str, Any]) -> bool:
+    """Whether an epoch's model is on disk: as a candidate, or moved to ``models/`` before the run was killed."""
+    if folder.best_candidate(row["epoch"]).is_file():
+        return True
+    try:
+        with safe_open(folder.model(f"{row['phase']}_best"), framework="pt") as file:
+            return (file.metadata() or {}).get("epoch") == str(row["epoch"])
+    except (FileNotFoundError, SafetensorError):
+        return False
+
+
+def _lost(folder: RunFolder, row: Mapping[str, Any]) -> AcdcError:
+    return AcdcError(
+        f"{folder.best_candidate(row['epoch'])}: lost; keep_best=true may need this model of epoch {row['epoch'] + 1}; "
+        "run.overwrite=true trains it again, keep_best=null does without"
+    )
