@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
-from acdc_cli.compose import from_yaml
 from acdc_cli.config import Config
 from acdc_cli.errors import BadInput
 from acdc_cli.method_options import resolve_method
 from acdc_cli.overrides import key_of
+from acdc_cli.records.configs import read_config
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.schedule import PHASE_NUMBERS, timeline_of
 
@@ -52,7 +52,7 @@ def finetuning_config(typed: Config, overrides: list[str]) -> Config:
             f"start_from={parent.path}: method={result['method']} leaves no dense partner to fine-tune; "
             "choose a run of method=acdc"
         )
-    config = from_yaml(parent.config.read_text())
+    config = read_config(parent)
     config.first_epoch = timeline_of(config).last_sparse_phase().start_epoch
     config.run.experiment = typed.run.experiment or config.run.experiment
     typed.run.experiment = config.run.experiment

@@ -23,7 +23,7 @@ from acdc_cli.data.prepare_images import prepare_images
 from acdc_cli.data.sources import SOURCES, Arrays, Samples
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import BadInput, DataMissing, not_a_choice
-from acdc_cli.records.folder import replace_json
+from acdc_cli.records.files import replace_json
 
 __all__ = ["Dataset", "open_dataset", "prepare", "read_dataset", "require_beton"]
 

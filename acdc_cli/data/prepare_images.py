@@ -23,7 +23,7 @@ from acdc_cli.data.preparation_progress import stage
 from acdc_cli.data.sources import Tree
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import DataMissing, naming
-from acdc_cli.records.folder import replace_json, replace_text
+from acdc_cli.records.files import replace_json, replace_text
 
 STAGING = ".preparing"  # in the data set's folder: what is done so far
 

@@ -10,9 +10,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from acdc_cli.compose import from_yaml
 from acdc_cli.config import Config
 from acdc_cli.errors import AcdcError
+from acdc_cli.records.configs import read_config
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.identity import identity, readable_name, run_id
 
@@ -76,7 +76,7 @@ def state_of(folder: RunFolder) -> str:
 
 def _is_run_of(asked: Config, folder: RunFolder) -> bool:
     try:
-        made = copy.deepcopy(_read_config(folder.config, folder.config.stat().st_mtime_ns))
+        made = copy.deepcopy(_read_config(folder.path, folder.config.stat().st_mtime_ns))
     except (AcdcError, OSError):
         return False
     if asked.precision.dtype == "fp16" and (made.device, made.precision.dtype) == ("cpu", "bf16"):
@@ -87,7 +87,7 @@ def _is_run_of(asked: Config, folder: RunFolder) -> bool:
 @cache
 def _read_config(path: Path, changed: int) -> Config:
     """Once, though a table looks again after every round of runs."""
-    return from_yaml(path.read_text())
+    return read_config(RunFolder(path))
 
 
 def _recipe(config: Config, asked: Config) -> str:
