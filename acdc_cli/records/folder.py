@@ -23,6 +23,7 @@ from acdc_cli.records.files import (
     read_bytes,
     read_object,
     replace_json,
+    replace_text,
     sum_of,
 )
 from acdc_cli.records.shapes import AGREEMENT, RESULT, ROW, STATUS
@@ -177,17 +178,18 @@ class RunFolder:
         return rows
 
     def append_metrics(self, row: dict[str, Any]) -> None:
-        """Add an epoch. A crash can leave half a line: a run that resumes writes the file anew from its checkpoint.
-
-        A file that grows has no sum; it gets one when the run is done, see ``write_metrics``.
-        """
-        self.sums.forget(self.metrics)
+        """Add an epoch. A crash can leave half a line: a run that resumes writes the file anew from its checkpoint."""
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
 
-    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
-        """Replace metrics.jsonl."""
-        self.write_text(self.metrics, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+    def start_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """Replace metrics.jsonl, which will grow. It has no sum until the run is done: its checkpoint has the rows."""
+        self.sums.forget(self.metrics)
+        replace_text(self.metrics, _lines(rows))
+
+    def close_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """Replace metrics.jsonl for good, and its sum."""
+        self.write_text(self.metrics, _lines(rows))
 
     def replace(self, path: Path, write: Callable[[Path], object]) -> None:
         """Let ``write`` fill one of the folder's files, which is replaced whole, and put its sum on record."""
@@ -239,6 +241,7 @@ class RunFolder:
             if not self.result.exists():
                 raise Damaged(self.result, "missing", REMEDY)
             result = self.read_result()
+            self.read_config_text()
             for name in self._made_again():
                 if not (self.path / name).is_file():
                     raise Damaged(self.path / name, "missing", REMEDY)
@@ -291,6 +294,10 @@ class RunFolder:
             return str(damage)
         error = status.get("error")
         return self.state() + (f": {error}" if error else "")
+
+
+def _lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
 
 
 def _remove(path: Path) -> None:

@@ -53,7 +53,7 @@ class FoundRuns:
 
     @cached_property
     def _folders(self) -> list[tuple[str, RunFolder]]:
-        paths = [(ID.search(path.name), path) for path in sorted(self._runs_dir.glob("*/*"))]
+        paths = [(ID.search(path.name), path) for path in sorted(self._runs_dir.glob("*/*")) if path.is_dir()]
         return [(match[1], RunFolder(path)) for match, path in paths if match is not None]
 
     @cached_property

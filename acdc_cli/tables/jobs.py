@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from acdc_cli.config import FROM_DENSE, Config, known
-from acdc_cli.errors import BadInput
+from acdc_cli.errors import AcdcError, BadInput
 from acdc_cli.finetune import finetuning_config
 from acdc_cli.overrides import group_options, key_of, quoted
 from acdc_cli.records.folder import RunFolder
@@ -32,6 +32,7 @@ class Job:
         run_id: of the folder.
         folder: where the run lies, whoever made it, or will lie.
         state: done, running, interrupted, failed or missing.
+        problem: why it is not done, where there is more to say than its state.
     """
 
     overrides: tuple[str, ...]
@@ -39,6 +40,7 @@ class Job:
     run_id: str
     folder: RunFolder
     state: str
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -177,14 +179,27 @@ def _seed_jobs(
 
     dense = job(_of_dense_run(own)) if _prunes_a_dense_run(request.typed(own)) else None
     start = None if dense is None else str(dense.folder.path)
-    run = job(own, start) if dense is None or dense.state == "done" else None
-    finetuned = None
+    run, finetuned = None, None
+    try:
+        run = job(own, start) if dense is None or dense.state == "done" else None
+    except AcdcError as error:
+        if dense is None:
+            raise
+        dense = _with_problem(dense, error)
     if row.is_finetuned and run is not None and run.state == "done":
         config = copy.deepcopy(composed(_of_any_run(request)))
         config.finetune, config.start_from, config.run.experiment = "dense", str(run.folder.path), table
         typed = finetuning(run, request)
-        finetuned = _job(finetuning_config(config, list(typed)), typed, runs)
+        try:
+            finetuned = _job(finetuning_config(config, list(typed)), typed, runs)
+        except AcdcError as error:
+            run = _with_problem(run, error)
     return SeedJobs(dense, run, None if partner is None else job(partner), finetuned, row.is_finetuned)
+
+
+def _with_problem(job: Job, error: AcdcError) -> Job:
+    """A run that looked done until its model or its config was read: it has to be made again."""
+    return replace(job, state="failed", problem=str(error))
 
 
 def finetuning(run: Job, request: Request) -> tuple[str, ...]:
@@ -241,4 +256,6 @@ def _job(config: Config, overrides: tuple[str, ...], runs: Runs) -> Job:
         found = RunFolder(runs_dir / known(settled.run.experiment) / f"{readable_name(settled)}-{key}")
     name = ID.sub("", found.path.name)
     where = (f"run.experiment={found.path.parent.name}", f"run.name={quoted(name)}")
-    return Job((*overrides, *where), settled, found.path.name[len(name) + 1 :], found, state_of(found))
+    state = state_of(found)
+    problem = found.reason() if state in ("failed", "interrupted") else None
+    return Job((*overrides, *where), settled, found.path.name[len(name) + 1 :], found, state, problem)

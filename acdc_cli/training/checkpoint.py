@@ -92,16 +92,15 @@ def load_checkpoint(path: Path, run_id: str) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict) or not isinstance(state.get("run"), dict):
             raise ValueError("no run in it")
+        if (owner := state.get("run_id")) != run_id:
+            raise ValueError(f"it belongs to run {owner}, not {run_id}")
         if SEALED in state and not is_sealed:
             raise ValueError("its SHA-256 has been removed")
-        owner = state.get("run_id")
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # zipfile, pickle and torch each raise their own
         why = error.strerror or reason(error) if isinstance(error, OSError) else reason(error)
         raise Damaged(path, why) from None
-    if owner != run_id:
-        raise Damaged(path, f"it belongs to run {owner}, not {run_id}")
     return state
 
 

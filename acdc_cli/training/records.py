@@ -52,7 +52,7 @@ class Records:
         """Bring everything to where the checkpoint is."""
         self._epoch = epoch
         if self._writes:
-            self._folder.write_metrics(rows)
+            self._folder.start_metrics(rows)
             self._tracker.start(rows)
 
     def save(self, run: Run) -> None:
@@ -79,7 +79,7 @@ class Records:
         """Put the result on record: the run is done, and from now on its rows have a sum."""
         if not self._writes:
             return
-        self._folder.write_metrics(rows)
+        self._folder.close_metrics(rows)
         self._folder.write_json(self._folder.result, result)
         write_page(self._folder)
         self._tracker.finish(result)
