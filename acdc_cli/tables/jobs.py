@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from acdc_cli.config import FROM_DENSE, Config, known
-from acdc_cli.errors import AcdcError, BadInput
+from acdc_cli.errors import AcdcError, BadInput, DataMissing
 from acdc_cli.finetune import finetuning_config
 from acdc_cli.overrides import group_options, key_of, quoted
+from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.identity import readable_name, run_id
 from acdc_cli.tables.composed import composed
@@ -182,7 +183,7 @@ def _seed_jobs(
     run, finetuned = None, None
     try:
         run = job(own, start) if dense is None or dense.state == "done" else None
-    except AcdcError as error:
+    except (Damaged, DataMissing) as error:
         if dense is None:
             raise
         dense = _with_problem(dense, error)
@@ -192,7 +193,7 @@ def _seed_jobs(
         typed = finetuning(run, request)
         try:
             finetuned = _job(finetuning_config(config, list(typed)), typed, runs)
-        except AcdcError as error:
+        except (Damaged, DataMissing) as error:
             run = _with_problem(run, error)
     return SeedJobs(dense, run, None if partner is None else job(partner), finetuned, row.is_finetuned)
 
