@@ -13,7 +13,7 @@ from acdc_cli.config import Config
 from acdc_cli.errors import BadInput
 from acdc_cli.method_options import resolve_method
 from acdc_cli.overrides import key_of
-from acdc_cli.records.configs import read_config
+from acdc_cli.records.configs import read_config, require_same_run
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.schedule import PHASE_NUMBERS, timeline_of
 
@@ -53,6 +53,7 @@ def finetuning_config(typed: Config, overrides: list[str]) -> Config:
             "choose a run of method=acdc"
         )
     config = read_config(parent)
+    require_same_run(parent, config, result["run_id"])
     config.first_epoch = timeline_of(config).last_sparse_phase().start_epoch
     config.run.experiment = typed.run.experiment or config.run.experiment
     typed.run.experiment = config.run.experiment

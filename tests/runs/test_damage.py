@@ -114,7 +114,6 @@ def test_what_a_finished_run_has_lost_is_made_again_without_training(
     named, resumed = again()
     assert named.startswith(f"{run.path / name}: ") and named.endswith("; making it again from the last checkpoint")
     assert resumed == f"resuming {run.path} after epoch 2/2"
-    assert (run.path / name).read_bytes() == (finished.path / name).read_bytes()
     check_same(run, finished)
     assert again() == []
 
