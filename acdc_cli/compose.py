@@ -273,5 +273,5 @@ def from_yaml(text: str) -> Config:
         return _typed(OmegaConf.create(content))
     except (yaml.YAMLError, OmegaConfBaseException) as error:
         raise explain(error) from None
-    except (TypeError, AttributeError):
+    except (TypeError, AttributeError, ValueError, RecursionError):
         raise BadInput("not a config, which is groups of keys and their values") from None

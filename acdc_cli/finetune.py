@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
-from acdc_cli.compose import from_yaml
 from acdc_cli.config import Config
 from acdc_cli.errors import BadInput
 from acdc_cli.method_options import resolve_method
 from acdc_cli.overrides import key_of
+from acdc_cli.records.configs import read_config, require_same_run
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.schedule import PHASE_NUMBERS, timeline_of
 
@@ -57,7 +57,8 @@ def finetuning_config(typed: Config, overrides: list[str]) -> Config:
             f"finetune_start=best: {parent.path} has no {parent.model('dense_best').name}; make that run with "
             "keep_best=true, or drop finetune_start to start from the end of its last dense phase"
         )
-    config = from_yaml(parent.config.read_text())
+    config = read_config(parent)
+    require_same_run(parent, config, result["run_id"])
     config.first_epoch = timeline_of(config).last_sparse_phase().start_epoch
     config.run.experiment = typed.run.experiment or config.run.experiment
     typed.run.experiment = config.run.experiment

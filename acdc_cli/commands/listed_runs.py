@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from acdc_cli.commands.listed_sweep import launch_jobs
 from acdc_cli.commands.sweep import Ended, read_outcomes, record_outcome, run_sweep
-from acdc_cli.records.folder import replace_json
+from acdc_cli.records.files import replace_json
 
 PLACE = "round"  # how many runs there are, and since when: for the line that each leaves
 

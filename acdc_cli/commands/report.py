@@ -124,10 +124,14 @@ def _runs(path: Path, options: argparse.Namespace) -> int:
         _draw(options.figure, rows)
     if options.runs or not rows:
         _print_runs(path, options, folders)
-        return EXIT_DONE
-    _print_comparison(path, options, rows)
-    for name, state in left_out.items():
-        print(f"acdc-report: not in the table: {name}: {state}", file=sys.stderr)
+    else:
+        _print_comparison(path, options, rows)
+    is_listed = options.runs or not rows  # with its state, which needs no second word
+    for place, why in left_out.items():
+        if not is_listed:
+            print(f"acdc-report: not in the table: {place}: {why}", file=sys.stderr)
+        elif ":" in why:
+            print(f"acdc-report: {place}: {why}", file=sys.stderr)
     return EXIT_DONE
 
 

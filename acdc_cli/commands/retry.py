@@ -7,8 +7,8 @@ from pathlib import Path
 
 from acdc_cli.commands.listed_runs import run_listed, say
 from acdc_cli.commands.sweep import sweep_exit_code
-from acdc_cli.compose import from_yaml
-from acdc_cli.errors import EXIT_DONE, BadInput
+from acdc_cli.errors import EXIT_DONE, AcdcError, BadInput
+from acdc_cli.records.configs import read_config
 from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.retyped import as_overrides
 from acdc_cli.tables.found import ID, state_of
@@ -38,15 +38,23 @@ def retry(path: Path, launcher: Sequence[str]) -> int:
     if not todo:
         say(f"none of {len(folders)} runs has failed or was interrupted")
         return EXIT_DONE
-    ended = run_listed([folder.path.name for folder in todo], [_overrides(folder) for folder in todo], launcher)
+    names, overrides, lost = list[str](), list[list[str]](), list[int]()
+    for folder in todo:
+        try:
+            overrides.append(_overrides(folder))
+            names.append(folder.path.name)
+        except AcdcError as error:  # nothing says any more what the run was
+            say(f"{folder.path.name}: {error}")
+            lost.append(error.exit_code)
+    ended = run_listed(names, overrides, launcher)
     if ended.error is not None:
         raise ended.error
-    return sweep_exit_code([outcome["exit_code"] for outcome in ended.outcomes], ended.interrupted)
+    return sweep_exit_code([*lost, *(outcome["exit_code"] for outcome in ended.outcomes)], ended.interrupted)
 
 
 def _overrides(folder: RunFolder) -> list[str]:
     """Its own, and the folder where it lies now, which may have been moved or copied from another machine."""
-    config = from_yaml(folder.config.read_text())
+    config = read_config(folder)
     path = Path(folder.path).absolute()
     config.runs_dir, config.run.experiment = str(path.parent.parent), path.parent.name
     config.run.name = ID.sub("", path.name)

@@ -96,6 +96,9 @@ def _made(out: Path | None, default: Path) -> Path:
 
 def _report(spec: TableSpec, request: Request, options: argparse.Namespace, folder: Path) -> None:
     rows = table_jobs(spec, request)
+    for job in every_job(rows):
+        if job.problem is not None:
+            say(f"not in the table: {job.folder.path}: {job.problem}")
     filled = fill(spec, rows, request)
     table = text_table(spec, filled, options.scale, _provenance(rows))
     paths = write_table(folder, spec, filled, table)

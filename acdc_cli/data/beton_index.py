@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 from dataclasses import dataclass
@@ -58,12 +59,15 @@ class BetonIndex:
     channels: int
 
 
-def read_index(path: Path, classes: int | None = None, count: int | None = None) -> BetonIndex:
+def read_index(
+    path: Path, classes: int | None = None, count: int | None = None, index_sum: str | None = None
+) -> BetonIndex:
     """Read a .beton's tables and check that every sample lies inside the file.
 
     Args:
         classes: labels have to be below it; None: any.
         count: samples that the file has to have; None: any.
+        index_sum: SHA-256 of the tables, see ``sum_of_tables``; None: not checked.
 
     Raises:
         DataMissing: if it is missing, cut short, or not a .beton of such images and labels.
@@ -71,6 +75,8 @@ def read_index(path: Path, classes: int | None = None, count: int | None = None)
     try:
         with path.open("rb") as file:
             index = _parse(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        if index_sum is not None and sum_of_tables(index.content) != index_sum:
+            raise ValueError("its tables are not those that were written")
         if count is not None and len(index.labels) != count:
             raise ValueError(f"{len(index.labels)} samples instead of {count}")
         if classes is not None and not 0 <= index.labels.min() <= index.labels.max() < classes:
@@ -82,6 +88,30 @@ def read_index(path: Path, classes: int | None = None, count: int | None = None)
             f"{path}: cut short, or not a .beton of images and labels ({error}); make it again with acdc-data prepare"
         ) from None
     return index
+
+
+def sum_of_tables(content: np.ndarray) -> str:
+    """SHA-256 of everything in a .beton but the samples themselves: the header and both tables.
+
+    Args:
+        content: of the whole file, uint8.
+
+    Raises:
+        ValueError: if it is cut short.
+    """
+    header = _table(content, HEADER, 0, 1)[0]
+    described = HEADER.itemsize + int(header["num_fields"]) * FIELD.itemsize
+    kinds = [int(field["type_id"]) for field in _table(content, FIELD, HEADER.itemsize, int(header["num_fields"]))]
+    row = np.dtype([(str(number), METADATA[kind]) for number, kind in enumerate(kinds)], align=True)
+    digest = hashlib.sha256(content[: described + int(header["num_samples"]) * row.itemsize])
+    digest.update(content[int(header["alloc_table_ptr"]) :])
+    return digest.hexdigest()
+
+
+def file_sum_of_tables(path: Path) -> str:
+    """The same, of a file. Raises ValueError if it is cut short."""
+    with path.open("rb") as file:
+        return sum_of_tables(np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8))
 
 
 def _table(content: np.ndarray, kind: np.dtype, start: int, count: int) -> np.ndarray:

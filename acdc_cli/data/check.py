@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from acdc_cli.data.beton import file_hash
+from acdc_cli.data.beton_index import read_index
 from acdc_cli.data.dataset import Dataset, array_hash
 from acdc_cli.data.image_check import check_images, content_hash
 from acdc_cli.data.image_files import SPLITS
@@ -43,6 +44,10 @@ def _beton_fault(dataset: Dataset, split: str) -> str | None:
         return f"{path}: {size} bytes, dataset.json says {dataset.info['beton_bytes'][split]}"
     if file_hash(path) != dataset.info["beton_sha256"][split]:
         return f"{path}: not the bytes that were written"
+    try:
+        read_index(path, dataset.classes, dataset.count(split), dataset.index_sum(split))
+    except DataMissing as error:  # the sums of dataset.json do not go together
+        return str(error)
     if dataset.kind == "arrays":
         from acdc_cli.data.ffcv_loader import read_beton
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,10 +14,21 @@ from acdc_cli.data.image_files import SPLITS, ImageFiles, parse_samples
 from acdc_cli.data.sources import SOURCES, Arrays, Samples, Tree
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import DataMissing
+from acdc_cli.records.files import NUMBER, Shape, canonical_sum, check_shape, or_null, parse_object
 
 FORMAT = 1
-KEYS = {"name", "source", "classes", "channels", "size", "mean", "std", *SPLITS, "beton_bytes", "beton_sha256"}
-KEYS_OF_FILES = {"class_names", "write"}
+SUM = "record_sha256"  # key of dataset.json: the SHA-256 of the rest, as canonical JSON; older files have none
+_OF_SPLITS: Shape = {"count": int, "content_sha256": str}
+_OF_FILES: Shape = {"samples": str, "samples_sha256": str, "source_bytes": int}
+INFO: Shape = {
+    **{"format": int, "name": str, "source": (str, None), "classes": int, "channels": int, "size": (list, None)},
+    **{"mean": list, "std": list, "content_hash": str, f"{SUM}?": str, "kind?": str},
+    **dict.fromkeys(SPLITS, _OF_SPLITS),
+    "beton_bytes": or_null(dict.fromkeys(SPLITS, int)),
+    "beton_sha256": or_null(dict.fromkeys(SPLITS, str)),
+    "beton_index_sha256?": or_null(dict.fromkeys(SPLITS, str)),
+}
+INFO_OF_FILES: Shape = {"class_names": list, "write": dict, **dict.fromkeys(SPLITS, _OF_FILES)}
 OWN_IMAGES = "images"  # folder of an embedded set's image files, beside dataset.json
 
 
@@ -63,6 +73,11 @@ class Dataset:
     def count(self, split: str) -> int:
         """Samples in a split."""
         return self.info[split]["count"]
+
+    def index_sum(self, split: str) -> str | None:
+        """SHA-256 of the tables of a split's .beton; None for a set that an older version has prepared."""
+        sums = self.info.get("beton_index_sha256")
+        return None if sums is None else sums[split]
 
     def beton(self, split: str) -> Path:
         """FFCV's file of a split, whether or not it is there."""
@@ -125,6 +140,12 @@ class Dataset:
         return files
 
 
+def with_sum(info: dict[str, Any]) -> dict[str, Any]:
+    """The content of dataset.json with the sum of everything else in it."""
+    rest = {key: value for key, value in info.items() if key != SUM}
+    return rest | {SUM: canonical_sum(rest)}
+
+
 def prepare_command(name: str, source: str | Path | None, folder: Path, write: WriteOptions | None) -> str:
     """The command that makes a data set's folder, with the options that are not the set's own."""
     words = ["acdc-data", "prepare", name, *([] if source is None else ["--source", str(source)])]
@@ -148,15 +169,20 @@ def read_dataset(folder: Path) -> Dataset:
     """A prepared folder. Raises DataMissing if its dataset.json is missing or unreadable."""
     path = folder / "dataset.json"
     try:
-        info = json.loads(path.read_text())
+        info = parse_object(path.read_bytes(), INFO)
         if info["format"] != FORMAT or info["name"] not in SOURCES:
             raise ValueError(f"format {info['format']}, name {info['name']}")
+        if SUM in info and info[SUM] != with_sum(info)[SUM]:
+            raise ValueError(f"not what was written: {SUM} is not that of the rest")
         kind = "arrays" if isinstance(SOURCES[info["name"]].data, Arrays) else "files"
         if info.get("kind", "arrays") != kind:
             raise ValueError(f"kind {info.get('kind')} of {info['name']}")
-        if missing := (KEYS | KEYS_OF_FILES if kind == "files" else KEYS) - info.keys():
-            raise ValueError(f"no {', '.join(sorted(missing))}")
+        if not len(info["mean"]) == len(info["std"]) == info["channels"] or not all(
+            isinstance(number, NUMBER) for number in [*info["mean"], *info["std"]]
+        ):
+            raise ValueError("mean and std are not a number a channel")
         if kind == "files":
+            check_shape(info, INFO_OF_FILES)
             WriteOptions(**info["write"])
             if len(info["class_names"]) != info["classes"]:
                 raise ValueError(f"{info['classes']} classes, but names of {len(info['class_names'])}")

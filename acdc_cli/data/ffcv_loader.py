@@ -43,6 +43,7 @@ class FfcvLoader:
             that is larger than memory.
         read_ahead: without ``os_cache``, samples that are read in one go, in the order of the file, one such stretch
             before they are needed; None: a few batches.
+        index_sum: SHA-256 of the file's tables; None: not checked.
 
     Raises:
         DataMissing: if the file is missing, cut short or another one.
@@ -58,8 +59,9 @@ class FfcvLoader:
         count: int | None = None,
         os_cache: bool = True,
         read_ahead: int | None = None,
+        index_sum: str | None = None,
     ) -> None:
-        self._path, self._index = path, read_index(path, classes, count)
+        self._path, self._index = path, read_index(path, classes, count, index_sum)
         if crops is None and not (self._index.pixels == [RAW, *self._index.pixels[0, 1:]]).all():
             raise DataMissing(f"{path}: holds images of several sizes, not arrays of one; run acdc-data prepare")
         self._workers = max(1, workers)

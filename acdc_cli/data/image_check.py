@@ -124,10 +124,14 @@ def _is_current(facts: FileFacts | None, root: Path) -> bool:
 def _read_journal(journal: Path) -> dict[str, FileFacts]:
     if not journal.is_file():
         return {}
-    content = journal.read_text(encoding="utf-8")
+    try:
+        content = journal.read_text(encoding="utf-8")
+        facts = [FileFacts(*json.loads(line)) for line in content.split("\n")[:-1]]
+    except (ValueError, TypeError, RecursionError):  # damaged: every file is looked at again
+        journal.unlink()
+        return {}
     if not content.endswith("\n"):  # cut short: what is appended must not continue that line
         journal.write_text(content[: content.rfind("\n") + 1], encoding="utf-8")
-    facts = [FileFacts(*json.loads(line)) for line in content.split("\n")[:-1]]
     return {one.path: one for one in facts}
 
 

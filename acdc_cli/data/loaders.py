@@ -71,6 +71,7 @@ def open_loaders(
                 dataset.count(split),
                 os_cache,
                 read_ahead,
+                dataset.index_sum(split),
             )
             for split in SPLITS
         }

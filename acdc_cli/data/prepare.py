@@ -15,7 +15,8 @@ import numpy as np
 
 from acdc_cli.data.array_beton import write_array_betons
 from acdc_cli.data.beton import file_hash, header_problem
-from acdc_cli.data.dataset import FORMAT, Dataset, array_hash, read_dataset
+from acdc_cli.data.beton_index import file_sum_of_tables
+from acdc_cli.data.dataset import FORMAT, Dataset, array_hash, read_dataset, with_sum
 from acdc_cli.data.ffcv_availability import ffcv_problem
 from acdc_cli.data.image_files import SPLITS
 from acdc_cli.data.preparation_progress import waiting_for
@@ -23,9 +24,13 @@ from acdc_cli.data.prepare_images import prepare_images
 from acdc_cli.data.sources import SOURCES, Arrays, Samples
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import BadInput, DataMissing, not_a_choice
-from acdc_cli.records.folder import replace_json
+from acdc_cli.records.files import MEBIBYTE, file_sum, replace_json
 
 __all__ = ["Dataset", "open_dataset", "prepare", "read_dataset", "require_beton"]
+
+# A .beton up to this size is compared with its sum whenever it is used. Of larger ones that is the tables alone, which
+# say where the samples are: `acdc-data check` reads the rest.
+READ_WHOLE_BYTES = 64 * MEBIBYTE
 
 
 def prepare(
@@ -89,11 +94,13 @@ def _prepare_arrays(name: str, arrays: Arrays, source: Path | None, out: Path) -
         write_array_betons(samples, paths)
         dataset.info["beton_bytes"] = {split: path.stat().st_size for split, path in paths.items()}
         dataset.info["beton_sha256"] = {split: file_hash(path) for split, path in paths.items()}
+        dataset.info["beton_index_sha256"] = {split: file_sum_of_tables(path) for split, path in paths.items()}
     else:
         for split in SPLITS:
             dataset.beton(split).unlink(missing_ok=True)
-    replace_json(out / "dataset.json", dataset.info)
-    return dataset
+    info = with_sum(dataset.info)
+    replace_json(out / "dataset.json", info)
+    return Dataset(out, info)
 
 
 def _describe(name: str, arrays: Arrays, source: Path | None, samples: dict[str, Samples]) -> dict[str, Any]:
@@ -121,6 +128,7 @@ def _describe(name: str, arrays: Arrays, source: Path | None, samples: dict[str,
         "content_hash": hashlib.sha256(together.encode()).hexdigest(),
         "beton_bytes": None,
         "beton_sha256": None,
+        "beton_index_sha256": None,
     }
 
 
@@ -174,4 +182,11 @@ def _beton_problem(dataset: Dataset, split: str) -> str | None:
     size = path.stat().st_size
     if not expected or size != expected[split]:
         return f"{size} bytes, dataset.json says {expected and expected[split]}"
-    return header_problem(path, dataset.count(split))
+    if problem := header_problem(path, dataset.count(split)):
+        return problem
+    is_small = size <= READ_WHOLE_BYTES
+    return (
+        "not the bytes that were written"
+        if is_small and file_sum(path) != dataset.info["beton_sha256"][split]
+        else None
+    )

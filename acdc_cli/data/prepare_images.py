@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from acdc_cli.data.beton import file_hash
-from acdc_cli.data.dataset import FORMAT, OWN_IMAGES, Dataset, prepare_command
+from acdc_cli.data.beton_index import file_sum_of_tables
+from acdc_cli.data.dataset import FORMAT, OWN_IMAGES, Dataset, prepare_command, with_sum
 from acdc_cli.data.ffcv_availability import ffcv_problem
 from acdc_cli.data.held_signals import signals_held_back
 from acdc_cli.data.image_beton import refuse_too_thin, write_image_beton
@@ -23,7 +24,7 @@ from acdc_cli.data.preparation_progress import stage
 from acdc_cli.data.sources import Tree
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import DataMissing, naming
-from acdc_cli.records.folder import replace_json, replace_text
+from acdc_cli.records.files import Damaged, read_object, replace_json, replace_text
 
 STAGING = ".preparing"  # in the data set's folder: what is done so far
 
@@ -49,7 +50,7 @@ def prepare_images(name: str, tree: Tree, source: Path | None, out: Path, write:
         _begin(staging, f"{name} {root}")
         if tree.make is not None and not root.is_dir():
             _make(tree, root)
-        info = _fill(name, tree, source is None, read_tree(root, command), staging, write, workers)
+        info = with_sum(_fill(name, tree, source is None, read_tree(root, command), staging, write, workers))
         replace_json(staging / "dataset.json", info)
     except Exception:
         shutil.rmtree(staging, ignore_errors=True)
@@ -62,7 +63,7 @@ def prepare_images(name: str, tree: Tree, source: Path | None, out: Path, write:
 def _begin(staging: Path, what: str) -> None:
     """Go on with what is there, if it is of the same images."""
     note = staging / "source"
-    if not note.is_file() or note.read_text() != what:
+    if not note.is_file() or note.read_bytes() != what.encode():
         shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(exist_ok=True)
     for stale in staging.glob(".*.tmp"):
@@ -95,12 +96,13 @@ def _fill(
         splits[split]["skipped"] = {one.path: one.problem for one in facts if one.problem}
         _refuse_empty_classes(kept[split][0], split, splits[split]["skipped"])
         replace_text(staging / splits[split]["samples"], sample_lines(kept[split][0]))
-    bytes_, hashes = {}, {}
+    bytes_, hashes, tables = {}, {}, {}
     if ffcv_problem() is None:
         for split in SPLITS:
             wanted = {"content": splits[split]["content_sha256"], "write": asdict(write)}
             done = _write_split(split, *kept[split], write, wanted, staging, workers)
             bytes_[split], hashes[split] = done["bytes"], done["sha256"]
+            tables[split] = file_sum_of_tables(staging / f"{split}.beton")
     mean, std = (tree.mean, tree.std) if tree.mean and tree.std else mean_and_deviation(kept["train"][0])
     files = kept["train"][0]
     together = "".join(splits[split]["content_sha256"] for split in SPLITS)
@@ -120,6 +122,7 @@ def _fill(
         "content_hash": hashlib.sha256(together.encode()).hexdigest(),
         "beton_bytes": bytes_ or None,
         "beton_sha256": hashes or None,
+        "beton_index_sha256": tables or None,
     }
 
 
@@ -150,9 +153,10 @@ def _write_split(
     """Write a split's .beton, or find that an earlier call has done it; a note beside it says what it holds."""
     path, note = staging / f"{split}.beton", staging / f"{split}.written"
     if note.is_file() and path.is_file():
-        done = json.loads(note.read_text())
-        if done["wanted"] == wanted and file_hash(path) == done["sha256"]:
-            return done
+        with suppress(Damaged):  # then the split is written again
+            done = read_object(note, {"wanted": dict, "bytes": int, "sha256": str})
+            if done["wanted"] == wanted and file_hash(path) == done["sha256"]:
+                return done
     note.unlink(missing_ok=True)
     path.unlink(missing_ok=True)
     with stage(f"writing {path.name}", len(facts)) as advance:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
-from acdc_cli.errors import DataMissing, not_a_choice
+from acdc_cli.config import Config
+from acdc_cli.errors import AcdcError, DataMissing, not_a_choice, reason
 from acdc_cli.models.families import build_model, build_skeleton
+from acdc_cli.records.checksums import REMEDY
+from acdc_cli.records.folder import MODELS, RunFolder
 
-__all__ = ["build_model", "build_skeleton", "load_model"]
+__all__ = ["build_model", "build_skeleton", "load_model", "read_model_file"]
 
 
 def load_model(run: str | Path, kind: str = "sparse") -> nn.Module:
@@ -23,27 +24,49 @@ def load_model(run: str | Path, kind: str = "sparse") -> nn.Module:
 
     Raises:
         BadInput: on a folder that is no run, or a kind that there is not.
-        DataMissing: if the run has no such model.
+        DataMissing: if the run has no such model, or its file is damaged.
+        AcdcError: if its config is damaged.
     """
-    from acdc_cli.compose import from_yaml
-    from acdc_cli.data.sources import SOURCES
-    from acdc_cli.records.folder import MODELS, RunFolder
+    from acdc_cli.records.configs import read_config
 
     if kind not in MODELS:
         raise not_a_choice("model", kind, MODELS)
     folder = RunFolder.open(run)
-    path = folder.model(kind)
-    config = from_yaml(folder.config.read_text())
+    config, (state, built_for) = read_config(folder), read_model_file(folder, kind)
     try:
-        state = load_file(path)
-        with safe_open(path, framework="pt") as file:
-            built_for = file.metadata() or {}
-    except (FileNotFoundError, SafetensorError) as error:
-        why = "was made without keep_best=true" if kind.endswith("_best") else f"whose method has no {kind} model"
-        raise DataMissing(f"{path}: {error}; a run that is not done, or {why}") from None
+        return _loaded(config, state, built_for)
+    except (RuntimeError, ValueError, KeyError, StopIteration) as error:
+        path = folder.model(kind)
+        raise DataMissing(f"{path}: not weights of the model in {folder.config} ({reason(error)}); {REMEDY}") from None
+
+
+def _loaded(config: Config, state: dict[str, Tensor], built_for: dict[str, str]) -> nn.Module:
+    from acdc_cli.data.sources import SOURCES
+
     usual = SOURCES[config.dataset.name]  # of a run that is older than these two words
     channels = int(built_for.get("channels", usual.sample_shape[0]))
     model = build_model(config.model, channels, int(built_for.get("classes", usual.classes)))
     weights = next(tensor for tensor in state.values() if tensor.is_floating_point())
     model.to(weights.dtype).load_state_dict(state)  # float64 of precision=fp64 stays that
     return model.eval()
+
+
+def read_model_file(folder: RunFolder, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a run's model, as they were written.
+
+    Raises:
+        DataMissing: if there is no such model, or its file is damaged.
+    """
+    from acdc_cli.records.tensors import read_tensors
+
+    path = folder.model(kind)
+    if not path.exists():
+        why = "made without keep_best=true" if kind.endswith("_best") else f"whose method has no {kind} model"
+        raise DataMissing(f"{path}: missing; a run that is not done, or {why}")
+    try:
+        folder.sums.check(path)
+        return read_tensors(path)
+    except ValueError as error:
+        raise DataMissing(f"{path}: damaged ({error}); {REMEDY}") from None
+    except AcdcError as error:
+        raise DataMissing(str(error)) from None

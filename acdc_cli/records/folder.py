@@ -1,4 +1,4 @@
-"""The run folder: every file in it is replaced whole, so a crash leaves the old one or the new one, never a piece."""
+"""The run folder: every file in it is replaced whole and, where it is read back, has its sum in checksums.json."""
 
 from __future__ import annotations
 
@@ -9,37 +9,25 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from acdc_cli.errors import AcdcError, BadInput
-
-
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary neighbour, put it on the disk, then rename it over ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:  # named after the file that was meant, not after the temporary one
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file whole."""
-    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def replace_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole. NaN and infinity are refused: they are not JSON."""
-    replace_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
+from acdc_cli.records.checksums import REMEDY, Checksums
+from acdc_cli.records.files import (
+    Damaged,
+    file_sum,
+    json_text,
+    parse_object,
+    read_bytes,
+    read_object,
+    replace_json,
+    replace_text,
+    sum_of,
+)
+from acdc_cli.records.shapes import AGREEMENT, RESULT, ROW, STATUS
+from acdc_cli.records.tensor_header import whole_length_problem
 
 MODELS = ("sparse", "dense", "sparse_best", "dense_best")  # that a run can leave; the last two with keep_best=true
 SILENT_SECONDS = 3600  # after which a run on another machine is taken for dead
@@ -69,8 +57,10 @@ class RunFolder:
         self.agreements = path / "agreements.json"
         self.checkpoint = path / "checkpoints" / "last.pt"
         self.best_epochs = path / "checkpoints" / "best"
+        self.previous_checkpoint = path / "checkpoints" / "previous.pt"
         self.models = path / "models"
         self.masks = path / "masks"
+        self.sums = Checksums(path)
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -98,12 +88,12 @@ class RunFolder:
         except BlockingIOError:
             os.close(descriptor)
             raise AcdcError(
-                f"{self.path}: another process (pid {self.read_status().get('pid')}) is running it"
+                f"{self.path}: another process (pid {self._known_status().get('pid')}) is running it"
             ) from None
         except OSError:
             pass  # a file system without locks, as some network ones are: on with it, unguarded
         for stale in self.path.rglob(".*.tmp"):
-            stale.unlink(missing_ok=True)  # of a run that was killed while it wrote
+            _remove(stale)  # of a run that was killed while it wrote
         _locks.add(descriptor)
         try:
             yield
@@ -128,20 +118,32 @@ class RunFolder:
             pass
         finally:
             os.close(descriptor)
-        status = self.read_status()
-        is_elsewhere = status.get("state") == "running" and status["host"] != socket.gethostname()
-        return is_elsewhere and time.time() - status["updated"] < SILENT_SECONDS
+        status = self._known_status()
+        is_elsewhere = status.get("state") == "running" and status.get("host") != socket.gethostname()
+        return is_elsewhere and time.time() - status.get("updated", 0) < SILENT_SECONDS
 
     def clear(self) -> None:
-        """Remove everything in the folder, to start over; first what says that there was anything."""
-        for path in (self.status, self.checkpoint):
-            path.unlink(missing_ok=True)
+        """Delete the folder's contents, whatever they are, to start over.
+
+        status.json and the checkpoints go first, so that an interruption never leaves a folder that looks resumable.
+        """
+        for path in (self.status, self.previous_checkpoint, self.checkpoint):
+            _remove(path)
         for child in self.path.iterdir():
-            shutil.rmtree(child) if child.is_dir() else child.unlink()
+            _remove(child)
 
     def read_status(self) -> dict[str, Any]:
-        """status.json, or an empty dict before there is one."""
-        return _parse(self.status, self.status.read_text()) if self.status.is_file() else {}
+        """status.json, or an empty dict before there is one. Raises Damaged.
+
+        It has no sum: it is replaced several times an epoch, and nothing is computed from it.
+        """
+        return read_object(self.status, STATUS, REMEDY) if self.status.exists() else {}
+
+    def _known_status(self) -> dict[str, Any]:
+        """The same, and empty if it is damaged."""
+        with suppress(Damaged):
+            return self.read_status()
+        return {}
 
     def write_status(self, state: str, epoch: int, error: str | None = None) -> None:
         """Replace status.json. ``epoch`` = epochs completed."""
@@ -149,47 +151,146 @@ class RunFolder:
         status |= {"pid": os.getpid(), "host": socket.gethostname(), "updated": int(time.time())}
         replace_json(self.status, status)
 
+    def read_checked(self, path: Path) -> bytes:
+        """The content of one of the folder's files. Raises Damaged if it is not what was written there."""
+        content = read_bytes(path, REMEDY)
+        self.sums.check(path, sum_of(content))
+        return content
+
+    def read_config_text(self) -> str:
+        """config.yaml. Raises Damaged; ``records.configs.read_config`` also parses it."""
+        try:
+            return self.read_checked(self.config).decode("utf-8")
+        except UnicodeDecodeError:
+            raise Damaged(self.config, "not UTF-8 text", REMEDY) from None
+
+    def checkpoints(self) -> list[Path]:
+        """Where there are checkpoints, or something in the place of one; the newest first."""
+        return [path for path in (self.checkpoint, self.previous_checkpoint) if path.exists()]
+
+    def drop_damaged_checkpoint(self) -> None:
+        """Put the previous checkpoint in the place of the last one, which could not be used."""
+        if self.checkpoint.is_dir():
+            _remove(self.checkpoint)
+        os.replace(self.previous_checkpoint, self.checkpoint)
+
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl, one an epoch."""
-        if not self.metrics.is_file():
+        """The rows of metrics.jsonl, one an epoch. Raises Damaged."""
+        if not self.metrics.exists():
             return []
-        return [_parse(self.metrics, line) for line in self.metrics.read_text().splitlines()]
+        lines = self.read_checked(self.metrics).split(b"\n")
+        try:
+            rows = [parse_object(line, ROW) for line in lines if line]
+            if any(row.keys() != rows[0].keys() or row["epoch"] - rows[0]["epoch"] != i for i, row in enumerate(rows)):
+                raise ValueError("its rows do not follow one another")
+        except ValueError as error:
+            raise Damaged(self.metrics, str(error), REMEDY) from None
+        return rows
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Add an epoch. A crash can leave half a line: a run that resumes writes the file anew from its checkpoint."""
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
 
-    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
-        """Replace metrics.jsonl."""
-        replace_text(self.metrics, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+    def start_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """Replace metrics.jsonl, which will grow. It has no sum until the run is done: its checkpoint has the rows."""
+        self.sums.forget(self.metrics)
+        replace_text(self.metrics, _lines(rows))
+
+    def close_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """Replace metrics.jsonl for good, and its sum."""
+        self.write_text(self.metrics, _lines(rows))
+
+    def replace(self, path: Path, write: Callable[[Path], object]) -> None:
+        """Let ``write`` fill one of the folder's files, which is replaced whole, and put its sum on record."""
+        self.sums.replace(path, write)
+
+    def remove(self, path: Path) -> None:
+        """Delete one of the folder's files, and its sum before it: a sum without a file would mean damage."""
+        self.sums.forget(path)
+        path.unlink(missing_ok=True)
+
+    def write_text(self, path: Path, text: str) -> None:
+        """Replace one of the folder's text files, and its sum."""
+        self.replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+    def write_json(self, path: Path, value: Any) -> None:
+        """Replace one of the folder's JSON files, and its sum."""
+        self.write_text(path, json_text(value))
 
     def read_result(self) -> dict[str, Any]:
-        """result.json. Raises BadInput if the run is not finished."""
-        if not self.result.is_file():
+        """result.json. Raises BadInput if the run is not finished, Damaged if the file is not what was written."""
+        if not self.result.exists():
             raise BadInput(f"{self.path}: the run is {self.state()} and has no result.json yet; run its command again")
-        return _parse(self.result, self.result.read_text())
+        content = self.read_checked(self.result)
+        try:
+            result = parse_object(content, RESULT)
+            if result["sparse"] is None and result["dense"] is None:
+                raise ValueError("it has neither a sparse nor a dense model")
+        except ValueError as error:
+            raise Damaged(self.result, str(error), REMEDY) from None
+        return result
 
     def read_agreements(self) -> dict[str, dict[str, float]]:
-        """Of the sparse model with dense models of other runs, by their ids; made where a table asks for them."""
-        return _parse(self.agreements, self.agreements.read_text()) if self.agreements.is_file() else {}
+        """Of the sparse model with dense models of other runs, by their ids; made where a table asks for them.
+
+        A damaged file counts as none: it is measured again.
+        """
+        with suppress(Damaged, ValueError):
+            return parse_object(self.read_checked(self.agreements), {"*": AGREEMENT})
+        return {}
 
     @property
     def is_done(self) -> bool:
-        """Whether the run has finished and everything it leaves is there."""
-        return self.read_status().get("state") == "done" and self._has_whole_result()
+        """Whether the run has finished and everything it leaves is there; the sums of models are not computed."""
+        return self.is_marked_done and self._first_fault() is None
 
-    def _has_whole_result(self) -> bool:
+    @property
+    def is_marked_done(self) -> bool:
+        """Whether status.json says ``done``, whatever else there is."""
+        return self._known_status().get("state") == "done"
+
+    def _first_fault(self) -> Damaged | None:
+        """What a finished run lacks, as far as that can be told without reading its models."""
         try:
-            return self.result.is_file() and "run_id" in _parse(self.result, self.result.read_text())
-        except AcdcError:
-            return False
+            if not self.result.exists():
+                raise Damaged(self.result, "missing", REMEDY)
+            result = self.read_result()
+            self.read_config_text()
+            for name in self._made_again():
+                if not (self.path / name).is_file():
+                    raise Damaged(self.path / name, "missing", REMEDY)
+        except Damaged as damage:
+            return damage
+        for kind in ("sparse", "dense"):
+            path = self.models / f"{kind}.safetensors"
+            if result[kind] is not None and (problem := whole_length_problem(path)):
+                return Damaged(path, problem, REMEDY)
+        return None
+
+    def _made_again(self) -> list[str]:
+        """Files on record that the last checkpoint can make again: not the masks of earlier phases."""
+        return [name for name in self.sums.read() if not name.startswith(f"{self.masks.name}/")]
+
+    def faults(self) -> list[Damaged]:
+        """Everything that is missing or damaged in a run whose status is ``done``. Every sum is computed."""
+        faults = [] if (first := self._first_fault()) is None else [first]
+        try:
+            recorded = self.sums.read()
+        except Damaged:
+            return faults  # the record itself
+        named = {fault.path for fault in faults}
+        for name, sums in recorded.items():
+            path = self.path / name
+            if path not in named and not (path.is_file() and file_sum(path) in sums):
+                faults.append(Damaged(path, "not the bytes that were written" if path.is_file() else "missing"))
+        return faults
 
     def state(self) -> str:
         """done, running, interrupted, failed, or missing: it has not begun.
 
-        A run whose process was killed is interrupted, whatever it has left; so is one whose result has been removed or
-        damaged: its command makes it again from the last checkpoint.
+        A run whose process was killed is interrupted, whatever it has left; so is one whose result or models have been
+        removed or damaged: its command makes them again from the last checkpoint. Raises Damaged for status.json.
         """
         if self.is_done:
             return "done"
@@ -198,17 +299,39 @@ class RunFolder:
             return state if self.is_running() else "interrupted"
         return "interrupted" if state == "done" else state
 
+    def reason(self) -> str:
+        """Why a run that is not done is not: its state, and the error or the damage behind it."""
+        try:
+            status = self.read_status()
+            if status.get("state") == "done" and (fault := self._first_fault()) is not None:
+                return str(fault)
+        except Damaged as damage:
+            return str(damage)
+        error = status.get("error")
+        return self.state() + (f": {error}" if error else "")
 
-def _parse(path: Path, text: str) -> dict[str, Any]:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise AcdcError(
-            f"{path}: damaged ({error}); the run's command with run.overwrite=true makes it again"
-        ) from None
+
+def _lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+
+
+def _remove(path: Path) -> None:
+    """Delete a file, a link or a folder with all that is in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.unlink()
 
 
 def run_folders(path: Path) -> list[RunFolder]:
-    """The run folders under a sweep (or anything that holds run folders), by name; W&B's own copies are none."""
-    found = sorted(path.rglob("config.yaml"))
-    return [RunFolder(each.parent) for each in found if "wandb" not in each.relative_to(path).parts]
+    """The run folders under a sweep (or anything that holds run folders), by name; W&B's own copies are none.
+
+    A run folder has a config.yaml, or where that was lost a status.json.
+    """
+    found = list[Path]()
+    for folder, subfolders, files in os.walk(path):
+        if {"config.yaml", "status.json"} & {*files, *subfolders}:
+            found.append(Path(folder))
+        subfolders[:] = [name for name in subfolders if name != "wandb"]
+    return [RunFolder(each) for each in sorted(found)]

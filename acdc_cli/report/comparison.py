@@ -8,8 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from acdc_cli.compose import from_yaml
 from acdc_cli.errors import AcdcError
+from acdc_cli.records.checksums import REMEDY
+from acdc_cli.records.configs import read_config, require_same_run
+from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.identity import identity
 
@@ -79,20 +81,22 @@ def compare(folders: Iterable[RunFolder]) -> tuple[list[Row], dict[str, str]]:
     """Rows by target, the most accurate first, dense runs before all others; and the runs in none of them.
 
     Returns:
-        The rows, and by name of a run that is not done, or damaged, what it is.
+        The rows, and by folder of a run that is not done, or damaged, or a copy of another one, what it is.
     """
-    runs, left_out = [], dict[str, str]()
+    runs, left_out, seen = list[_Finished](), dict[str, str](), dict[str, RunFolder]()
     for folder in folders:
         try:
-            if folder.is_done:
-                runs.append(_read(folder))
-            else:
-                if folder.result.is_file():
-                    folder.read_result()  # says what is wrong with it
-                error = folder.read_status().get("error")
-                left_out[folder.path.name] = folder.state() + (f": {error}" if error else "")
+            if not folder.is_done:
+                left_out[str(folder.path)] = folder.reason()
+                continue
+            run = _read(folder)
         except AcdcError as error:
-            left_out[folder.path.name] = str(error)
+            left_out[str(folder.path)] = str(error)
+            continue
+        if (same := seen.setdefault(run.result["run_id"], folder)) is folder:
+            runs.append(run)
+        else:
+            left_out[str(folder.path)] = f"a copy of {same.path}: the same run counts once"
     groups: dict[str, list[_Finished]] = {}
     for run in runs:
         key = json.dumps(_without(run.config, NOT_TO_GROUP_BY), sort_keys=True)
@@ -107,12 +111,11 @@ def _position(row: Row) -> tuple[bool, str, float]:
 
 
 def _read(folder: RunFolder) -> _Finished:
-    rows = folder.read_metrics()
-    return _Finished(
-        identity(from_yaml(folder.config.read_text())),
-        folder.read_result(),
-        statistics.median(1 / row["samples_per_second"] for row in rows),
-    )
+    config, result, rows = read_config(folder), folder.read_result(), folder.read_metrics()
+    require_same_run(folder, config, result["run_id"])
+    if not rows or not all(row["samples_per_second"] > 0 for row in rows):
+        raise Damaged(folder.metrics, "no epochs in it, or none that took any time", REMEDY)
+    return _Finished(identity(config), result, statistics.median(1 / row["samples_per_second"] for row in rows))
 
 
 def _without(config: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:

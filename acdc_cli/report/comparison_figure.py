@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from acdc_cli.records.folder import replace_file
+from acdc_cli.records.files import replace_file
 from acdc_cli.report.colors import PHASE_COLOR
 from acdc_cli.report.comparison import Row
 from acdc_cli.report.figures import MUTED, STYLE

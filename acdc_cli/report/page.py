@@ -7,7 +7,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from acdc_cli.records.folder import RunFolder, replace_text
+from acdc_cli.records.files import replace_text
+from acdc_cli.records.folder import RunFolder
 from acdc_cli.report import figures
 
 PAGE = Template("""<!doctype html>
@@ -77,7 +78,7 @@ def write_page(folder: RunFolder) -> None:
         halves="".join(f"<figure>{svg}</figure>" for svg in halves),
         layers=layers,
         result="".join(f"<tr><td>{escape(key)}</td><td>{escape(value)}</td></tr>" for key, value in _flat(result)),
-        config=escape(folder.config.read_text()),
+        config=escape(folder.read_config_text()),
     )
     replace_text(folder.report, page)
 

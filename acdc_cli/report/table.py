@@ -35,7 +35,7 @@ def run_row(folder: RunFolder) -> list[str]:
     """One run's cells, in the order of RUN_COLUMNS; a dash where there is no number (yet)."""
     try:
         state = folder.state()
-        result = folder.read_result() if folder.result.is_file() else None
+        result = folder.read_result() if folder.result.exists() else None
     except AcdcError:
         state, result = "damaged", None
     if result is None:

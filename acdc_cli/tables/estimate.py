@@ -7,11 +7,11 @@ import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
-from acdc_cli.compose import from_yaml
 from acdc_cli.config import Config, known
 from acdc_cli.data.sources import SOURCES
 from acdc_cli.dense_run import dense_share
 from acdc_cli.errors import AcdcError
+from acdc_cli.records.configs import read_config
 from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.records.identity import identity
 
@@ -55,7 +55,7 @@ class Clock:
         self._seconds_per_epoch: dict[tuple[str | None, ...], list[float]] = {}
         for folder in _finished(runs_dir):
             try:
-                config = from_yaml(folder.config.read_text())
+                config = read_config(folder)
                 seconds = statistics.fmean(row["seconds"] for row in folder.read_metrics())
             except (AcdcError, statistics.StatisticsError):
                 continue  # damaged records tell no time

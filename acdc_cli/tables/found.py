@@ -11,9 +11,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from acdc_cli.compose import from_yaml
 from acdc_cli.config import Config
 from acdc_cli.errors import AcdcError
+from acdc_cli.records.configs import read_config
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.identity import identity, readable_name, run_id
 from acdc_cli.training.precision import AUTOMATIC_DTYPES
@@ -57,7 +57,7 @@ class FoundRuns:
 
     @cached_property
     def _folders(self) -> list[tuple[str, RunFolder]]:
-        paths = [(ID.search(path.name), path) for path in sorted(self._runs_dir.glob("*/*"))]
+        paths = [(ID.search(path.name), path) for path in sorted(self._runs_dir.glob("*/*")) if path.is_dir()]
         return [(match[1], RunFolder(path)) for match, path in paths if match is not None]
 
     @cached_property
@@ -80,7 +80,7 @@ def state_of(folder: RunFolder) -> str:
 
 def _is_run_of(asked: Config, folder: RunFolder) -> bool:
     try:
-        made = copy.deepcopy(_read_config(folder.config, folder.config.stat().st_mtime_ns))
+        made = copy.deepcopy(_read_config(folder.path, folder.config.stat().st_mtime_ns))
     except (AcdcError, OSError):
         return False
     if _is_chosen_by_device(asked.precision.dtype, made):
@@ -97,7 +97,7 @@ def _is_chosen_by_device(asked_dtype: str, made: Config) -> bool:
 @cache
 def _read_config(path: Path, changed: int) -> Config:
     """Once, though a table looks again after every round of runs."""
-    return from_yaml(path.read_text())
+    return read_config(RunFolder(path))
 
 
 def _recipe(config: Config, asked: Config) -> str:

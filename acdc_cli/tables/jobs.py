@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from acdc_cli.config import Config, known, prunes_a_dense_run
-from acdc_cli.errors import BadInput
+from acdc_cli.errors import AcdcError, BadInput, DataMissing
 from acdc_cli.finetune import finetuning_config
 from acdc_cli.overrides import group_options, key_of, quoted
+from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.identity import readable_name, run_id
 from acdc_cli.tables.composed import composed
@@ -34,6 +35,7 @@ class Job:
         run_id: of the folder.
         folder: where the run lies, whoever made it, or will lie.
         state: done, running, interrupted, failed or missing.
+        problem: why it is not done, where there is more to say than its state.
     """
 
     overrides: tuple[str, ...]
@@ -41,6 +43,7 @@ class Job:
     run_id: str
     folder: RunFolder
     state: str
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -186,15 +189,28 @@ def _seed_jobs(
 
     dense = job(_of_dense_run(own, composed(request.typed(own)))) if _prunes_a_dense_run(request.typed(own)) else None
     start = None if dense is None else str(dense.folder.path)
-    run = job(own, start) if dense is None or dense.state == "done" else None
-    finetuned = None
+    run, finetuned = None, None
+    try:
+        run = job(own, start) if dense is None or dense.state == "done" else None
+    except (Damaged, DataMissing) as error:
+        if dense is None:
+            raise
+        dense = _with_problem(dense, error)
     if row.is_finetuned and run is not None and run.state == "done":
         config = copy.deepcopy(composed(tuple(each for each in _of_any_run(request) if key_of(each) != _START)))
         config.finetune, config.start_from, config.run.experiment = "dense", str(run.folder.path), table
         config.finetune_start = "best" if request.finetune_start == "best" else None
         typed = finetuning(run, request)
-        finetuned = _job(finetuning_config(config, list(typed)), typed, runs)
+        try:
+            finetuned = _job(finetuning_config(config, list(typed)), typed, runs)
+        except (Damaged, DataMissing) as error:
+            run = _with_problem(run, error)
     return SeedJobs(dense, run, None if partner is None else job(partner), finetuned, row.is_finetuned)
+
+
+def _with_problem(job: Job, error: AcdcError) -> Job:
+    """A run that looked done until its model or its config was read: it has to be made again."""
+    return replace(job, state="failed", problem=str(error))
 
 
 def finetuning(run: Job, request: Request) -> tuple[str, ...]:
@@ -257,4 +273,6 @@ def _job(config: Config, overrides: tuple[str, ...], runs: Runs) -> Job:
         found = RunFolder(runs_dir / known(settled.run.experiment) / f"{readable_name(settled)}-{key}")
     name = ID.sub("", found.path.name)
     where = (f"run.experiment={found.path.parent.name}", f"run.name={quoted(name)}")
-    return Job((*overrides, *where), settled, found.path.name[len(name) + 1 :], found, state_of(found))
+    state = state_of(found)
+    problem = found.reason() if state in ("failed", "interrupted") else None
+    return Job((*overrides, *where), settled, found.path.name[len(name) + 1 :], found, state, problem)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from acdc_cli.config import known
-from acdc_cli.records.folder import replace_json
+from acdc_cli.errors import DataMissing
+from acdc_cli.records.files import Damaged
 from acdc_cli.tables.jobs import Job, RowJobs, SeedJobs
 
 
@@ -36,4 +37,9 @@ def measure_pairs(rows: Sequence[RowJobs], say: Callable[[str], None]) -> None:
         if dense.run_id in measured or sparse.read_result()["sparse"] is None:
             continue
         say(f"agreement of {sparse.path.name} with {dense.folder.path.name}")
-        replace_json(sparse.agreements, measured | {dense.run_id: pair_agreement(sparse, dense.folder)})
+        try:
+            agreement = pair_agreement(sparse, dense.folder)
+        except (Damaged, DataMissing) as error:  # the other pairs can still be measured
+            say(f"not measured: {error}")
+            continue
+        sparse.write_json(sparse.agreements, measured | {dense.run_id: agreement})

@@ -10,17 +10,18 @@ A model is kept as it was evaluated: ``bn_recalibration`` applies to the end of 
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any
-
-from safetensors import SafetensorError, safe_open
 
 from acdc_cli.config import known
 from acdc_cli.errors import AcdcError
 from acdc_cli.measure.best import best_epoch, possible_best_epochs
+from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.records.tensors import read_tensors
 from acdc_cli.sparsity.method import model_state
 from acdc_cli.training.finish import KINDS, input_metadata, save_tensors
 from acdc_cli.training.run import Run
@@ -35,7 +36,7 @@ def keep_candidate(folder: RunFolder, run: Run) -> None:
     kind, epoch = row["phase"], row["epoch"]
     if kind in _kinds(run) and epoch in possible_best_epochs(run.rows, kind):
         metadata = input_metadata(run) | {"epoch": str(epoch)}
-        save_tensors(folder.best_candidate(epoch), model_state(run.model), metadata)
+        save_tensors(folder, folder.best_candidate(epoch), model_state(run.model), metadata)
 
 
 def remove_beaten(folder: RunFolder, rows: Rows) -> None:
@@ -44,7 +45,7 @@ def remove_beaten(folder: RunFolder, rows: Rows) -> None:
     wanted = {folder.best_candidate(epoch) for epoch in needed}
     for file in folder.best_epochs.glob("*.safetensors"):
         if file not in wanted:
-            file.unlink()
+            folder.remove(file)
 
 
 def require_candidates(folder: RunFolder, run: Run) -> None:
@@ -65,7 +66,7 @@ def require_candidates(folder: RunFolder, run: Run) -> None:
 
 
 def leave_best(folder: RunFolder, run: Run) -> None:
-    """Move the best models of a run that has ended to ``models/``, and remove the others.
+    """Put the best models of a run that has ended into ``models/``, and remove the others.
 
     Raises:
         AcdcError: if one of them has been removed meanwhile.
@@ -76,7 +77,9 @@ def leave_best(folder: RunFolder, run: Run) -> None:
         if not _is_there(folder, best):
             raise _lost(folder, best)
         if (candidate := folder.best_candidate(best["epoch"])).is_file():
-            os.replace(candidate, folder.model(f"{kind}_best"))
+            folder.replace(folder.model(f"{kind}_best"), partial(shutil.copyfile, candidate))
+    for file in folder.best_epochs.glob("*.safetensors"):
+        folder.remove(file)
     shutil.rmtree(folder.best_epochs, ignore_errors=True)
 
 
@@ -86,18 +89,21 @@ def _kinds(run: Run) -> tuple[str, ...]:
 
 
 def _is_there(folder: RunFolder, row: Mapping[str, Any]) -> bool:
-    """Whether an epoch's model is on disk: as a candidate, or moved to ``models/`` before the run was killed."""
-    if folder.best_candidate(row["epoch"]).is_file():
-        return True
-    try:
-        with safe_open(folder.model(f"{row['phase']}_best"), framework="pt") as file:
-            return (file.metadata() or {}).get("epoch") == str(row["epoch"])
-    except (FileNotFoundError, SafetensorError):
-        return False
+    """Whether an epoch's model is on disk, undamaged: as a candidate, or in ``models/`` where the run had ended."""
+    candidate, left = folder.best_candidate(row["epoch"]), folder.model(f"{row['phase']}_best")
+    with suppress(Damaged, ValueError):
+        if candidate.is_file():
+            folder.sums.check(candidate)
+            return True
+        if left.is_file():
+            folder.sums.check(left)
+            return read_tensors(left)[1].get("epoch") == str(row["epoch"])
+    return False
 
 
 def _lost(folder: RunFolder, row: Mapping[str, Any]) -> AcdcError:
     return AcdcError(
-        f"{folder.best_candidate(row['epoch'])}: lost; keep_best=true may need this model of epoch {row['epoch'] + 1}; "
+        f"{folder.best_candidate(row['epoch'])}: missing or damaged; keep_best=true may need this model of epoch "
+        f"{row['epoch'] + 1}; "
         "run.overwrite=true trains it again, keep_best=null does without"
     )

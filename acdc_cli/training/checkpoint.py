@@ -1,22 +1,75 @@
-"""One checkpoint holds everything that must survive a crash."""
+"""One checkpoint holds everything that must survive a crash, and the SHA-256 by which damage to it is noticed."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from acdc_cli.errors import AcdcError, reason
-from acdc_cli.records.folder import replace_file
+from acdc_cli.records.files import Damaged, replace_file
+
+# A file is what torch.save writes, then this word and the SHA-256 of everything before it. A zip archive is read from
+# the table near its end, so torch.load passes over what follows that table.
+SEAL = b"\nacdc-sha256:"
+SEAL_BYTES = len(SEAL) + hashlib.sha256().digest_size * 2
+SEALED = "sealed"  # key of a state that was written with a seal: without one, such a file is damaged
+BLOCK = 2**20
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Replace the checkpoint whole. ``state`` holds tensors and plain values only."""
+class _Hashing:
+    """A file that hashes what is written to it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.digest = file, hashlib.sha256()
+
+    def write(self, content: bytes) -> int:
+        self.digest.update(content)
+        return self._file.write(content)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def save_checkpoint(path: Path, state: dict[str, Any], previous: Path | None = None) -> None:
+    """Replace the checkpoint whole.
+
+    Args:
+        state: tensors and plain values only.
+        previous: where the checkpoint that is replaced is kept; None: nowhere. Both files exist at any moment.
+    """
     try:
-        replace_file(path, lambda temporary: torch.save(state, temporary))
+        replace_file(path, lambda temporary: _write(temporary, state), lambda _: _keep(path, previous))
     except RuntimeError as error:  # what torch makes of a failed write
         raise cannot_write(path, error) from None
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    with path.open("wb") as file:
+        hashing = _Hashing(file)
+        torch.save(state | {SEALED: True}, hashing)
+        file.write(SEAL + hashing.digest.hexdigest().encode())
+
+
+def _keep(path: Path, previous: Path | None) -> None:
+    """Give the checkpoint a second name, so that it is there under the first one until that is replaced."""
+    if previous is None or not path.is_file():
+        return
+    link = previous.with_name(f".{previous.name}.{os.getpid()}.tmp")
+    with suppress(FileNotFoundError):
+        link.unlink()
+    try:
+        os.link(path, link)
+    except OSError:  # a file system without hard links: for a moment only the previous one is there
+        os.replace(path, previous)
+    else:
+        os.replace(link, previous)
 
 
 def cannot_write(path: Path, error: Exception) -> AcdcError:
@@ -27,14 +80,73 @@ def cannot_write(path: Path, error: Exception) -> AcdcError:
 def load_checkpoint(path: Path, run_id: str) -> dict[str, Any]:
     """Read a checkpoint with ``weights_only=True``, onto the CPU: whoever takes a tensor over copies it to its place.
 
+    A checkpoint that an older version wrote has no sum; the CRC-32s of its zip archive are compared.
+
     Raises:
-        AcdcError: if it cannot be read, or belongs to another run.
+        Damaged: if it is not what was written, cannot be read, or belongs to another run.
     """
     try:
+        is_sealed = _has_right_seal(path)
+        if not is_sealed:
+            _check_zip(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-        owner = state["run_id"]
+        if not isinstance(state, dict) or not isinstance(state.get("run"), dict):
+            raise ValueError("no run in it")
+        if (owner := state.get("run_id")) != run_id:
+            raise ValueError(f"it belongs to run {owner}, not {run_id}")
+        if SEALED in state and not is_sealed:
+            raise ValueError("its SHA-256 has been removed")
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # zipfile, pickle and torch each raise their own
-        raise AcdcError(f"{path}: unreadable ({reason(error)}); run.overwrite=true starts over") from None
-    if owner != run_id:
-        raise AcdcError(f"{path}: belongs to run {owner}, not {run_id}; run.overwrite=true starts over")
+        why = error.strerror or reason(error) if isinstance(error, OSError) else reason(error)
+        raise Damaged(path, why) from None
     return state
+
+
+def check_seal(path: Path) -> None:
+    """Raise Damaged for a file of tensors that ends with the SHA-256 of other bytes; one without any passes."""
+    try:
+        _has_right_seal(path)
+    except ValueError as error:
+        raise Damaged(path, str(error)) from None
+
+
+def _has_right_seal(path: Path) -> bool:
+    """Whether the file ends with the SHA-256 of the rest of it. Raises ValueError if it ends with another one."""
+    rest, digest = path.stat().st_size - SEAL_BYTES, hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(max(rest, 0))
+        if not (seal := file.read()).startswith(SEAL):
+            return False
+        file.seek(0)
+        while rest > 0 and (block := file.read(min(BLOCK, rest))):
+            digest.update(block)
+            rest -= len(block)
+    if seal != SEAL + digest.hexdigest().encode():
+        raise ValueError("its bytes are not those that its SHA-256 was made of")
+    return True
+
+
+def _check_zip(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        if (part := archive.testzip()) is not None:
+            raise ValueError(f"the CRC-32 of {part} is wrong")
+
+
+def restore(path: Path, run_id: str, load: Callable[[dict[str, Any]], None]) -> None:
+    """Read a checkpoint and hand the run's state to ``load``.
+
+    Raises:
+        Damaged: also if the state lacks a part or has one of another type.
+        AcdcError: of ``load``'s own.
+    """
+    state = load_checkpoint(path, run_id)
+    try:
+        load(state["run"])
+    except torch.OutOfMemoryError:
+        raise
+    except KeyError as error:
+        raise Damaged(path, f"it has no {error.args[0] if error.args else 'such part'}") from None
+    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        raise Damaged(path, f"a part of it does not fit: {reason(error)}") from None

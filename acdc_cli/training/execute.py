@@ -14,12 +14,13 @@ from acdc_cli.dense_run import dense_run_of
 from acdc_cli.errors import AcdcError, BadInput, DataMissing
 from acdc_cli.fisher_options import require_fisher_memory, require_fisher_sample
 from acdc_cli.ranks import Ranks, ranks_of
+from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.identity import readable_name, run_id
 from acdc_cli.resolution import enlarged
 from acdc_cli.sparsity.coverage import uncovered_line
 from acdc_cli.sparsity.rules import excluded
-from acdc_cli.training.checkpoint import load_checkpoint
+from acdc_cli.training.checkpoint import restore
 from acdc_cli.training.finish import finish
 from acdc_cli.training.group import Group, joined_group
 from acdc_cli.training.last_batch import require_last_batch
@@ -64,7 +65,7 @@ def _execute(config: Config, say: Say, ranks: Ranks) -> RunFolder:
     plan(config)  # what the model cannot take is said before data is looked for
     check_ranks(config, ranks)
     folder, settled, machine_error = _find(config, say, ranks)
-    if folder is not None and folder.is_done and not config.run.overwrite:
+    if folder is not None and not config.run.overwrite and _is_whole(folder, say):
         _name_other_data(folder, config, say)
         _say_reached(folder, config, say)
         return folder
@@ -143,11 +144,7 @@ def _train_in(folder: RunFolder, config: Config, dataset: Dataset, group: Group,
     records = Records(folder, config, group.is_first, say)
     try:
         records.begin(config)
-        run = _build(config, dataset, group, say)
-        if group.from_first(folder.checkpoint.is_file()):
-            checkpoint = group.together(lambda: load_checkpoint(folder.checkpoint, records.run_id))
-            run.load_state_dict(checkpoint["run"])
-            say(f"resuming {folder.path} after {_position(run)}")
+        run = _restored(config, dataset, group, records.run_id, folder, say)
         _name_excluded(run, say)
         group.together(lambda: records.resume(run))
         progress = Progress(known(config.epochs), run.epoch, run.steps_per_epoch, group.is_first)
@@ -161,6 +158,67 @@ def _train_in(folder: RunFolder, config: Config, dataset: Dataset, group: Group,
         records.finish(run, finish(run, folder, records.run_id))
     except BaseException as error:
         raise records.ended(error) from None
+
+
+def _is_whole(folder: RunFolder, say: Say) -> bool:
+    """Whether the run is done and all it leaves is as it was written. What is not is named.
+
+    Raises:
+        AcdcError: if there is damage and no checkpoint to repair it from.
+    """
+    if not folder.is_marked_done:
+        return False
+    faults = folder.faults()
+    lost = [fault for fault in faults if fault.path.parent == folder.masks]
+    for fault in lost:
+        say(f"{fault}; only run.overwrite=true, which trains the run again, makes it again")
+    if len(lost) == len(faults):
+        return True
+    named = "; ".join(f"{fault.path}: {fault.why}" for fault in faults if fault not in lost)
+    if not folder.checkpoints():
+        raise AcdcError(f"{named}; there is no checkpoint to make that again from: run.overwrite=true trains it again")
+    say(f"{named}; making it again from the last checkpoint")
+    return False
+
+
+def _restored(config: Config, dataset: Dataset, group: Group, run_id: str, folder: RunFolder, say: Say) -> Run:
+    """The run at its newest checkpoint that can be used; at its beginning where there is none yet.
+
+    Every rank reads the checkpoint; the first one decides whether it can be used.
+
+    Raises:
+        AcdcError: if there are checkpoints and none of them can be used.
+    """
+    bad = list[str]()
+    for path in group.from_first(folder.checkpoints()):
+        run = _build(config, dataset, group, say)  # a new one each time: a bad checkpoint may have been half loaded
+        own = group.together(lambda path=path, run=run: _problem(path, run_id, run))
+        if (problem := group.from_first(own)) is not None:
+            bad.append(str(problem))
+            continue
+        group.together(lambda own=own: _fail(own))  # where another rank cannot read what the first one has
+        if path != folder.checkpoint:
+            say(f"{bad[0] if bad else f'{folder.checkpoint}: missing'}; going on from {path.name}, the one before it")
+            if group.is_first:
+                folder.drop_damaged_checkpoint()
+        say(f"resuming {folder.path} after {_position(run)}")
+        return run
+    if bad:
+        raise AcdcError(f"{'; '.join(bad)}; run.overwrite=true starts over")
+    return _build(config, dataset, group, say)
+
+
+def _problem(path: Path, run_id: str, run: Run) -> Damaged | None:
+    try:
+        restore(path, run_id, run.load_state_dict)
+    except Damaged as error:
+        return error
+    return None
+
+
+def _fail(error: Damaged | None) -> None:
+    if error is not None:
+        raise error
 
 
 def _position(run: Run) -> str:

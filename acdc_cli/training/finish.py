@@ -22,7 +22,7 @@ from acdc_cli.measure.best import HEADLINE, best_epoch
 from acdc_cli.measure.dynamics import dead_channels
 from acdc_cli.measure.flops import inference_flops, nonzeros
 from acdc_cli.ranks import ONE_RANK
-from acdc_cli.records.folder import RunFolder, replace_file
+from acdc_cli.records.folder import RunFolder
 from acdc_cli.sparsity.coverage import prunable_by_kind
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import model_state
@@ -37,18 +37,19 @@ KINDS = ("sparse", "dense")
 VERSIONS_OF = ("torch", "torchvision", "hydra-core", "omegaconf", "wandb", "ffcv", "numpy", "safetensors")
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file whole. Tensors are made contiguous: the format knows no channels_last."""
+def save_tensors(folder: RunFolder, path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file of a run whole. Tensors are made contiguous: the format knows no channels_last."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        replace_file(path, lambda temporary: save_file(plain, temporary, metadata))
+        folder.replace(path, lambda temporary: save_file(plain, temporary, metadata))
     except SafetensorError as error:
         raise cannot_write(path, error) from None
 
 
-def save_masks(path: Path, masks: MaskSet) -> None:
+def save_masks(folder: RunFolder, path: Path, masks: MaskSet) -> None:
     """One packed uint8 tensor a weight (see ``sparsity.masks.pack``), its shape as JSON in the metadata."""
-    save_tensors(path, masks.state_dict(), {name: json.dumps(list(mask.shape)) for name, mask in masks.items()})
+    shapes = {name: json.dumps(list(mask.shape)) for name, mask in masks.items()}
+    save_tensors(folder, path, masks.state_dict(), shapes)
 
 
 def finish(run: Run, folder: RunFolder, run_id: str) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def finish(run: Run, folder: RunFolder, run_id: str) -> dict[str, Any]:
         if kind == "sparse" and run.config.bn_recalibration:
             state = _recalibrated(run, state)
         if run.group.is_first:
-            save_tensors(folder.model(kind), state, input_metadata(run))
+            save_tensors(folder, folder.model(kind), state, input_metadata(run))
         run.model.load_state_dict(state)
         measured, kept = evaluate(run, keep_logits=True)
         if kept is not None:
@@ -74,7 +75,7 @@ def finish(run: Run, folder: RunFolder, run_id: str) -> dict[str, Any]:
         left = left or nonzeros(run.model)  # of the sparse model, or of the only one
         sections[kind] = measured | model_size(run) | _best(run.rows, kind)
     if run.method.masks is not None and run.group.is_first:
-        save_masks(folder.models / "masks.safetensors", run.method.masks)
+        save_masks(folder, folder.models / "masks.safetensors", run.method.masks)
     both = agreement(logits["sparse"], logits["dense"], run.group.joined) if len(logits) == len(KINDS) else None
     return _result(run, run_id, sections, both, left)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from acdc_cli.compose import allocation_of, from_yaml
+from acdc_cli.compose import allocation_of
 from acdc_cli.config import Config, is_pruned_to_target, known, prunes_a_dense_run
 from acdc_cli.data.sources import SOURCES
 from acdc_cli.dense_run import dense_share
@@ -16,6 +16,7 @@ from acdc_cli.measure.flops import closed_form_train_fraction, inference_flops
 from acdc_cli.measure.network import network_flops
 from acdc_cli.models import build_skeleton
 from acdc_cli.models.fit import require_fit
+from acdc_cli.records.configs import read_config
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.resolution import view_of
 from acdc_cli.schedule import epoch_window, timeline_of
@@ -96,7 +97,7 @@ def _train_fraction(config: Config, resolutions: list[int], dense: dict[int, int
     """
     whole = sum(dense[pixels] for pixels in resolutions)
     if config.finetune is not None:
-        before = plan(from_yaml(RunFolder(Path(str(config.start_from))).config.read_text()))
+        before = plan(read_config(RunFolder(Path(str(config.start_from)))))
         tail = sum(dense[pixels] for pixels in resolutions[known(config.first_epoch) :])
         return before["train_flops_fraction"] + tail / whole
     if config.method.name not in ("acdc", "dense"):

@@ -9,8 +9,9 @@ from typing import Any
 from acdc_cli.compose import to_yaml
 from acdc_cli.config import Config
 from acdc_cli.data.held_signals import signals_held_back
-from acdc_cli.errors import Interrupted
-from acdc_cli.records.folder import RunFolder, replace_json, replace_text
+from acdc_cli.errors import AcdcError, Interrupted
+from acdc_cli.records.files import Damaged
+from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.identity import run_id
 from acdc_cli.records.tracker import WandbMirror
 from acdc_cli.report.page import write_page
@@ -43,9 +44,10 @@ class Records:
             return
         if config.run.overwrite:
             self._folder.clear()
-        self._epoch = self._folder.read_status().get("epoch", 0)
+        with suppress(Damaged):
+            self._epoch = self._folder.read_status().get("epoch", 0)
         self._folder.write_status("running", self._epoch)
-        replace_text(self._folder.config, to_yaml(config))
+        self._folder.write_text(self._folder.config, to_yaml(config))
 
     def resume(self, run: Run) -> None:
         """Bring everything to where the checkpoint is.
@@ -57,21 +59,22 @@ class Records:
         if self._writes:
             if run.config.keep_best:
                 require_candidates(self._folder, run)
-            self._folder.write_metrics(run.rows)
+            self._folder.start_metrics(run.rows)
             self._tracker.start(run.rows)
 
     def save(self, run: Run) -> None:
         """Write the checkpoint. All ranks take part in making it."""
         state = run.state_dict()
         if self._writes:
-            save_checkpoint(self._folder.checkpoint, {"run_id": self.run_id, "run": state})
+            content = {"run_id": self.run_id, "run": state}
+            save_checkpoint(self._folder.checkpoint, content, self._folder.previous_checkpoint)
             self._folder.write_status("running", self._epoch)
 
     def epoch(self, run: Run) -> None:
         """Put a finished epoch on record."""
         row, masks = run.rows[-1], run.method.masks
         if self._writes and row["phase"] == "sparse" and run.timeline.begins(row["epoch"]) and masks is not None:
-            save_masks(self._folder.masks / f"epoch_{row['epoch']:03d}.safetensors", masks)
+            save_masks(self._folder, self._folder.masks / f"epoch_{row['epoch']:03d}.safetensors", masks)
         keeps_best = self._writes and run.config.keep_best
         if keeps_best:
             keep_candidate(self._folder, run)
@@ -85,12 +88,13 @@ class Records:
             self._tracker.log(row)
 
     def finish(self, run: Run, result: dict[str, Any]) -> None:
-        """Put the result on record: the run is done."""
+        """Put the result on record: the run is done, and from now on its rows have a sum."""
         if not self._writes:
             return
         if run.config.keep_best:
             leave_best(self._folder, run)
-        replace_json(self._folder.result, result)
+        self._folder.close_metrics(run.rows)
+        self._folder.write_json(self._folder.result, result)
         write_page(self._folder)
         self._tracker.finish(result)
         self._folder.write_status("done", self._epoch)
@@ -105,7 +109,7 @@ class Records:
             reason = Interrupted(line, number)
         if self._writes:
             # A full disk may be why we are here; torchrun signals a rank that has just found another one lost.
-            with suppress(OSError), signals_held_back():
+            with suppress(OSError, AcdcError), signals_held_back():
                 self._folder.write_status(
                     state, self._epoch, disk_error(reason) if isinstance(reason, OSError) else str(reason)
                 )

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
-from acdc_cli.compose import from_yaml
 from acdc_cli.config import Config, known
 from acdc_cli.data.prepare import open_dataset
 from acdc_cli.data.sources import SOURCES
 from acdc_cli.errors import BadInput, not_a_choice
 from acdc_cli.measure.accuracy import agreement
-from acdc_cli.models import load_model
+from acdc_cli.models import load_model, read_model_file
+from acdc_cli.records.checksums import REMEDY
+from acdc_cli.records.configs import read_config, require_same_run
+from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.training.finish import model_size
 from acdc_cli.training.loop import evaluate
@@ -46,11 +47,22 @@ def pair_agreement(sparse_run: RunFolder, dense_run: RunFolder) -> dict[str, flo
 
 
 def _evaluation_config(folder: RunFolder) -> Config:
-    config = from_yaml(folder.config.read_text())
+    config = read_config(folder)
     config.device = "auto"
     config.precision.compile = False  # one pass over the data is over before a compilation is
     config.method.name, config.start_from, config.finetune = "dense", None, None  # the weights are all that is needed
     return config
+
+
+def _normalization(folder: RunFolder, kind: str, metadata: dict[str, str]) -> tuple[list[float], list[float]]:
+    """Mean and deviation that the model's training images were normalised with, as its file says."""
+    try:
+        mean, std = (json.loads(metadata[key]) for key in ("mean", "std"))
+        return [float(each) for each in mean], [float(each) for each in std]
+    except (KeyError, ValueError, TypeError, RecursionError):
+        raise Damaged(
+            folder.models / f"{kind}.safetensors", "no mean and std of the training images in it", REMEDY
+        ) from None
 
 
 def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_dir: Path | None) -> dict[str, Any]:
@@ -65,6 +77,9 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
     folder = RunFolder.open(run_path)
     result = folder.read_result()
     kind = kind or ("sparse" if result["sparse"] is not None else "dense")
+    if result["dataset"] not in SOURCES:
+        raise Damaged(folder.result, f"its data set is {result['dataset']!r}", REMEDY)
+    require_same_run(folder, read_config(folder), result["run_id"])
     config = _evaluation_config(folder)
     if dataset_name is not None:
         if dataset_name not in SOURCES:
@@ -72,8 +87,8 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
         config.dataset.name = dataset_name
     model = load_model(run_path, kind)
     dataset = open_dataset(config.dataset.name, data_dir or config.data_dir)
-    with safe_open(folder.model(kind), framework="pt") as file:
-        trained_with = file.metadata()
+    trained_with = read_model_file(folder, kind)[1]
+    mean, std = _normalization(folder, kind, trained_with)
     trained_on = SOURCES[result["dataset"]]  # of a run that is older than its model's two words
     expected = (
         int(trained_with.get("channels", trained_on.sample_shape[0])),
@@ -90,7 +105,7 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
     run = build_run(settle(config, lambda line: None), dataset)
     run.model.load_state_dict(model.state_dict())
     # Another set's images are normalised as the training set's were.
-    run.normalize = replace(run.normalize, mean=json.loads(trained_with["mean"]), std=json.loads(trained_with["std"]))
+    run.normalize = replace(run.normalize, mean=mean, std=std)
     measured, _ = evaluate(run)
     return {
         "run": str(folder.path),

@@ -32,12 +32,14 @@ from acdc_cli.resolution import view_of
 from acdc_cli.schedule import timeline_of
 from acdc_cli.sparsity.coverage import UncoveredWeights
 from acdc_cli.sparsity.method import Method
+from acdc_cli.sparsity.prunable import prunable_weights
 from acdc_cli.sparsity.timeline import Timeline
 from acdc_cli.training.fisher_passes import fisher_passes
 from acdc_cli.training.group import ALONE, Group
 from acdc_cli.training.machine import WEIGHT_DTYPE, autocast, device_of, gradient_scaler, prepare_torch
 from acdc_cli.training.optim import build_optimizer
 from acdc_cli.training.start import goes_on_from_a_run, load_start
+from acdc_cli.training.state_check import check_optimizer_state, check_state
 
 
 @dataclass
@@ -163,10 +165,19 @@ class Run:
             )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned. Raises AcdcError if it was trained on other data."""
-        self.group.together(lambda: self._check_data(state["data"]))
+        """Restore what ``state_dict`` returned. The ranks do not talk to each other here.
+
+        Raises:
+            AcdcError: if it was trained on other data.
+            ValueError, KeyError, RuntimeError and the like: if a part is missing or does not fit.
+        """
+        epochs = range(self.config.first_epoch or 0, known(self.config.epochs))
+        own = {"method": self.method.state_dict(), "optimizer": self.optimizer.state_dict()}
+        check_state(state, own, self.model.state_dict(), epochs, prunable_weights(self.model))
+        self._check_data(state["data"])
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        check_optimizer_state(self.model.parameters(), self.optimizer.state)
         self.scaler.load_state_dict(state["scaler"])
         self.method.load_state_dict(state["method"])
         self.rows = state["rows"]

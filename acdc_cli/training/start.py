@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from acdc_cli.config import Config, prunes_a_dense_run
 from acdc_cli.errors import BadInput, DataMissing, reason
+from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.sparsity.target import parse_target, removed_fraction
+from acdc_cli.training.checkpoint import check_seal
 
 # Where checkpoints keep a state dict among other things: PyTorch's and timm's habits, and our own last.pt.
 NESTED_UNDER = ("state_dict", "model_state_dict", "model", "module", "run")
@@ -141,7 +143,10 @@ def _first_few(names: list[str]) -> str:
 
 def _read_state(path: Path) -> dict[str, Tensor]:
     try:
+        _check_sum(path)
         content: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except Damaged as error:
+        raise DataMissing(f"start_from={error}") from None
     except UnpicklingError:
         raise DataMissing(
             f"start_from={path}: not a checkpoint of tensors; one that holds Python objects has to be saved again with "
@@ -159,6 +164,14 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict):
         raise BadInput(f"start_from={path}: holds a {type(content).__name__}, not a state dict")
     return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def _check_sum(path: Path) -> None:
+    """Raise Damaged for a run's model, or its checkpoint, that is not what the run has written."""
+    if path.parent.name == "models" and path.suffix == ".safetensors":
+        RunFolder(path.parent.parent).sums.check(path)
+    elif path.suffix == ".pt":
+        check_seal(path)
 
 
 def _without_wrappers(state: dict[str, Tensor], own: list[str]) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from torchrun_job import Ended, finished
 from training import train
 
 import acdc_cli
+from acdc_cli.training.checkpoint import save_checkpoint
 
 
 def check_refused(ended: Ended, code: int, *parts: str) -> None:
@@ -51,7 +52,8 @@ def test_a_checkpoint_of_another_run(data_dir: Path, tmp_path: Path) -> None:
     run.write_status("running", 1)
     checkpoint = torch.load(run.checkpoint, weights_only=True)
     own_id, checkpoint["run_id"] = checkpoint["run_id"], "01234567"
-    torch.save(checkpoint, run.checkpoint)
+    save_checkpoint(run.checkpoint, checkpoint)
+    run.previous_checkpoint.unlink()
     ended = finished("loader=device", "epochs=2", f"data_dir={data_dir}", f"runs_dir={tmp_path}")
     check_refused(ended, 1, str(run.checkpoint), "belongs to run 01234567", own_id, "run.overwrite=true")
     assert run.read_status()["state"] == "failed"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import shutil
 from pathlib import Path
 
@@ -83,7 +82,7 @@ def test_step_time_and_memory_are_over_those_of_the_dense_runs(runs: Path) -> No
 def test_wall_time_counts_the_run_that_it_goes_on_from(runs: Path, tmp_path: Path) -> None:
     copy = RunFolder(shutil.copytree(next(runs.rglob("*static*erk*seed0*")), tmp_path / "copy"))
     result = copy.read_result()
-    copy.result.write_text(json.dumps(result | {"seconds": 10.0, "seconds_before": 5.0}))
+    copy.write_json(copy.result, result | {"seconds": 10.0, "seconds_before": 5.0})
     ((row,), _) = compare([copy])
     assert row.seconds == 15
 

@@ -15,6 +15,7 @@ from training import train
 
 from acdc_cli.errors import AcdcError
 from acdc_cli.records.folder import RunFolder, run_folders
+from acdc_cli.training.checkpoint import save_checkpoint
 from acdc_cli.training.precision import automatic_dtype, processor_features
 
 QUICK = ["epochs=2", "threads=1", "loader=device", "tracker=none"]
@@ -75,6 +76,7 @@ def test_a_bad_checkpoint_is_named(damage: str, program: Command, tmp_path: Path
     assert program(*QUICK).returncode == 0
     (run,) = run_folders(tmp_path)
     run.write_status("running", 2)
+    run.previous_checkpoint.unlink()
     if damage == "truncated":
         os.truncate(run.checkpoint, 1000)
     else:
@@ -184,7 +186,7 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path: Path, data_dir: Path) ->
     run.write_status("running", 2)
     checkpoint = torch.load(run.checkpoint, weights_only=True)
     checkpoint["run"]["data"] = "0" * 64
-    torch.save(checkpoint, run.checkpoint)
+    save_checkpoint(run.checkpoint, checkpoint)
     with pytest.raises(AcdcError, match="not the data that this run began with"):
         train(tmp_path, data_dir, "epochs=2")
 

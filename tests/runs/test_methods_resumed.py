@@ -47,9 +47,9 @@ def test_stopped_inside_epochs(method: str, tmp_path: Path, data_dir: Path, monk
     undisturbed = train(tmp_path / "undisturbed", data_dir, *typed)
     save, saves, places = records.save_checkpoint, 0, []
 
-    def save_and_signal(path: Path, state: dict[str, Any]) -> None:
+    def save_and_signal(*arguments: Any) -> None:
         nonlocal saves
-        save(path, state)
+        save(*arguments)
         saves += 1
         if saves in STOPS:
             signal.raise_signal(signal.SIGUSR2)

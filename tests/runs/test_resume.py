@@ -95,9 +95,9 @@ def test_stopped_at_the_very_end_of_an_epoch(
     undisturbed = train(tmp_path / "undisturbed", data_dir, *typed)
     save, saves = records.save_checkpoint, 0
 
-    def save_and_signal(path: Path, state: dict[str, Any]) -> None:
+    def save_and_signal(*arguments: Any) -> None:
         nonlocal saves
-        save(path, state)
+        save(*arguments)
         saves += 1
         if saves in (STEPS - 1, STEPS + 1):  # the first epoch's: one a step, one at its end
             signal.raise_signal(signal.SIGUSR2)

@@ -56,7 +56,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> RunFolder:
 def test_folder_holds_what_the_contract_lists(run: RunFolder) -> None:
     present = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
     assert present == {
-        "config.yaml", "status.json", "metrics.jsonl", "result.json", "report.html", "checkpoints/last.pt",
+        "config.yaml", "status.json", "metrics.jsonl", "result.json", "report.html", "checksums.json",
+        "checkpoints/last.pt", "checkpoints/previous.pt",
         "models/sparse.safetensors", "models/dense.safetensors", "models/masks.safetensors",
         "masks/epoch_001.safetensors", "masks/epoch_003.safetensors", "masks/epoch_005.safetensors",
     }  # fmt: skip

@@ -23,7 +23,8 @@ from acdc_cli.commands.report import _parser, _run
 from acdc_cli.commands.table_plan import print_plan
 from acdc_cli.commands.table_runs import run_missing
 from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, BadInput
-from acdc_cli.records.folder import RunFolder, replace_json, run_folders
+from acdc_cli.records.files import replace_json
+from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.tables.fill import fill
 from acdc_cli.tables.found import state_of
 from acdc_cli.tables.jobs import Request, RowJobs, every_job, table_jobs

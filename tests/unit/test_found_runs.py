@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import save_file
 
 from acdc_cli.compose import compose_config, to_yaml
 from acdc_cli.config import Config
-from acdc_cli.records.folder import RunFolder, replace_json, replace_text, run_folders
+from acdc_cli.records.files import replace_json, replace_text
+from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.records.identity import readable_name, run_id
 from acdc_cli.tables.found import FoundRuns
 from acdc_cli.training.machine import settle
@@ -22,6 +24,14 @@ ON_ANOTHER_CPU = {
     "threads": 64,
     "precision.compile": False,
     "precision.dtype": "bf16",
+}
+# As far as every reader needs it.
+RESULT: dict[str, Any] = {
+    **{"method": "acdc", "model": "resnet8", "dataset": "digits", "device": "cpu", "seed": 0, "epochs": 2},
+    **{"sparsity_target": 0.9, "sparsity": 0.9, "sparsity_of_pruned_layers": 0.9, "prunable_weights": 10},
+    **{"sparse": {"val_top1": 0.5, "inference_flops_fraction": 0.1}, "dense": None, "agreement": None},
+    **{"dense_inference_flops": 1, "train_flops_total": 1, "train_flops_fraction": 0.5, "seconds": 1.0},
+    **{"peak_memory_bytes": 1, "layer_sparsity": {}, "versions": {}},
 }
 
 
@@ -39,7 +49,9 @@ def made(runs_dir: Path, config: Config, state: str = "done") -> RunFolder:
     replace_text(folder.config, to_yaml(config))
     folder.write_status(state, 2)
     if state == "done":
-        replace_json(folder.result, {"run_id": run_id(config)})
+        replace_json(folder.result, RESULT | {"run_id": run_id(config)})
+        folder.models.mkdir()
+        save_file({}, folder.models / "sparse.safetensors")
     return folder
 
 

@@ -1,0 +1,33 @@
+"""The config that a run folder holds, read back and checked."""
+
+from __future__ import annotations
+
+from acdc_cli.compose import allocation_of, from_yaml
+from acdc_cli.config import Config, check_ranges, is_pruned_to_target, known
+from acdc_cli.errors import BadInput, reason
+from acdc_cli.records.checksums import REMEDY
+from acdc_cli.records.files import Damaged
+from acdc_cli.records.folder import RunFolder
+from acdc_cli.records.identity import run_id
+from acdc_cli.schedule import timeline_of
+
+
+def read_config(folder: RunFolder) -> Config:
+    """config.yaml, as complete as a run writes it. Raises Damaged."""
+    text = folder.read_config_text()
+    try:
+        config = from_yaml(text)
+        check_ranges(config)
+        known(config.epochs)
+        timeline_of(config)
+        if is_pruned_to_target(config):
+            allocation_of(config)
+    except (BadInput, ValueError, TypeError, AssertionError, KeyError, AttributeError) as error:
+        raise Damaged(folder.config, f"not a run's config: {reason(error)}", REMEDY) from None
+    return config
+
+
+def require_same_run(folder: RunFolder, config: Config, result_id: str) -> None:
+    """Raise Damaged if config.yaml and result.json are of two runs, as after a file was copied from another folder."""
+    if (own := run_id(config)) != result_id:
+        raise Damaged(folder.config, f"of run {own}, and result.json is of run {result_id}", REMEDY)

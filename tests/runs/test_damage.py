@@ -1,0 +1,172 @@
+"""What a run does about damage in its own folder: it names the file, uses what is good, and makes again what it can."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hostile import QUICK, flip
+from support import Command
+from training import check_same, train
+
+from acdc_cli.compose import compose_config
+from acdc_cli.errors import EXIT_FAILED, AcdcError
+from acdc_cli.records.folder import RunFolder
+from acdc_cli.report.comparison import compare
+from acdc_cli.training.checkpoint import load_checkpoint
+from acdc_cli.training.execute import execute
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> RunFolder:
+    return train(tmp_path_factory.mktemp("finished"), data_dir, *QUICK)
+
+
+@pytest.fixture
+def run(finished: RunFolder, tmp_path: Path) -> RunFolder:
+    """A copy that may be damaged."""
+    return RunFolder(shutil.copytree(finished.path, tmp_path / "runs" / "default" / finished.path.name))
+
+
+@pytest.fixture
+def again(run: RunFolder, data_dir: Path) -> Callable[..., list[str]]:
+    """The run's command once more; what it says."""
+
+    def command(*more: str) -> list[str]:
+        said: list[str] = []
+        runs = run.path.parent.parent
+        assert execute(compose_config([*QUICK, f"data_dir={data_dir}", f"runs_dir={runs}", *more]), said.append)
+        return said
+
+    return command
+
+
+def test_a_flipped_bit_in_the_last_checkpoint_is_named_and_the_one_before_it_used(
+    run: RunFolder, again: Callable[..., list[str]], finished: RunFolder
+) -> None:
+    run.write_status("running", 2)
+    flip(run.checkpoint, run.checkpoint)
+    named, resumed = again()
+    assert named.startswith(f"{run.checkpoint}: damaged (its bytes are not those that its SHA-256 was made of)")
+    assert named.endswith("going on from previous.pt, the one before it")
+    assert resumed == f"resuming {run.path} after epoch 1/2"
+    check_same(run, finished)
+    for path in (run.checkpoint, run.previous_checkpoint):
+        load_checkpoint(path, run.read_result()["run_id"])
+
+
+def test_a_damaged_checkpoint_never_takes_the_place_of_the_good_one_before_it(
+    run: RunFolder, again: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the run is stopped before it has written another one."""
+    run.write_status("running", 2)
+    run.checkpoint.write_bytes(b"")
+    good = run.previous_checkpoint.read_bytes()
+    monkeypatch.setattr("acdc_cli.training.execute.run_epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(AcdcError, match="interrupted"):
+        again()
+    assert run.checkpoint.read_bytes() == good and run.checkpoints() == [run.checkpoint]
+
+
+def test_a_lost_checkpoint_is_named_and_the_one_before_it_used(
+    run: RunFolder, again: Callable[..., list[str]], finished: RunFolder
+) -> None:
+    run.write_status("running", 2)
+    run.checkpoint.unlink()
+    assert again()[0] == f"{run.checkpoint}: missing; going on from previous.pt, the one before it"
+    check_same(run, finished)
+
+
+def test_with_both_damaged_nothing_is_trained_and_the_line_says_what_to_do(
+    run: RunFolder, again: Callable[..., list[str]], finished: RunFolder
+) -> None:
+    run.write_status("running", 2)
+    for path in run.checkpoints():
+        flip(path, path)
+    for _ in range(2):
+        with pytest.raises(AcdcError) as refused:
+            again()
+        assert refused.value.exit_code == EXIT_FAILED and "\n" not in str(refused.value)
+        assert all(str(path) in str(refused.value) for path in (run.checkpoint, run.previous_checkpoint))
+        assert str(refused.value).endswith("run.overwrite=true starts over")
+    assert run.read_status()["state"] == "failed"
+    again("run.overwrite=true")
+    check_same(run, finished)
+
+
+@pytest.mark.parametrize(
+    "name", ["models/sparse.safetensors", "models/dense.safetensors", "models/masks.safetensors", "metrics.jsonl"]
+)
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: flip(path, path)], ids=["missing", "bit"])
+def test_what_a_finished_run_has_lost_is_made_again_without_training(
+    name: str,
+    damage: Callable[[Path], None],
+    run: RunFolder,
+    again: Callable[..., list[str]],
+    finished: RunFolder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    damage(run.path / name)
+    monkeypatch.setattr("acdc_cli.training.execute.run_epoch", lambda *_: pytest.fail("an epoch was trained"))
+    named, resumed = again()
+    assert named.startswith(f"{run.path / name}: ") and named.endswith("; making it again from the last checkpoint")
+    assert resumed == f"resuming {run.path} after epoch 2/2"
+    check_same(run, finished)
+    assert again() == []
+
+
+@pytest.mark.parametrize("name", ["models/sparse.safetensors", "result.json"])
+def test_a_finished_run_without_a_checkpoint_is_left_as_it_is(
+    name: str, run: RunFolder, again: Callable[..., list[str]]
+) -> None:
+    """It could only be trained again, and what is left of it would be gone."""
+    shutil.rmtree(run.checkpoint.parent)
+    (run.path / name).unlink()
+    left = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    with pytest.raises(AcdcError) as refused:
+        again()
+    assert str(run.path / name) in str(refused.value) and "run.overwrite=true trains it again" in str(refused.value)
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == left
+
+
+def test_a_model_that_is_missing_or_cut_is_not_done(run: RunFolder, report: Command) -> None:
+    path = run.models / "dense.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert not run.is_done and run.state() == "interrupted"
+    listed = report(str(run.path.parent), "--runs", "--format", "csv")
+    assert listed.stdout.splitlines()[1].split(",")[1] == "interrupted"
+    assert f"{path}: damaged (" in listed.stderr and listed.stderr.count("\n") == 1
+
+
+def test_masks_of_an_earlier_phase_are_named_and_the_run_is_done_all_the_same(
+    run: RunFolder, again: Callable[..., list[str]]
+) -> None:
+    """The last checkpoint has the last masks alone."""
+    path = run.masks / "epoch_001.safetensors"
+    flip(path, path)
+    (named,) = again()
+    assert named.startswith(f"{path}: damaged (") and "run.overwrite=true" in named and run.is_done
+
+
+def test_a_folder_of_before_there_were_sums_is_read_and_gets_them_when_it_is_written(
+    run: RunFolder, again: Callable[..., list[str]]
+) -> None:
+    run.sums.path.unlink()
+    assert run.is_done and again() == [] and not run.sums.path.exists()
+    run.result.unlink()
+    again()
+    recorded = json.loads(run.sums.path.read_text())
+    assert {"config.yaml", "metrics.jsonl", "result.json", "models/sparse.safetensors"} <= recorded.keys()
+
+
+def test_a_copy_of_a_folder_is_no_second_seed(run: RunFolder) -> None:
+    copy = RunFolder(shutil.copytree(run.path, run.path.with_name("a-copy")))
+    ((row,), left_out) = compare([run, copy])
+    assert row.seeds == 1 and row.top1 is not None and row.top1.deviation is None
+    assert left_out == {str(copy.path): f"a copy of {run.path}: the same run counts once"}
+    flip(run.result, run.result)  # then the other one is the run
+    ((row,), left_out) = compare([run, copy])
+    assert row.seeds == 1 and left_out.keys() == {str(run.path)}
