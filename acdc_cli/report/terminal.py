@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-TEXT_COLUMNS = ("run", "id", "state", "method", "setting", "overrides")  # which may wrap
-NAMES = ("run", "id", "method", "setting")
+TEXT_COLUMNS = ("model", "run", "id", "state", "method", "setting", "overrides")  # which may wrap
+NAMES = ("model", "run", "id", "method", "setting")
 TEXT_WIDTH = 24  # characters that a text column is not narrowed below, where it has that many
 GAP = 3  # between columns
 Cells = Sequence[Sequence[str]]
