@@ -129,9 +129,8 @@ def print_summary(folder: RunFolder) -> None:
     The last line is ``report: PATH``; ``acdc-search`` reads it.
     """
     result = folder.read_result()
-    print_table(SUMMARY_COLUMNS, summary_cells(result), title=folder.path.name)
-    print("\n".join(summary_notes(result)))
-    print(f"report: {folder.report}")
+    lines = [*summary_notes(result), f"report: {folder.report}"]
+    print_table(SUMMARY_COLUMNS, summary_cells(result), folder.path.name, lines=lines)
 
 
 def summary_cells(result: dict[str, Any]) -> Cells:

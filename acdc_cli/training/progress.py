@@ -23,6 +23,7 @@ WIDTH_WITHOUT_TERMINAL = 80  # columns
 STDERR = 2
 OVER_THE_LIVE_LINE = "\r\x1b[2K"  # to its beginning, and empty it
 REFRESHES_PER_SECOND = 4
+ROOM_FOR_CTRL_C = 3  # columns: the terminal writes ^C behind the live line, which must not move to the next line
 
 
 @dataclass(frozen=True)
@@ -163,4 +164,4 @@ class Progress:
             sweep_left=sweep_left,
         )
         bar = BAR if self._console.encoding.startswith("utf") else PLAIN_BAR
-        return Text(live_line(live, self._console.width - 1, bar), no_wrap=True, overflow="crop")
+        return Text(live_line(live, self._console.width - ROOM_FOR_CTRL_C, bar), no_wrap=True, overflow="crop")
