@@ -23,5 +23,5 @@ EPOCH_LINE = re.compile(r" *(epoch +phase |\d+/\d+ +(dense|sparse) )")
 
 
 def messages(errors: str) -> list[str]:
-    """The lines of stderr without the table of epochs."""
-    return [line for line in errors.splitlines() if not EPOCH_LINE.match(line)]
+    """The lines of stderr without a run's first, which names its machine, and those of its epochs."""
+    return [line for line in errors.splitlines() if ", precision=" not in line and not EPOCH_LINE.match(line)]

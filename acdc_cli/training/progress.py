@@ -71,7 +71,7 @@ class Progress:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._console = console or Console(stderr=True, quiet=not is_shown)
-        self._name, self._sweep, self._clock = name, sweep, clock
+        self._sweep, self._clock = sweep, clock
         self._is_parallel = sweep is not None and sweep.is_parallel
         self._is_live = self._console.is_terminal and is_shown and not self._is_parallel
         self._prefix = name if self._is_parallel else ""  # of every line
@@ -99,8 +99,6 @@ class Progress:
         return WIDTH_WITHOUT_TERMINAL + (len(self._prefix + GAP) if self._is_parallel else 0)
 
     def __enter__(self) -> Self:
-        if self._sweep is not None:
-            self.say(f"run {self._sweep.number} of {self._sweep.count}: {self._name}")
         return self
 
     def __exit__(
