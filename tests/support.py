@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,3 +17,11 @@ def environment(**extra: str) -> dict[str, str]:
     """This process's environment without anything that would make W&B go online."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
     return kept | {"NETRC": os.devnull} | extra
+
+
+EPOCH_LINE = re.compile(r" *(epoch +phase |\d+/\d+ +(dense|sparse) )")
+
+
+def messages(errors: str) -> list[str]:
+    """The lines of stderr without a run's first, which names its machine, and those of its epochs."""
+    return [line for line in errors.splitlines() if ", precision=" not in line and not EPOCH_LINE.match(line)]

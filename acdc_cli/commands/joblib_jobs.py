@@ -14,6 +14,7 @@ from hydra.core.utils import JobReturn
 from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
 
 from acdc_cli.commands.job_process import JobProcess, is_stopping, stopping_jobs
+from acdc_cli.commands.launched import write_launched
 from acdc_cli.data.held_signals import ignore_stop_signals
 from acdc_cli.errors import AcdcError
 
@@ -34,6 +35,7 @@ class JoblibJobs(JoblibLauncher):
         assert self.config is not None
         self.joblib["initializer"] = _begin_worker
         folder = Path(self.config.hydra.sweep.dir)
+        write_launched(folder, initial_job_idx + len(job_overrides), are_parallel=True)
         with stopping_jobs(folder):
             try:
                 return super().launch(job_overrides, initial_job_idx)

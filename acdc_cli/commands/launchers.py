@@ -6,13 +6,16 @@ from contextlib import suppress
 
 from hydra.core.plugins import Plugins
 
+from acdc_cli.commands.jobs_in_turn import JobsInTurn
+
 
 def use_own_launchers() -> None:
-    """Let Hydra take our launchers where a config names those of the plug-ins, if these are installed.
+    """Let Hydra take our launchers where a config names its own, or those of the plug-ins that are installed.
 
     Hydra finds a launcher by its plug-in's name, in a table of classes.
     """
     classes = Plugins.instance().class_name_to_class
+    classes["hydra._internal.core_plugins.basic_launcher.BasicLauncher"] = JobsInTurn
     with suppress(ImportError):
         from acdc_cli.commands.joblib_jobs import JoblibJobs
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -12,11 +11,11 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from acdc_cli.commands.launched import read_launched
 from acdc_cli.commands.listed_sweep import launch_jobs
 from acdc_cli.commands.sweep import Ended, read_outcomes, record_outcome, run_sweep
-from acdc_cli.records.files import replace_json
-
-PLACE = "round"  # how many runs there are, and since when: for the line that each leaves
+from acdc_cli.commands.sweep_place import sweep_place
+from acdc_cli.measure.headline import HEADLINE
 
 
 def say(line: str) -> None:
@@ -40,7 +39,6 @@ def run_listed(names: Sequence[str], overrides: Sequence[Sequence[str]], launche
 
 
 def _launch(overrides: Sequence[Sequence[str]], launcher: Sequence[str], folder: Path) -> None:
-    replace_json(folder / PLACE, {"runs": len(overrides), "began": time.time()})
     launch_jobs(overrides, launcher, folder, listed_job)
 
 
@@ -55,15 +53,15 @@ def _run(composed: DictConfig) -> str:
 
     hydra = HydraConfig.get()
     config = complete(composed, hydra.runtime.choices.get("experiment"), list(hydra.overrides.task))
-    folder = execute(config, say)
+    folder = execute(config, say, sweep_place())
     result = folder.read_result()
-    top1 = (result["sparse"] or result["dense"])["val_top1"]
-    say(f"{folder.path.name}: top-1 {top1:.4f}, {result['seconds']:.0f} s{_left(Path(hydra.sweep.dir))}")
+    shown = HEADLINE.text((result["sparse"] or result["dense"])[HEADLINE.val_key])
+    say(f"{folder.path.name}: {HEADLINE.name} {shown}, {result['seconds']:.0f} s{_left(Path(hydra.sweep.dir))}")
     return str(folder.path)
 
 
 def _left(folder: Path) -> str:
     """How many runs of the round are still to come, and for how long at the pace so far."""
-    planned, done = json.loads((folder / PLACE).read_text()), len(read_outcomes(folder)) + 1
-    seconds = (time.time() - planned["began"]) / done * (planned["runs"] - done)
-    return f"; {done} of {planned['runs']}, about {seconds / 60:.0f} min left"
+    launched, done = read_launched(folder), len(read_outcomes(folder)) + 1
+    seconds = (time.time() - launched["began"]) / done * (launched["jobs"] - done)
+    return f"; {done} of {launched['jobs']}, about {seconds / 60:.0f} min left"

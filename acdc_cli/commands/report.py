@@ -6,8 +6,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from acdc_cli.commands.console import Parser, run_command
 from acdc_cli.errors import EXIT_DONE, BadInput, nearest
 from acdc_cli.overrides import is_override
@@ -110,8 +108,7 @@ def _runs(path: Path, options: argparse.Namespace) -> int:
     is_page = options.format == "terminal" and not options.runs and options.figure is None
     if folder.config.is_file() and is_page:
         write_page(folder)
-        Console().print(table.summary_table(folder))
-        print(f"report: {folder.report}")
+        table.print_summary(folder)
         return EXIT_DONE
     folders = run_folders(path) if path.is_dir() else []
     if not folders:

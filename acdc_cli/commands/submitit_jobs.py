@@ -19,6 +19,7 @@ from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmitit
 from omegaconf import DictConfig, OmegaConf
 
 from acdc_cli.commands.job_process import JobProcess, stopping_jobs
+from acdc_cli.commands.launched import write_launched
 from acdc_cli.commands.sweep import read_outcomes, report_outcome, typed
 from acdc_cli.errors import EXIT_FAILED, AcdcError, reason
 from acdc_cli.overrides import quoted
@@ -42,6 +43,7 @@ class _Jobs(BaseSubmititLauncher):
         assert self.config is not None
         reports = Path(self.config.hydra.sweep.dir)  # where the sweep looks for outcomes; the jobs may not see it
         folder = _new_folder(self.config)
+        write_launched(folder, initial_job_idx + len(job_overrides), are_parallel=False)  # each prints to its own file
         overrides_of = dict(enumerate(job_overrides, initial_job_idx))
         with self._signals(folder):
             jobs = self._submit(folder, overrides_of)

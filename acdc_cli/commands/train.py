@@ -45,16 +45,13 @@ def run_job(composed: DictConfig) -> str | None:
     if config.plan:
         _print_plan(config)
         return None
-    from rich.console import Console
-
-    from acdc_cli.report.table import summary_table
+    from acdc_cli.commands.sweep_place import sweep_place
+    from acdc_cli.report.table import print_summary
     from acdc_cli.training.execute import execute
 
-    folder = execute(config, say)
-    if rank():
-        return str(folder.path)
-    Console().print(summary_table(folder))
-    print(f"report: {folder.report}")
+    folder = execute(config, say, sweep_place())
+    if rank() == 0:
+        print_summary(folder)
     return str(folder.path)
 
 

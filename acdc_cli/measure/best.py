@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from acdc_cli.measure.headline import HEADLINE
+
 Row = Mapping[str, Any]  # of metrics.jsonl
 
-HEADLINE = "val_top1"
-DIRECTION = 1  # 1: the larger the headline metric the better; -1: the smaller
 SPARSITY_TOLERANCE = 0.001  # by which an epoch may be less sparse than the last one of its kind
 
 
@@ -49,7 +49,7 @@ def _replaces(other: Row, row: Row) -> bool:
 
 
 def _score(row: Row) -> float:
-    return DIRECTION * row[HEADLINE]
+    return HEADLINE.direction * row[HEADLINE.val_key]
 
 
 def _required_sparsity(row: Row) -> float:

@@ -8,18 +8,18 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from rich.table import Table
-
 from acdc_cli.errors import AcdcError
+from acdc_cli.measure.headline import HEADLINE
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.report.comparison import Row, Spread
 from acdc_cli.report.terminal import print_table
 
 NOTHING = "–"
 RUN_COLUMNS = (
-    "run", "state", "method", "target", "sparsity", "sparse top-1", "dense top-1", "train FLOPs", "inference FLOPs",
-    "seconds",
+    "run", "state", "method", "target", "sparsity", f"sparse {HEADLINE.name}", f"dense {HEADLINE.name}", "train FLOPs",
+    "inference FLOPs", "seconds",
 )  # fmt: skip
+SUMMARY_COLUMNS = ("model", HEADLINE.name, "val loss", "sparsity", "inference FLOPs", "training FLOPs")
 COMPARISON_COLUMNS = (
     "method", "target", "seeds", "sparsity", "of pruned layers", "sparse top-1", "dense top-1", "inference FLOPs",
     "train FLOPs", "seconds", "step time", "memory",
@@ -47,16 +47,16 @@ def run_row(folder: RunFolder) -> list[str]:
         result["method"],
         NOTHING if result["sparsity_target"] is None else str(result["sparsity_target"]),
         f"{result['sparsity']:.4f}",
-        _top1(result["sparse"]),
-        _top1(result["dense"]),
+        _headline(result["sparse"]),
+        _headline(result["dense"]),
         f"{result['train_flops_fraction']:.3f}",
         f"{final['inference_flops_fraction']:.3f}",
         f"{result['seconds']:.1f}",
     ]
 
 
-def _top1(section: dict[str, Any] | None) -> str:
-    return NOTHING if section is None else f"{section['val_top1']:.4f}"
+def _headline(section: dict[str, Any] | None) -> str:
+    return NOTHING if section is None else HEADLINE.text(section[HEADLINE.val_key])
 
 
 def comparison_cells(rows: Sequence[Row]) -> Cells:
@@ -123,20 +123,38 @@ def comparison_csv(rows: Sequence[Row]) -> str:
     return csv_table(columns, cells)
 
 
-def summary_table(folder: RunFolder) -> Table:
-    """What a person wants to know at the end of a run."""
+def print_summary(folder: RunFolder) -> None:
+    """Print what a person wants to know at the end of a run: each model's numbers, and where the report is.
+
+    The last line is ``report: PATH``; ``acdc-search`` reads it.
+    """
     result = folder.read_result()
-    name = folder.path.name
-    table = Table(title=name, title_justify="left", show_header=False, min_width=len(name))  # the name is not wrapped
-    for kind in ("dense", "sparse"):
-        if result[kind] is not None:
-            table.add_row(f"{kind} top-1", f"{result[kind]['val_top1']:.4f}")
-    table.add_row("sparsity", f"{result['sparsity']:.4f}")
-    if round(result["sparsity_of_pruned_layers"], 4) != round(result["sparsity"], 4):
-        table.add_row("sparsity of the pruned layers", f"{result['sparsity_of_pruned_layers']:.4f}")
-    table.add_row("training FLOPs, of dense", f"{result['train_flops_fraction']:.3f}")
-    if result["sparse"] is not None:
-        table.add_row("inference FLOPs, of dense", f"{result['sparse']['inference_flops_fraction']:.3f}")
+    lines = [*summary_notes(result), f"report: {folder.report}"]
+    print_table(SUMMARY_COLUMNS, summary_cells(result), folder.path.name, lines=lines)
+
+
+def summary_cells(result: dict[str, Any]) -> Cells:
+    """One row a model of the run, the sparse one first; cells in the order of SUMMARY_COLUMNS."""
+    return [
+        [
+            kind,
+            HEADLINE.text(section[HEADLINE.val_key]),
+            f"{section['val_loss']:.4f}",
+            f"{section['sparsity']:.4f}",
+            f"{section['inference_flops_fraction']:.3f}",
+            f"{result['train_flops_fraction']:.3f}",
+        ]
+        for kind in ("sparse", "dense")
+        if (section := result[kind]) is not None
+    ]
+
+
+def summary_notes(result: dict[str, Any]) -> list[str]:
+    """Sentences that say what the table's columns do not."""
+    sentences = ["FLOPs are fractions of the dense model's and of a dense run's."]
+    of_pruned = result["sparsity_of_pruned_layers"]
+    if round(of_pruned, 4) != round(result["sparsity"], 4):
+        sentences.append(f"The sparsity of the pruned layers alone is {of_pruned:.4f}.")
     if result["agreement"] is not None:
-        table.add_row("agreement of the two", f"{result['agreement']['top1']:.4f}")
-    return table
+        sentences.append(f"The two models predict the same class for {result['agreement']['top1']:.4f} of the samples.")
+    return sentences

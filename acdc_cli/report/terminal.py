@@ -11,32 +11,49 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-TEXT_COLUMNS = ("run", "id", "state", "method", "setting", "overrides")  # which may wrap
-NAMES = ("run", "id", "method", "setting")
+TEXT_COLUMNS = ("model", "run", "id", "state", "method", "setting", "overrides")  # which may wrap
+NAMES = ("model", "run", "id", "method", "setting")
 TEXT_WIDTH = 24  # characters that a text column is not narrowed below, where it has that many
 GAP = 3  # between columns
 Cells = Sequence[Sequence[str]]
 
 
-def print_table(columns: Sequence[str], cells: Cells, title: str, note: str | None = None) -> None:
-    """As wide as the text elsewhere than on a terminal: whoever reads a file or a pipe can scroll."""
+def print_table(
+    columns: Sequence[str], cells: Cells, title: str, note: str | None = None, lines: Sequence[str] = ()
+) -> None:
+    """Print a table, in one piece, for another process may be printing one to the same terminal.
+
+    Elsewhere than on a terminal it is as wide as its text: whoever reads a file or a pipe can scroll.
+
+    Args:
+        note: printed below, in lines of the terminal's width.
+        lines: printed below that, each as it is.
+    """
     natural = [_width(column, [row[place] for row in cells]) for place, column in enumerate(columns)]
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(sum(natural) + GAP * len(columns), cell_len(title)))
     least = [min(width, TEXT_WIDTH) if columns[place] in TEXT_COLUMNS else width for place, width in enumerate(natural)]
-    for number, part in enumerate(parts(columns, least, console.width)):
+    tables, widest = [], console.width
+    for part in parts(columns, least, console.width):
         widths = _shared_out([natural[place] for place in part], [least[place] for place in part], console.width)
-        table = Table(title=title if number == 0 else None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for place, width in zip(part, widths, strict=True):
             is_text = columns[place] in TEXT_COLUMNS
             heading = escape(columns[place]).replace(" ", "\n")
             table.add_column(heading, justify="left" if is_text else "right", width=width, overflow="fold")
         for row in cells:
             table.add_row(*(escape(row[place]) for place in part))
-        Console(width=max(console.width, sum(widths) + GAP * len(widths))).print(table)
-    if note is not None:
-        console.print(escape(note), highlight=False)
+        tables.append(table)
+        widest = max(widest, sum(widths) + GAP * len(widths))
+    with Console(width=widest, highlight=False, markup=False) as printed:  # which prints at its end
+        printed.print(title, style="table.title", soft_wrap=True)
+        for table in tables:
+            printed.print(table)
+        if note is not None:
+            printed.print(note, width=console.width)
+        for line in lines:
+            printed.print(line, soft_wrap=True)
 
 
 def parts(columns: Sequence[str], widths: Sequence[int], available: int) -> list[list[int]]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from acdc_cli.config import known
-from acdc_cli.measure.best import HEADLINE, best_epoch
+from acdc_cli.measure.best import best_epoch
+from acdc_cli.measure.headline import HEADLINE
 from acdc_cli.overrides import key_of
 from acdc_cli.records.identity import NOT_IN_ID
 from acdc_cli.report.comparison import Spread
@@ -96,7 +97,7 @@ def _measured(jobs: SeedJobs, baseline_epochs: int | None) -> Measured:
     assert own is not None
     if own["sparse"] is not None and (best := best_epoch(known(jobs.run).folder.read_metrics(), "sparse")):
         # Results that are older than the rule that the best epoch is as sparse as the last do not follow it.
-        own["sparse"][f"best_{HEADLINE}"] = best[HEADLINE]
+        own["sparse"][f"best_{HEADLINE.val_key}"] = best[HEADLINE.val_key]
     return Measured(own, result(jobs.finetuned), result(jobs.partner), agreement_of(jobs), baseline_epochs)
 
 

@@ -28,7 +28,7 @@ from acdc_cli.training.loop import run_epoch
 from acdc_cli.training.machine import check_ranks, described, device_of, settle
 from acdc_cli.training.pauses import Pauses
 from acdc_cli.training.plan import plan
-from acdc_cli.training.progress import Progress
+from acdc_cli.training.progress import Progress, SweepPlace
 from acdc_cli.training.records import Records, disk_error
 from acdc_cli.training.run import Run, build_run
 from acdc_cli.training.start import locate_start
@@ -36,11 +36,12 @@ from acdc_cli.training.start import locate_start
 Say = Callable[[str], None]
 
 
-def execute(config: Config, say: Say) -> RunFolder:
+def execute(config: Config, say: Say, sweep: SweepPlace | None = None) -> RunFolder:
     """Do the run that a complete config describes, or go on with it, or find it done.
 
     Args:
         say: takes lines for the user (warnings, what is being resumed).
+        sweep: which run of a sweep this is, if it is one.
 
     Returns:
         The folder of the finished run.
@@ -50,7 +51,7 @@ def execute(config: Config, say: Say) -> RunFolder:
     """
     ranks = ranks_of(os.environ)
     try:
-        return _execute(config, say if ranks.is_first else _say_nothing, ranks)
+        return _execute(config, say if ranks.is_first else _say_nothing, ranks, sweep)
     except OSError as error:  # a folder that is a file, no permission, a full disk
         raise AcdcError(disk_error(error)) from None
 
@@ -59,8 +60,8 @@ def _say_nothing(line: str) -> None:
     """The first rank has said it."""
 
 
-def _execute(config: Config, say: Say, ranks: Ranks) -> RunFolder:
-    config = _with_dense_run(config, say, ranks)
+def _execute(config: Config, say: Say, ranks: Ranks, sweep: SweepPlace | None) -> RunFolder:
+    config = _with_dense_run(config, say, ranks, sweep)
     config = locate_start(config)
     plan(config)  # what the model cannot take is said before data is looked for
     check_ranks(config, ranks)
@@ -83,14 +84,15 @@ def _execute(config: Config, say: Say, ranks: Ranks) -> RunFolder:
         if dataset.kind == "files" and (warning := enlarged(settled, dataset.info["write"]["max_resolution"])):
             say(warning)
         group.together(lambda: stack.enter_context(folder.locked()) if group.is_first else None)
-        say(f"{folder.path.name} on {described(config, settled)}")
-        _train_in(folder, settled, dataset, group, say)
+        place = "" if sweep is None else f"run {sweep.number} of {sweep.count}: "
+        say(f"{place}{folder.path.name} on {described(config, settled)}")
+        _train_in(folder, settled, dataset, group, say, sweep)
     if ranks.is_first:
         _say_reached(folder, settled, say)
     return folder
 
 
-def _with_dense_run(config: Config, say: Say, ranks: Ranks) -> Config:
+def _with_dense_run(config: Config, say: Say, ranks: Ranks, sweep: SweepPlace | None) -> Config:
     """What prunes a trained network starts from a dense one: without start_from, of the same config or of dense_run."""
     if not prunes_a_dense_run(config) or config.start_from is not None:
         return config
@@ -102,7 +104,7 @@ def _with_dense_run(config: Config, say: Say, ranks: Ranks) -> Config:
     if found is None or not found.is_done:  # else the pruning may be done as well, and need no memory
         require_fisher_memory(config, ranks)
     say(f"method={config.method.name}: first the dense run that it prunes")
-    config.start_from = str(execute(dense, say).path)
+    config.start_from = str(execute(dense, say, sweep).path)
     return config
 
 
@@ -140,14 +142,24 @@ def _say_reached(folder: RunFolder, config: Config, say: Say) -> None:
     )
 
 
-def _train_in(folder: RunFolder, config: Config, dataset: Dataset, group: Group, say: Say) -> None:
+def _train_in(
+    folder: RunFolder, config: Config, dataset: Dataset, group: Group, say: Say, sweep: SweepPlace | None
+) -> None:
     records = Records(folder, config, group.is_first, say)
     try:
         records.begin(config)
         run = _restored(config, dataset, group, records.run_id, folder, say)
         _name_excluded(run, say)
         group.together(lambda: records.resume(run))
-        progress = Progress(known(config.epochs), run.epoch, run.steps_per_epoch, group.is_first)
+        progress = Progress(
+            folder.path.name,
+            run.timeline,
+            run.steps_per_epoch,
+            run.steps_done,
+            config.batch_size,
+            group.is_first,
+            sweep,
+        )
         save, minutes = lambda: records.save(run), config.checkpoint.every_minutes
         with Pauses(save, minutes, group, progress.say_at_once) as pauses, progress:
             while run.epoch < known(config.epochs):

@@ -18,9 +18,10 @@ from torch.optim.swa_utils import update_bn
 import acdc_cli
 from acdc_cli.config import is_pruned_to_target
 from acdc_cli.measure.accuracy import agreement
-from acdc_cli.measure.best import HEADLINE, best_epoch
+from acdc_cli.measure.best import best_epoch
 from acdc_cli.measure.dynamics import dead_channels
 from acdc_cli.measure.flops import inference_flops, nonzeros
+from acdc_cli.measure.headline import HEADLINE
 from acdc_cli.ranks import ONE_RANK
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.sparsity.coverage import prunable_by_kind
@@ -119,7 +120,7 @@ def model_size(run: Run) -> dict[str, Any]:
 def _best(rows: list[dict[str, Any]], kind: str) -> dict[str, Any]:
     """The best epoch of a phase kind; None for a kind that no epoch was of."""
     best = best_epoch(rows, kind) or {}
-    return {f"best_{HEADLINE}": best.get(HEADLINE), "best_epoch": best.get("epoch")}
+    return {f"best_{HEADLINE.val_key}": best.get(HEADLINE.val_key), "best_epoch": best.get("epoch")}
 
 
 def _result(

@@ -87,6 +87,11 @@ class Run:
         """Optimizer steps an epoch; the last batch may be smaller."""
         return -(-self.loaders["train"].count // self.config.batch_size)
 
+    @property
+    def steps_done(self) -> int:
+        """Optimizer steps completed, those of the run that this one goes on from included."""
+        return self.epoch * self.steps_per_epoch + (0 if self.part is None else self.part.step)
+
     def view(self, epoch: int | None) -> View:
         """How an epoch sees its images; None: validation."""
         return view_of(self.config, epoch, self.dataset.sample_shape[-1])

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support import BIN, environment
+from support import BIN, environment, messages
 
 from acdc_cli.records.folder import run_folders
 
@@ -33,7 +33,7 @@ def test_a_failed_write_is_one_line_and_leaves_no_piece(
     limit_bytes: int, file: str, tmp_path: Path, data_dir: Path
 ) -> None:
     ended = train_with_files_below(limit_bytes, tmp_path, data_dir)
-    lines = [line for line in ended.stderr.splitlines() if "samples/s" not in line]
+    lines = messages(ended.stderr)
     assert ended.returncode == 1 and len(lines) == 1 and file in lines[0], ended.stderr
     assert not list(tmp_path.rglob("*.tmp"))
     (status,) = tmp_path.rglob("status.json")
