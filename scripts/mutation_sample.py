@@ -28,10 +28,10 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 
@@ -41,6 +41,7 @@ import torch._dynamo  # which the first optimizer would import in every child
 
 try:
     import libcst
+    from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper
     from mutmut.mutation.mutators import mutation_operators
 except ImportError as error:
     sys.exit(f"{error}; run: {sys.executable} -m pip install 'mutmut>=3.8'")
@@ -91,53 +92,80 @@ TESTS_OF = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """One changed file: its source, and the change as a diff."""
+    """One change of a file: the bytes from ``start`` to ``end`` become ``code``."""
 
     file: str
-    line: int
     operator: str
-    source: str
-    diff: str
+    start: int
+    end: int
+    code: str
+
+    @property
+    def source(self) -> str:
+        """The whole changed file."""
+        before = (ROOT / self.file).read_bytes()
+        return b"".join((before[: self.start], self.code.encode(), before[self.end :])).decode()
+
+    @property
+    def diff(self) -> str:
+        """The changed lines."""
+        lines = [(ROOT / self.file).read_text().splitlines(), self.source.splitlines()]
+        return "\n".join(list(difflib.unified_diff(*lines, lineterm="", n=0))[2:])
+
+    @property
+    def is_another_program(self) -> bool:
+        """Whether Python can read it, and reads more than other comments or docstrings."""
+        try:
+            return _program(self.source) != _program((ROOT / self.file).read_text())
+        except SyntaxError:
+            return False
 
 
 class Mutations(libcst.CSTVisitor):
-    """Collect (node, changed node, operator's name) for all of a module that is worth changing."""
+    """Collect all mutants of a file."""
 
-    def __init__(self) -> None:
-        self.found: list[tuple[libcst.CSTNode, libcst.CSTNode, str]] = []
+    METADATA_DEPENDENCIES = (ByteSpanPositionProvider,)
+
+    def __init__(self, file: str, module: libcst.Module) -> None:
+        super().__init__()
+        self.file, self.module = file, module
+        self.found: list[Mutant] = []
 
     def on_visit(self, node: libcst.CSTNode) -> bool:
-        """Note the node's mutations; says whether to look inside it."""
+        """Note the node's mutants; says whether to look inside it."""
         if isinstance(node, (libcst.Annotation, libcst.Raise, libcst.Import, libcst.ImportFrom)):
             return False
         for kind, operator in mutation_operators:
             if isinstance(node, kind):
-                name = getattr(operator, "__name__", "").removeprefix("operator_")
-                self.found += [(node, changed, name) for changed in operator(node)]
-        if isinstance(node, libcst.SimpleStatementLine) and isinstance(node.body[0], libcst.Expr):
-            self.found.append((node, node.with_changes(body=[libcst.Pass()]), "statement_removal"))
+                name = operator.__name__.removeprefix("operator_")
+                for changed in islice(operator(node), 1 if name == "string" else None):  # not in capitals as well
+                    if not isinstance(node, libcst.Call) or len(changed.args) < len(node.args):  # None is a crash
+                        self._note(node, changed, name)
+        if isinstance(node, libcst.Expr) and not isinstance(node.value, libcst.BaseString):
+            self._note(node, libcst.Pass(), "statement_removal")
         return True
 
-
-def mutants_of(file: str) -> Iterator[Mutant]:
-    """All mutants of a file that Python reads as another program."""
-    source = (ROOT / file).read_text()
-    module = libcst.parse_module(source)
-    mutations, seen = Mutations(), {_program(source)}
-    module.visit(mutations)
-    for node, changed, operator in mutations.found:
-        mutated = module.deep_replace(node, changed).code
-        try:
-            program = _program(mutated)
-        except SyntaxError:
-            continue
-        if program in seen:
-            continue
-        seen.add(program)
-        lines = list(difflib.unified_diff(source.splitlines(), mutated.splitlines(), lineterm="", n=0))
-        yield Mutant(file, int(lines[2].split()[1][1:].split(",")[0]), operator, mutated, "\n".join(lines[3:]))
+    def _note(self, node: libcst.CSTNode, changed: libcst.CSTNode, operator: str) -> None:
+        span = self.get_metadata(ByteSpanPositionProvider, node)
+        code = self.module.code_for_node(changed)
+        self.found.append(Mutant(self.file, operator, span.start, span.start + span.length, code))
 
 
+def mutants_of(file: str) -> list[Mutant]:
+    """All mutants of a file, those that are none included: see ``Mutant.is_another_program``."""
+    wrapper = MetadataWrapper(libcst.parse_module((ROOT / file).read_text()))
+    mutations = Mutations(file, wrapper.module)
+    wrapper.visit(mutations)
+    return list(dict.fromkeys(mutations.found))
+
+
+def sample(every: list[Mutant], count: int, seed: int) -> list[Mutant]:
+    """So many of them, drawn with the seed, in the order of their files."""
+    shuffled = random.Random(seed).sample(every, len(every))
+    return sorted(islice((each for each in shuffled if each.is_another_program), count), key=lambda each: each.file)
+
+
+@cache
 def _program(source: str) -> str:
     """What Python makes of a source: equal for two that differ in comments and docstrings alone."""
     tree = ast.parse(source)
@@ -226,34 +254,35 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="of the sample, the mutants of these files alone")
     parser.add_argument("--results", type=Path, help="add a JSON line a mutant to this file, and skip those it has")
     options = parser.parse_args()
-    files = sorted(str(path.relative_to(ROOT)) for folder in MUTATED for path in (ROOT / folder).rglob("*.py"))
+    files = sorted(str(path.relative_to(ROOT)) for folder in MUTATED for path in (ROOT / folder).rglob("[!_]*.py"))
     every = [mutant for file in files for mutant in mutants_of(file)]
-    chosen = random.Random(options.seed).sample(every, min(options.sample, len(every)))
-    chosen = sorted((each for each in chosen if not options.only or each.file in options.only), key=lambda m: m.file)
+    chosen = sample(every, options.sample, options.seed)
+    chosen = [each for each in chosen if not options.only or each.file in options.only]
     print(f"{len(every)} mutants of {len(files)} files; sample of {options.sample}, seed {options.seed}: {len(chosen)}")
     done = {}
     if options.results is not None and options.results.is_file():
         rows = map(json.loads, options.results.read_text().splitlines())
         done = {(row["file"], row["diff"]): row["outcome"] for row in rows}
     warm_up({test for each in chosen for test in tests_of(each.file)})
-    seconds: dict[tuple[str, ...], float] = {}
+    seconds: dict[str, float] = {}
     outcomes: Counter[tuple[str, str]] = Counter()
     for index, mutant in enumerate(chosen):
         tests = tests_of(mutant.file)
         outcome, taken = done.get((mutant.file, mutant.diff)), 0.0
         if outcome is None:
-            if tests not in seconds:
-                said, seconds[tests] = passes(tests, None, 600)
+            for test in set(tests) - seconds.keys():
+                said, seconds[test] = passes((test,), None, 600)
                 if said != "passed":
-                    sys.exit(f"the tests of {mutant.file} do not pass as it is: {' '.join(tests)}")
-            said, taken = passes(tests, Changed(mutant.file, mutant.source), 30 + 5 * seconds[tests])
+                    sys.exit(f"{test}: does not pass as it is ({said})")
+            limit_s = 30 + 5 * sum(seconds[test] for test in tests)
+            said, taken = passes(tests, Changed(mutant.file, mutant.source), limit_s)
             outcome = "survived" if said == "passed" else "killed"
         outcomes[mutant.file, outcome] += 1
-        print(f"{index + 1:4} {outcome} {taken:5.1f} s {mutant.file}:{mutant.line} {mutant.operator}", flush=True)
+        print(f"{index + 1:4} {outcome} {taken:5.1f} s {mutant.file} {mutant.operator}", flush=True)
         if outcome == "survived":
             print(mutant.diff, flush=True)
         if options.results is not None and taken:
-            row = {"file": mutant.file, "line": mutant.line, "operator": mutant.operator, "outcome": outcome}
+            row = {"file": mutant.file, "operator": mutant.operator, "outcome": outcome}
             with options.results.open("a") as results:
                 results.write(json.dumps(row | {"diff": mutant.diff, "seconds": round(taken, 1)}) + "\n")
     print("\n| file | killed | survived |\n|---|---|---|")
