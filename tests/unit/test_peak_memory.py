@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 
 import pytest
@@ -24,9 +23,3 @@ def test_the_peak_has_what_was_freed_again_until_it_is_reset() -> None:
     assert 200 * MIB <= with_buffer - before < 500 * MIB
     reset_peak_memory(CPU)
     assert peak_memory_bytes(CPU) < with_buffer - 100 * MIB
-
-
-def test_it_is_in_bytes() -> None:
-    """The kernel's other account of the peak, in KiB, is never reset."""
-    reset_peak_memory(CPU)
-    assert 10 * MIB < peak_memory_bytes(CPU) <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
