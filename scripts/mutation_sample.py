@@ -221,7 +221,7 @@ def passes(tests: tuple[str, ...], changed: Changed | None, timeout_s: float) ->
                 os.dup2(nowhere, stream)
             if changed is not None:
                 sys.meta_path.insert(0, changed)
-            code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:terminal", *tests])
+            code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests])
             os._exit(0 if code == 0 else 1)
         os._exit(1)
     while (finished := os.waitpid(child, os.WNOHANG)) == (0, 0):
