@@ -52,6 +52,12 @@ def test_agreement_by_hand() -> None:
     assert measured["cross_entropy"] == pytest.approx((first + second) / 2, abs=1e-6)
 
 
+def test_logits_of_other_samples_are_refused() -> None:
+    """One model has a chunk more than the other."""
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        agreement(torch.ones(CHUNK + 1, 2), torch.ones(CHUNK, 2))
+
+
 def test_a_model_agrees_with_itself_up_to_its_entropy() -> None:
     logits = logits_of([[0.5, 0.25, 0.25]])
     measured = agreement(logits, logits)

@@ -490,6 +490,21 @@ def test_beginning_an_epoch_twice_changes_nothing(epoch: int) -> None:
     assert method.mask_change == change
 
 
+def test_mask_change_survives_a_restart() -> None:
+    """2 of 4 as in ``test_mask_change_by_hand``: what a run that is stopped inside the epoch reports at its end."""
+    layer = row(1.0, 2.0, 3.0, 4.0)
+    method, _ = row_method(layer)
+    for epoch in range(3):
+        method.begin_epoch(epoch)
+    set_row(layer, 4.0, 1.0, 3.0, 2.0)
+    method.begin_epoch(3)
+    other, _ = row_method(row(4.0, 0.0, 3.0, 0.0))
+    other.load_state_dict(method.state_dict())
+    assert other.mask_change == 0.5
+    other.begin_epoch(3)
+    assert other.mask_change == 0.5
+
+
 def test_frozen_layers_are_left_alone() -> None:
     """What is pruned has to be able to come back; the count is over what is trained, 8 of 16."""
     model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))

@@ -19,7 +19,7 @@ from acdc_cli.sparsity import (
     parse_target,
     shares_of,
 )
-from acdc_cli.sparsity.allocate import closed_form_nonzeros
+from acdc_cli.sparsity.allocate import closed_form_nonzeros, require_something_left
 
 TWO_OF_FOUR = Pattern(2, 4)
 LAYERS = {  # three input channels, one (depth-wise), eight, sixteen
@@ -280,6 +280,54 @@ class TestFloor:
         weights = {name: torch.ones(1, 3) for name in "abc"}
         with pytest.raises(AllocationError, match="min_layer_density"):
             magnitude_masks(weights, Allocation(0.9, min_layer_density=0.1))
+
+
+    def test_of_a_global_ranking_the_floors_together_have_to_fit(self) -> None:
+        """52 of 104 go, in the closed form 2 and 50; 0.4 keeps 2 of 3 and 41 of 101. Alone, a would keep 1 of its 3."""
+        layers = {"a": Layer(torch.Size([1, 3])), "b": Layer(torch.Size([1, 101]))}
+        assert shares_of(layers, Allocation(0.5, min_layer_density=0.4))
+        with pytest.raises(AllocationError, match="keeps 2 weights of a, the target leaves 1;"):
+            shares_of(layers, Allocation(0.5, "uniform", min_layer_density=0.4))
+        many = {name: Layer(torch.Size([1, 3])) for name in "abc"}
+        with pytest.raises(AllocationError, match="keeps 3 weights, the target leaves 1; set min_layer_density=0 or"):
+            shares_of(many, Allocation(0.9, min_layer_density=0.1))
+
+
+class TestSomethingLeft:
+    """A layer of n weights keeps none at t where round(t * n) is n, below 0.5 / (1 - t) and, half to even, at some of those."""
+
+    @pytest.mark.parametrize(
+        ("count", "nearest"),
+        [
+            (501, 0.999), (500, 0.998), (251, 0.998), (250, 0.995), (101, 0.995), (100, 0.99), (51, 0.99), (50, 0.98),
+            (26, 0.98), (24, 0.95), (11, 0.95), (10, 0.9), (6, 0.9), (4, 0.8), (3, 0.8), (2, 0.5),
+        ],
+    )  # fmt: skip
+    def test_the_nearest_target_that_empties_no_layer_is_named(self, count: int, nearest: float) -> None:
+        layers = {"small": Layer(torch.Size([1, count])), "large": Layer(torch.Size([100, 1000]))}
+        require_something_left(layers, Allocation(nearest, "uniform"))
+        with pytest.raises(AllocationError, match=rf"^small would keep no weight; nearest: sparsity.target={nearest}$"):
+            require_something_left(layers, Allocation(0.9995, "uniform"))
+
+    def test_several_empty_layers_are_counted(self) -> None:
+        layers = {name: Layer(torch.Size([1, 3])) for name in "abc"}
+        with pytest.raises(AllocationError, match=r"^a and 2 more would keep no weight; nearest: sparsity.target=0.8$"):
+            require_something_left(layers, Allocation(0.9, "uniform"))
+        with pytest.raises(AllocationError, match=r"^a and 1 more would keep no weight; nearest: sparsity.target=0.5$"):
+            require_something_left(layers, Allocation(0.9, "erk"))  # 8 of 9 go, 7 at 0.8, 4 at 0.5
+
+    def test_a_rule_that_empties_a_layer_at_every_target(self) -> None:
+        layers = {"a": Layer(torch.Size([1, 3])), "b": Layer(torch.Size([10, 10]))}
+        with pytest.raises(AllocationError, match=r"^a would keep no weight; use a lower target$"):
+            require_something_left(layers, Allocation(0.5, "uniform", rules={"a": 0.9}))
+
+    def test_what_a_global_ranking_empties_is_not_known_before(self) -> None:
+        require_something_left({"a": Layer(torch.Size([1, 3]))}, Allocation(0.9))
+
+    def test_an_embedding_without_a_target_is_not_empty(self) -> None:
+        """It is in no share."""
+        layers = {"a": Layer(torch.Size([10, 10])), "table": Layer(torch.Size([0, 4]), frozenset({"embedding"}))}
+        require_something_left(layers, Allocation(0.9, "uniform"))
 
 
 def test_the_closed_form_of_a_global_ranking_has_the_exact_total() -> None:

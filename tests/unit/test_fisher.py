@@ -78,6 +78,7 @@ def test_statistic_and_update_by_hand() -> None:
     """w = (3, 4): rho = 9 / 2 and 16 / 4. Without the second, the least of 1/2 d^T F d at d_2 = -4 is at d_1 = 2."""
     weights = torch.tensor([[3.0, 4.0]])
     assert pruning_statistic(weights, HESSIAN_INVERSE).tolist() == [[4.5, 4.0]]
+    assert pruning_statistic(-weights, HESSIAN_INVERSE).tolist() == [[4.5, 4.0]]
     update = joint_update(weights, HESSIAN_INVERSE, torch.tensor([[False, True]]))
     torch.testing.assert_close(update, torch.tensor([[2.0, -4.0]]))
     hessian = torch.tensor([[2.0, 1.0], [1.0, 1.0]])

@@ -137,6 +137,27 @@ def test_what_is_pruned_never_comes_back_though_a_kept_weight_becomes_zero() -> 
     assert weights_of(layer) == [0.0, 0.0, 3.0, 4.0, 5.0, 6.0, 0.0, 0.0]
 
 
+@pytest.mark.parametrize(
+    ("weights", "zeroed", "expected"),
+    [
+        ((1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0), (2, 3, 4), [0, 0, 0, 0, 1, 1, 1, 1]),
+        ((5.0, 6.0, 7.0, 8.0, 1.0, 2.0, 3.0, 4.0), (0, 1, 2), [0, 0, 1, 1, 0, 0, 1, 1]),
+    ],
+)
+def test_a_kept_weight_that_training_has_moved_to_zero_outranks_what_is_pruned(
+    weights: tuple[float, ...], zeroed: tuple[int, ...], expected: list[int]
+) -> None:
+    """1 and 2 are pruned; then three connections become exactly 0, and the first two of them go, not all three."""
+    layer = row(*weights)
+    optimizer = plain_sgd(layer)
+    method = gmp(0.5, Window(0, 2, 1), power=1.0).attach(layer, optimizer)
+    method.begin_epoch(0)
+    step(layer, optimizer, *(0.0,) * 8)
+    assert mask_of(method) == [int(weight > 2) for weight in weights]
+    step(layer, optimizer, *(weights[place] if place in zeroed else 0.0 for place in range(8)))
+    assert mask_of(method) == expected
+
+
 def deep_net() -> nn.Sequential:
     torch.manual_seed(0)
     sizes = [6, 14, 10, 26, 8, 4]

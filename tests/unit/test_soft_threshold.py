@@ -223,6 +223,17 @@ def test_a_scaled_step_is_the_plain_one_and_a_skipped_one_does_no_harm(fused: bo
     assert weights_of(layer) == weights_of(plain[0])
 
 
+def test_between_two_steps_s_has_no_gradient() -> None:
+    """A loop that clears the model's gradients and clips by the optimizer's parameters: 5 = |(3, 4)|, and no more."""
+    layer, optimizer, method = four()
+    step(layer, optimizer, 2.0, -4.0, 9.0, 9.0)  # dL/ds = -1.5
+    layer.zero_grad()
+    backward(layer, 3.0, 4.0, 9.0, 9.0)
+    assert mask_of(method) == [1, 1, 0, 0]
+    every = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    assert torch.nn.utils.clip_grad_norm_(every, 10.0).item() == 5.0
+
+
 def test_layers_that_a_rule_leaves_dense_have_no_threshold() -> None:
     model = rows(FOUR, FOUR, FOUR)
     method = SoftThreshold(s_init=HALF, s_weight_decay=0.0, rules={"0": 0}).attach(model, plain_sgd(model))

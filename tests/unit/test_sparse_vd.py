@@ -123,6 +123,14 @@ def test_evaluation_is_free_of_noise_and_sees_zeros_above_the_threshold() -> Non
     assert layer.weight[0].tolist() == torch.tensor([1.0, 0.015, 1e-5]).tolist() and not method.masks.enforced
 
 
+def test_a_weight_at_the_threshold_is_zero() -> None:
+    """theta = 1: log alpha is log sigma^2 = 3 itself. At 1.25 and -1.25 it is 3 - log(1.5625) = 2.55, at 0.75 3.58."""
+    layer = row(1.0, -1.0, 1.25, -1.25, 0.75)
+    method = sparse_vd(initial_log_sigma2=3.0, log_alpha_threshold=3.0).attach(layer, plain_sgd(layer))
+    assert log_alpha(torch.ones(1), torch.full((1,), 3.0)).item() == 3.0
+    assert method.outputs()["sparse"]["weight"].tolist() == [[0.0, 0.0, 1.25, -1.25, 0.0]]
+
+
 def test_without_gradients_it_is_an_evaluation_in_either_mode() -> None:
     """update_bn puts the model into train mode: the statistics wanted are those of the thresholded model."""
     layer, _, _ = two_weights()

@@ -139,6 +139,9 @@ def test_stretched_refuses_an_empty_phase(epochs: int, boundaries: list[float]) 
         (9, [0.05, 0.1], 15),  # 0.45, 0.9 -> 0, 1; at 10 0.5, 1 -> 1, 1; 11: 0.55, 1.1; ... 15: 0.75, 1.5 -> 1, 2
         (6, [0.35, 0.37], 7),  # 2.1, 2.22; at 7 2.45, 2.59 -> 2, 3
         (4, [0.35, 0.37], 7),
+        (4, [0.35, 0.37], 7),
+        (11, [0.35, 0.37], 15),  # 7 (2.45, 2.59) and 15 (5.25, 5.55) fit, nothing between: the longer one
+        (10, [0.35, 0.37], 7),
     ],
 )
 def test_the_nearest_length_that_fits(epochs: int, boundaries: list[float], nearest: int) -> None:

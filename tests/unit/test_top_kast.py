@@ -110,6 +110,35 @@ def test_the_regulariser_of_decoupled_decay_is_decoupled_too() -> None:
     torch.testing.assert_close(torch.tensor(stored_of(method)), expected)
 
 
+def test_the_regulariser_has_no_gradient_outside_b() -> None:
+    """As the optimizer is given it: (1/D - 1) * decay = 3/8 of 6, -5 in B without A; the loss pulls at none of them."""
+    layer, optimizer, _ = eight(lambda model: plain_sgd(model, weight_decay=0.125))
+    seen: list[list[float]] = []
+    optimizer.register_step_pre_hook(lambda *_: seen.append(gradient_of(layer)))
+    step(layer, optimizer, *STILL)
+    assert seen == [[0.0, 0.0, 2.25, -1.875, 0.0, 0.0, 0.0, 0.0]]
+
+
+def test_the_density_that_the_regulariser_divides_by_is_that_of_the_weights_ranked_together() -> None:
+    """D = 2/8, and 4/8 where a rule says so: of B without A, decay 1/8 takes 4/8 and 2/8 (of A an eighth)."""
+    model = rows(EIGHT, EIGHT)
+    optimizer = plain_sgd(model, weight_decay=0.125)
+    method = TopKAST(0.75, backward_sparsity=0.25, rules={"1": 0.5}).attach(model, optimizer)
+    sum(layer(torch.zeros(1, 8)).sum() for layer in model).backward()
+    optimizer.step()
+    assert stored_of(method, "0.weight") == [7.0, -6.125, 3.0, -2.5, 2.0, -1.5, 2.0, 1.0]
+    assert stored_of(method, "1.weight") == [7.0, -6.125, 5.25, -4.375, 3.0, -2.25, 2.0, 1.0]
+
+
+def test_that_density_is_counted_and_not_what_was_asked_for() -> None:
+    """Half of 3 weights is 1.5, of which round(1.5) = 2 go: D = 1/3, so B without A loses 3/8 and A an eighth."""
+    layer = row(16.0, 8.0, -4.0)
+    optimizer = plain_sgd(layer, weight_decay=0.125)
+    method = TopKAST(0.5, backward_sparsity=0, distribution="uniform").attach(layer, optimizer)
+    step(layer, optimizer, 0.0, 0.0, 0.0)
+    assert stored_of(method) == [14.0, 5.0, -2.5]
+
+
 def test_a_layer_that_a_global_ranking_empties_is_pulled_as_hard_as_the_others() -> None:
     """A: 8 and 7, B: 8, 7, 2 and 1, of eight; D = 1/4 of them all, and decay 0.125 takes half of 2 and of 1."""
     model = rows((8.0, 7.0, 0.25, 0.25), (2.0, 1.0, 0.5, 0.25))

@@ -119,6 +119,24 @@ def test_many_ties_are_counted_exactly(dtype: torch.dtype) -> None:
         assert sum(int((~mask).sum()) for mask in keep_largest(weights, removed)) == removed
 
 
+@pytest.mark.parametrize("first", [torch.bfloat16, torch.float16])
+def test_magnitudes_of_two_types_are_compared_exactly(first: torch.dtype) -> None:
+    """Neighbours of 1 in bfloat16 are 0.996 and 1.008, in float16 0.9995 and 1.001: in either, all five are 1."""
+    weights = [torch.tensor([1.0, -1.0], dtype=first), torch.tensor([1.0002, 0.9998, -1.0001])]
+    assert_masks(keep_largest(weights, 1), [[1, 1], [1, 0, 1]])
+    assert_masks(keep_largest(weights, 2), [[0, 1], [1, 0, 1]])
+    assert_masks(keep_largest(weights, 4), [[0, 0], [1, 0, 0]])
+    assert_masks(keep_largest(weights[::-1], 4), [[1, 0, 0], [0, 0]])
+
+
+def test_two_half_precisions_meet_in_float32() -> None:
+    """In bfloat16 60000 would be 59904, in float16 2^-30 and 2^-40 would both be 0."""
+    weights = [torch.tensor([2.0**-24, 60000.0]).half(), torch.tensor([2.0**-30, 2.0**-40, 59904.0]).bfloat16()]
+    assert [weight.tolist() for weight in weights] == [[2.0**-24, 60000.0], [2.0**-30, 2.0**-40, 59904.0]]
+    assert_masks(keep_largest(weights, 1), [[1, 1], [1, 0, 1]])
+    assert_masks(keep_largest(weights, 4), [[0, 1], [0, 0, 0]])
+
+
 @pytest.mark.parametrize("removed", [-1, 4])
 def test_more_than_there_is_is_refused(removed: int) -> None:
     with pytest.raises(ValueError, match=str(removed)):

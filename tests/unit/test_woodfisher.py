@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from toy_layers import backward, mask_of, plain_sgd, row, rows, step, weights_of
 
 from acdc_cli.sparsity import fisher_memory
+from acdc_cli.sparsity import fisher_memory
+from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.fisher_memory import largest_block, require_memory
 from acdc_cli.sparsity.methods import magnitude, woodfisher
 from acdc_cli.sparsity.moving import MovingMasks
@@ -163,6 +165,14 @@ def test_n_m_goes_by_the_statistic() -> None:
     layer = row(3.0, 1.0, 1.0, 3.0)
     steep = ((1.0, 0.0, 0.0, 0.0), (0.0, 10.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
     assert mask_of(pruned(layer, Passes(*steep), sparsity="1:2")) == [0, 1, 0, 1]
+
+
+def test_blocks_go_by_the_sum_of_their_statistics() -> None:
+    """F = 1/2 of the identity: rho = w^2 / 4, 2.25 + 0.0025 and 1 + 1, though 3 + 0.1 is less than 2 + 2."""
+    layer = row(3.0, 0.1, 2.0, 2.0)
+    even = tuple(tuple(2**0.5 * (place == index) for place in range(4)) for index in range(4))
+    allocation = Allocation(0.5, block=(1, 2))
+    assert mask_of(pruned(layer, Passes(*even), sparsity=allocation)) == [1, 1, 0, 0]
 
 
 def test_gradual_pruning_by_hand() -> None:
