@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 from acdc_cli.sparsity.kinds import KINDS, uses_of_weights
 from acdc_cli.sparsity.prunable import Layer
@@ -26,13 +27,19 @@ def uncovered_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     layer of its own kind computes with. They stay dense, and they are not among the ``prunable_weights``.
     """
     covered = {id(use.weight) for use in uses_of_weights(model)}
-    return {name: each for name, each in model.named_parameters() if each.dim() > 1 and id(each) not in covered}
+    return {name: each for name, each in _sized_parameters(model).items() if each.dim() > 1 and id(each) not in covered}
 
 
 def uncovered_share(model: nn.Module) -> float:
     """The uncovered weights' share of the model's parameters, in [0, 1]."""
     uncovered = sum(weight.numel() for weight in uncovered_weights(model).values())
-    return uncovered / max(1, sum(parameter.numel() for parameter in model.parameters()))
+    return uncovered / max(1, sum(parameter.numel() for parameter in _sized_parameters(model).values()))
+
+
+def _sized_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The model's parameters but for those of lazy layers that have seen no batch yet: they have no shape."""
+    named = model.named_parameters()
+    return {name: parameter for name, parameter in named if not isinstance(parameter, UninitializedParameter)}
 
 
 def uncovered_line(model: nn.Module) -> str | None:

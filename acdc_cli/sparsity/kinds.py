@@ -67,8 +67,7 @@ def _what(path: str, module: nn.Module) -> tuple[list[str], str, set[str], Layou
     if isinstance(module, nn.Linear):
         return ["weight"], "linear", set(), OUTPUTS_FIRST
     if isinstance(module, CONVOLUTIONS):
-        dimensions = f"conv{module.weight.dim() - 2}d"
-        return ["weight"], "conv", {dimensions, *_roles(path, module)}, OUTPUTS_FIRST
+        return ["weight"], "conv", {f"conv{len(module.kernel_size)}d", *_roles(path, module)}, OUTPUTS_FIRST
     if isinstance(module, TRANSPOSED):
         return ["weight"], "transposed", _roles(path, module), Layout(inputs_first=True, groups=module.groups)
     if isinstance(module, nn.MultiheadAttention):
@@ -82,7 +81,7 @@ def _what(path: str, module: nn.Module) -> tuple[list[str], str, set[str], Layou
     return [], "", set(), OUTPUTS_FIRST
 
 
-def transformers_conv1d(module: nn.Module) -> type | None:
+def transformers_conv1d(module: nn.Module) -> type[nn.Module] | None:
     """The class ``Conv1D`` of Hugging Face, the linear layer of GPT-2, if the module is one.
 
     The class is recognised by its name, so that transformers need not be imported.
@@ -91,7 +90,9 @@ def transformers_conv1d(module: nn.Module) -> type | None:
         (
             base
             for base in type(module).__mro__
-            if base.__name__ == "Conv1D" and base.__module__.partition(".")[0] == "transformers"
+            if issubclass(base, nn.Module)
+            and base.__name__ == "Conv1D"
+            and base.__module__.partition(".")[0] == "transformers"
         ),
         None,
     )
@@ -102,8 +103,8 @@ def plain_forward(module: nn.Module) -> Callable[..., Any] | None:
 
     A subclass may have a ``forward`` of its own.
     """
-    kind = next((kind for kind in (nn.Linear, *CONVOLUTIONS, *TRANSPOSED) if isinstance(module, kind)), None)
-    kind = kind or transformers_conv1d(module)
+    kinds: tuple[type[nn.Module], ...] = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
+    kind = next((kind for kind in kinds if isinstance(module, kind)), transformers_conv1d(module))
     return None if kind is None else kind.forward
 
 

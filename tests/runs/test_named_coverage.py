@@ -13,7 +13,7 @@ from acdc_cli.training.execute import execute
 from acdc_cli.training.plan import plan
 
 # Its convolutions have gains of their own, (out, 1, 1, 1).
-NET = ["model=timm", "model.name=test_nfnet", "dataset=digits", "precision=fp32"]
+NET = ["model=timm", "model.name=test_nfnet", "dataset=digits", "precision=fp32", "optimizer.lr=0.001"]
 
 
 @pytest.mark.parametrize("method", ["acdc", "dense"])

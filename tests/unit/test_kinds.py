@@ -130,6 +130,12 @@ def test_each_kind_has_a_word_for_rules() -> None:
     }
 
 
+@pytest.mark.parametrize("layer", [nn.LazyConv2d(4, 3), nn.LazyConvTranspose2d(4, 3), nn.LazyLinear(4)], ids=str)
+def test_a_lazy_layer_without_a_shape_is_refused(layer: nn.Module) -> None:
+    with pytest.raises(ValueError, match="0: its weight has no shape yet"):
+        prunable_weights(nn.Sequential(layer))
+
+
 def test_a_parametrized_recurrent_matrix_is_refused() -> None:
     model = nn.Sequential(nn.LSTM(3, 4))
     nn.utils.parametrizations.orthogonal(model[0], "weight_hh_l0")

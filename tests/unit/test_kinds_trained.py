@@ -16,8 +16,9 @@ from transformers.pytorch_utils import Conv1D
 from acdc_cli import ACDC, Timeline
 from acdc_cli.sparsity import Allocation, MaskSet, prunable_weights
 from acdc_cli.sparsity.coverage import UncoveredWeights
-from acdc_cli.sparsity.methods import SoftThreshold, SparseVD, TopKAST, iht, snip, woodfisher
+from acdc_cli.sparsity.methods import SoftThreshold, SparseVD, TopKAST, gmp, iht, snip, woodfisher
 from acdc_cli.sparsity.prunable import weight_layouts
+from acdc_cli.sparsity.window import Window
 
 TIMELINE = Timeline.of([("dense", 0, 1), ("sparse", 1, 3), ("dense", 3, 4), ("sparse", 4, 6)])
 STEPS = 2  # an epoch
@@ -167,6 +168,7 @@ ALLOCATIONS: dict[str, Callable[[], Any]] = {
 } | {
     "iht_pattern": lambda: iht("2:4", EVERY),
     "iht_blocks": lambda: iht(0.5, EVERY, block=(2, 2)),
+    "gmp_blocks": lambda: gmp(Allocation(0.6, block=(1, 2)), Window(0, 12, 1)),
     "snip_erk": lambda: snip(0.5, distribution="erk"),
     "woodfisher": lambda: woodfisher(0.6, passes, samples=6, block=6, damping=1e-3),
     "top_kast_blocks": lambda: TopKAST(Allocation(0.5, block=(1, 2)), backward_sparsity=0.25),

@@ -57,6 +57,7 @@ def test_what_is_uncovered() -> None:
         (nn.LSTM(2, 2, proj_size=1), []),
         (nn.Transformer(2, 1, 1, 1, 2), []),
         (nn.ConvTranspose3d(2, 2, 2), []),
+        (nn.LazyBatchNorm2d(), []),
     ],
     ids=lambda value: type(value).__name__,
 )
