@@ -41,6 +41,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Let the collector have everything back: a library would report what is still frozen at the end as leaked."""
+    gc.unfreeze()
+
+
 @pytest.fixture
 def command(tmp_path: Path) -> Command:
     """Run a console script in an empty folder: ``command("acdc-train", "epochs=2")``."""

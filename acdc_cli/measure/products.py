@@ -102,7 +102,7 @@ class _ProductCounter(TorchDispatchMode):
         self._parameters: dict[int, list[tuple[int, str]]] = {}
         for name, parameter in parameters.items():  # cuDNN keeps all weights of a recurrent layer in one storage
             starts = self._parameters.setdefault(_address(parameter), [])
-            starts.append((parameter.storage_offset(), name))
+            starts.append((int(parameter.storage_offset()), name))
         for starts in self._parameters.values():
             starts.sort(key=lambda start: (-start[0], self._rank[start[1]]))
         # The names of the parameters that a storage was computed from; None: from the inputs. The reference beside them

@@ -120,6 +120,7 @@ def test_plan_of_the_default_run(acdc_train: Callable, tmp_path: Path) -> None:
     assert plan["timeline"] == EPOCHS_40
     assert plan["prunable_weights"] == sum(weights for weights, _ in LAYERS) == 296_480
     assert plan["dense_inference_flops"] == DENSE_FLOPS == 5_937_664
+    assert (plan["attention_flops"], plan["uncovered_flops"]) == (0, {})
     assert plan["epochs"] == 40
     assert list(tmp_path.iterdir()) == []
 

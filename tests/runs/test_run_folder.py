@@ -30,6 +30,7 @@ RESULT_KEYS = {
 }  # fmt: skip
 MODEL_KEYS = {
     "val_loss", "val_top1", "val_top5", "inference_flops", "inference_flops_fraction", "best_val_top1", "best_epoch",
+    "attention_flops", "uncovered_flops",
 }  # fmt: skip
 
 # ResNet-8 of width 32 on 1 x 8 x 8 images, by hand: weights, output positions.
