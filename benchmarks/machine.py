@@ -16,9 +16,10 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """CPU or GPU, cores, threads and versions."""
+    """CPU or GPU, instruction set, cores, threads and versions."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
