@@ -103,8 +103,8 @@ def sum_of_tables(content: np.ndarray) -> str:
     described = HEADER.itemsize + int(header["num_fields"]) * FIELD.itemsize
     kinds = [int(field["type_id"]) for field in _table(content, FIELD, HEADER.itemsize, int(header["num_fields"]))]
     row = np.dtype([(str(number), METADATA[kind]) for number, kind in enumerate(kinds)], align=True)
-    digest = hashlib.sha256(content[: described + int(header["num_samples"]) * row.itemsize])
-    digest.update(content[int(header["alloc_table_ptr"]) :])
+    digest = hashlib.sha256(content[: described + int(header["num_samples"]) * row.itemsize].data)
+    digest.update(content[int(header["alloc_table_ptr"]) :].data)
     return digest.hexdigest()
 
 

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import torch
 
@@ -53,7 +53,7 @@ def save_checkpoint(path: Path, state: dict[str, Any], previous: Path | None = N
 def _write(path: Path, state: dict[str, Any]) -> None:
     with path.open("wb") as file:
         hashing = _Hashing(file)
-        torch.save(state | {SEALED: True}, hashing)
+        torch.save(state | {SEALED: True}, cast(BinaryIO, hashing))
         file.write(SEAL + hashing.digest.hexdigest().encode())
 
 

@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 from acdc_cli.config import DECIDES_SPARSITY, Config, known, prunes_a_dense_run
@@ -204,11 +205,11 @@ def _restored(config: Config, dataset: Dataset, group: Group, run_id: str, folde
     bad = list[str]()
     for path in group.from_first(folder.checkpoints()):
         run = _build(config, dataset, group, say)  # a new one each time: a bad checkpoint may have been half loaded
-        own = group.together(lambda path=path, run=run: _problem(path, run_id, run))
+        own = group.together(partial(_problem, path, run_id, run))
         if (problem := group.from_first(own)) is not None:
             bad.append(str(problem))
             continue
-        group.together(lambda own=own: _fail(own))  # where another rank cannot read what the first one has
+        group.together(partial(_fail, own))  # where another rank cannot read what the first one has
         if path != folder.checkpoint:
             say(f"{bad[0] if bad else f'{folder.checkpoint}: missing'}; going on from {path.name}, the one before it")
             if group.is_first:

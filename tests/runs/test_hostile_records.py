@@ -54,10 +54,12 @@ def check_case(
     folder: Path,
     data_dir: Path,
     capfd: pytest.CaptureFixture[str],
+    left_out: tuple[str, ...] = (),
 ) -> None:
     """All commands on one damage.
 
     Args:
+        left_out: commands that are not tried.
         is_old: the folder is one of before there were sums: what is still a record of a run is then believed.
     """
     run = copied(*made, folder / "runs")
@@ -65,6 +67,8 @@ def check_case(
         run.sums.path.unlink()
     DAMAGES[damage](run.path / file, made[1].path / file)
     for name, command in commands(run, data_dir).items():
+        if name in left_out:
+            continue
         case = f"{file} {damage} {'old ' * is_old}{name}"
         ended: Ended = in_process(capfd, command)
         ended.check(Path(file).name if (run.path / file).exists() else run.path.name, case)
@@ -89,7 +93,8 @@ def test_a_dozen(
     data_dir: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    check_case(file, damage, False, made, tmp_path, data_dir, capfd)
+    trains_anew = file in ("status.json", "checksums.json")  # of the rest that is in the whole product
+    check_case(file, damage, False, made, tmp_path, data_dir, capfd, () if trains_anew else ("overwrite",))
 
 
 @pytest.mark.exhaustive
