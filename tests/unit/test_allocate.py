@@ -281,7 +281,6 @@ class TestFloor:
         with pytest.raises(AllocationError, match="min_layer_density"):
             magnitude_masks(weights, Allocation(0.9, min_layer_density=0.1))
 
-
     def test_of_a_global_ranking_the_floors_together_have_to_fit(self) -> None:
         """52 of 104 go, in the closed form 2 and 50; 0.4 keeps 2 of 3 and 41 of 101. Alone, a would keep 1 of its 3."""
         layers = {"a": Layer(torch.Size([1, 3])), "b": Layer(torch.Size([1, 101]))}
@@ -294,7 +293,7 @@ class TestFloor:
 
 
 class TestSomethingLeft:
-    """A layer of n weights keeps none at t where round(t * n) is n, below 0.5 / (1 - t) and, half to even, at some of those."""
+    """A layer of n weights keeps none at t where round(t * n) is n: n below 0.5 / (1 - t), and half to even at some."""
 
     @pytest.mark.parametrize(
         ("count", "nearest"),
