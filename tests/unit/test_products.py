@@ -57,6 +57,7 @@ def test_a_recurrent_layers_matrices_are_used_once_a_time_step(kind: type[nn.RNN
     assert forward_flops(layer, (7, 4)) == ForwardFlops(sizes, 0, {})
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_layers_directions_and_projections_of_an_lstm(device: str) -> None:
     """Hidden state of 6, projected to 2: the second layer's input is both directions' 2."""
