@@ -68,6 +68,15 @@ class ForwardHook:
         return _nothing_done, ()
 
 
+class UncompiledForwardHook(ForwardHook):
+    """One that ``torch.compile`` leaves out of its graphs, itself and what it calls."""
+
+    @torch.compiler.disable
+    def __call__(self, *of_the_pass: Any) -> Tensor | None:
+        """Do what it was made for."""
+        return self._call(*of_the_pass)
+
+
 def _nothing_done() -> Callable[..., None]:
     return _do_nothing
 

@@ -14,7 +14,7 @@ from acdc_cli.sparsity.dropout_kl import kl_gradients, log_alpha
 from acdc_cli.sparsity.hooks import Optimizers, average_over_ranks, check_same_on_every_rank
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import Work, model_state
-from acdc_cli.sparsity.noisy_layers import ForwardHook, add_noise, drop_copied_hooks, is_training, layers_with
+from acdc_cli.sparsity.noisy_layers import UncompiledForwardHook, add_noise, drop_copied_hooks, is_training, layers_with
 from acdc_cli.sparsity.rules import Share, excluded
 from acdc_cli.sparsity.steps import require_one_gradient
 from acdc_cli.sparsity.target import AllocationError, require_fractions
@@ -189,15 +189,14 @@ class SparseVD:
                 weight.copy_(self._theta[name])
             self._theta, self._masks.enforced = None, False
 
-    def _before_forward(self, model: nn.Module) -> ForwardHook:
-        @torch.compiler.disable
+    def _before_forward(self, model: nn.Module) -> UncompiledForwardHook:
         def hook(module: nn.Module, inputs: Any) -> None:
             if getattr(module, "_is_replica", False):
                 raise RuntimeError(REPLICAS)
             if module is model:
                 self._restore() if is_training(module) else self._threshold()
 
-        return ForwardHook(hook)
+        return UncompiledForwardHook(hook)
 
     @torch.no_grad()
     def _before_step(self) -> None:
