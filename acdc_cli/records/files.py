@@ -26,7 +26,11 @@ class Damaged(AcdcError):
 
     def __init__(self, path: Path, why: str, remedy: str = "") -> None:
         super().__init__(f"{path}: damaged ({why})" + (f"; {remedy}" if remedy else ""))
-        self.path, self.why = path, why
+        self.path, self.why, self.remedy = path, why, remedy
+
+    def __reduce__(self) -> tuple[type[Damaged], tuple[Path, str, str]]:
+        """Pickled by what it was made of: the ranks of a run tell each other of it."""
+        return Damaged, (self.path, self.why, self.remedy)
 
 
 def replace_file(

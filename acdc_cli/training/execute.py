@@ -216,8 +216,8 @@ def _restored(config: Config, dataset: Dataset, group: Group, run_id: str, folde
                 folder.drop_damaged_checkpoint()
         say(f"resuming {folder.path} after {_position(run)}")
         return run
-    if bad:
-        raise AcdcError(f"{'; '.join(bad)}; run.overwrite=true starts over")
+    if bad:  # every rank knows; one says it
+        group.together(partial(_fail, AcdcError(f"{'; '.join(bad)}; run.overwrite=true starts over")))
     return _build(config, dataset, group, say)
 
 
@@ -229,7 +229,7 @@ def _problem(path: Path, run_id: str, run: Run) -> Damaged | None:
     return None
 
 
-def _fail(error: Damaged | None) -> None:
+def _fail(error: AcdcError | None) -> None:
     if error is not None:
         raise error
 

@@ -47,6 +47,18 @@ def test_quasi_random_order_on_either_of_two_ranks(
 
 
 @pytest.mark.slow
+def test_a_damaged_checkpoint_is_named_once_and_both_ranks_go_on_from_the_one_before(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    run = train(tmp_path, data_dir, "epochs=2")
+    run.write_status("running", 2)
+    run.checkpoint.write_bytes(run.checkpoint.read_bytes()[:-1] + b"x")
+    ended = finished("loader=device", "epochs=2", f"data_dir={data_dir}", f"runs_dir={tmp_path}")
+    assert ended.code == 0 and ended.errors.count("going on from previous.pt") == 1, ended.errors
+    assert run.is_done and run.faults() == []
+
+
+@pytest.mark.slow
 def test_a_checkpoint_of_another_run(data_dir: Path, tmp_path: Path) -> None:
     run = train(tmp_path, data_dir, "epochs=2")
     run.write_status("running", 1)

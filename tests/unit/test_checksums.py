@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,11 @@ def test_the_length_of_a_safetensors_file_is_known_from_its_header(tmp_path: Pat
     ):
         path.write_bytes(wrong)
         assert whole_length_problem(path)
+
+
+def test_one_rank_can_tell_the_others_of_damage() -> None:
+    told = pickle.loads(pickle.dumps(Damaged(Path("a"), "cut short", "write it again")))
+    assert (str(told), told.path) == ("a: damaged (cut short); write it again", Path("a"))
 
 
 def test_clear_removes_whatever_lies_there(tmp_path: Path) -> None:
