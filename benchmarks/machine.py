@@ -12,14 +12,17 @@ from typing import Any
 
 import torch
 
+from acdc_cli.training.precision import BFLOAT16_FEATURES, processor_features
+
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """CPU or GPU, instruction set, cores, threads and versions."""
+    """CPU or GPU, cores, threads, versions; and the instruction set, on which a CPU's speed depends most."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "bfloat16": sorted(BFLOAT16_FEATURES & processor_features()),
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

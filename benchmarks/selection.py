@@ -128,7 +128,8 @@ def main() -> None:
         print_extra_memory(*options.memory_of, device)
         return
     rows = [row for network in NETWORKS for row in measure(network, options.rounds, device)]
-    table = Table(title=f"Masks of the largest 10% by magnitude, {device.type}", title_justify="left")
+    where = device.type if device.type != "cpu" else f"cpu, {torch.backends.cpu.get_cpu_capability()}"
+    table = Table(title=f"Masks of the largest 10% by magnitude, {where}", title_justify="left")
     for column in rows[0]:
         table.add_column(column.replace("_", " "), justify="right")
     for row in rows:

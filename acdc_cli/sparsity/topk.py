@@ -8,8 +8,7 @@ chunk.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 _DIGIT_BITS = 16
+_GROUP = 8  # bools that are read as one integer
 _CHUNK = 1 << 22  # elements; smaller ones spend their time starting threads, larger ones leave the cache
 _INTEGER_OF_BYTES = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -63,9 +63,10 @@ def smallest(weights: Sequence[Tensor], count: int) -> Cut:
     digits: list[int] = []  # of the threshold, most significant first
     remaining, ties = count, 0
     for _ in range(weights[0].element_size() * 8 // _DIGIT_BITS):
-        histogram = torch.zeros(1 << _DIGIT_BITS, dtype=torch.int64, device=weights[0].device)
+        values = 1 << (_DIGIT_BITS if digits else _DIGIT_BITS - 1)  # the leading digit has no sign
+        histogram = torch.zeros(values, dtype=torch.int64, device=weights[0].device)
         for bits in _chunks(weights):
-            histogram += torch.bincount(_next_digit(bits, digits), minlength=1 << _DIGIT_BITS)
+            histogram += torch.bincount(_next_digit(bits, digits), minlength=values)
         cumulative = histogram.cumsum(0)
         digit = int(torch.searchsorted(cumulative, remaining))
         ties = int(histogram[digit])
@@ -75,16 +76,32 @@ def smallest(weights: Sequence[Tensor], count: int) -> Cut:
 
 
 def _next_digit(bits: Tensor, known: list[int]) -> Tensor:
-    """The 16-bit digit after the known ones, of those magnitudes that begin with the known ones."""
-    words = bits.view(torch.int16).view(len(bits), bits.element_size() * 8 // _DIGIT_BITS)
-    places = range(words.shape[1]) if sys.byteorder == "big" else range(words.shape[1] - 1, -1, -1)
-    leading = words[:, places[0]] & torch.iinfo(torch.int16).max  # without the sign
+    """The digit after the known ones, of those magnitudes that begin with the known ones."""
+    width = bits.element_size() * 8
     if not known:
-        return leading
-    inside = leading == known[0]
-    for place, digit in zip(places[1:], known[1:], strict=False):
-        inside &= words[:, place] == (digit - (1 << _DIGIT_BITS) if digit >> (_DIGIT_BITS - 1) else digit)
-    return words[:, places[len(known)]][inside].to(torch.int32) & ((1 << _DIGIT_BITS) - 1)
+        return (bits >> (width - _DIGIT_BITS)).to(torch.int16) & torch.iinfo(torch.int16).max  # without the sign
+    rest = width - _DIGIT_BITS * len(known)
+    beginning = bits & (torch.iinfo(bits.dtype).max >> rest << rest)
+    inside = _flags(torch.eq, beginning, int.from_bytes(b"".join(digit.to_bytes(2) for digit in known)) << rest)
+    return _few(bits, inside) >> (rest - _DIGIT_BITS) & ((1 << _DIGIT_BITS) - 1)
+
+
+def _few(bits: Tensor, inside: Tensor) -> Tensor:
+    """``bits[inside]``, several times as fast where few are inside: groups of eight without any are passed over."""
+    whole = len(bits) // _GROUP * _GROUP
+    flags = inside[:whole].view(-1, _GROUP)
+    groups = inside[:whole].view(torch.int64).nonzero().flatten()
+    return torch.cat([bits[:whole].view(-1, _GROUP)[groups][flags[groups]], bits[whole:][inside[whole:]]])
+
+
+def _flags(compare: Callable[..., Tensor], bits: Tensor, value: int, out: Tensor | None = None) -> Tensor:
+    """``compare(bits, value)`` as bools; ``bits`` are overwritten.
+
+    A comparison whose result is bool is not vectorised by PyTorch for AVX2. One whose result is of the type of its
+    operands is, and so is the conversion to bool: together a third of the time.
+    """
+    flags = compare(bits, value, out=bits)
+    return flags.to(torch.bool) if out is None else out.copy_(flags)
 
 
 def keep_largest(weights: Sequence[Tensor], removed: int) -> list[Tensor]:
@@ -121,9 +138,9 @@ def _write(flat_masks: list[Tensor], weights: Sequence[Tensor], cut: Cut) -> Non
         if buffer.numel() < bits.numel():
             buffer = torch.empty_like(bits)
         magnitude = torch.bitwise_and(bits, torch.iinfo(bits.dtype).max, out=buffer[: len(bits)])
-        torch.gt(magnitude, cut.threshold, out=mask)
-        if ties_kept:
-            tied = torch.nonzero(magnitude == cut.threshold).flatten()
+        tied = torch.nonzero(magnitude == cut.threshold).flatten() if ties_kept else None
+        _flags(torch.gt, magnitude, cut.threshold, out=mask)
+        if tied is not None:
             mask[tied[ties_left:]] = True
             ties_left -= min(ties_left, len(tied))
 
