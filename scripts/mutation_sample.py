@@ -69,7 +69,7 @@ TESTS_OF = {
     "covered": f"rules acdc {MOVING} steps_of_others every_method",
     "fisher": "woodfisher",
     "fisher_estimate": "fisher woodfisher",
-    "fisher_memory": "fisher woodfisher",
+    "fisher_memory": "woodfisher",
     "fisher_sample": "fisher woodfisher every_method",
     "dropout_kl": "sparse_vd",
     "noisy_layers": "sparse_vd every_method",
