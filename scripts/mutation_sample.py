@@ -69,16 +69,15 @@ TESTS_OF = {
     "covered": f"rules acdc {MOVING} steps_of_others every_method",
     "fisher": "woodfisher",
     "fisher_estimate": "fisher woodfisher",
-    "fisher_memory": "fisher woodfisher",
-    "fisher_sample": "fisher woodfisher every_method",
+    "fisher_memory": "woodfisher",
+    "fisher_sample": "fisher woodfisher",
     "dropout_kl": "sparse_vd",
-    "noisy_layers": "sparse_vd every_method",
+    "noisy_layers": "sparse_vd",
     "dense": "acdc",
-    "fixed": "fixed_masks flops_of_methods every_method",
+    "fixed": "fixed_masks flops_of_methods",
     "gmp": "flops_of_methods",
     "iht": "flops_of_methods",
     "rigl": "set fixed_masks flops_of_methods",
-    "acdc": "every_method",
     "dsd": "every_method",
     "static": "fixed_masks",
     "soft_threshold": "flops_of_methods every_method",
@@ -88,6 +87,8 @@ TESTS_OF = {
     "flops": "flops_of_methods erk prunable",
     "memory": "peak_memory",
 }
+# Of test_every_method.py, a method's file has the cases of that method.
+CASES = {"dsd": "dsd", "soft_threshold": "str", "top_kast": "top_kast", "variational": "sparse_vd", "woodfisher": "woodf"}
 
 
 @dataclass(frozen=True)
@@ -210,8 +211,10 @@ class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self.source, str(self.path), "exec"), module.__dict__)
 
 
-def passes(tests: tuple[str, ...], changed: Changed | None, timeout_s: float) -> tuple[str, float]:
+def passes(tests: tuple[str, ...], timeout_s: float, mutant: Mutant | None = None) -> tuple[str, float]:
     """Run tests in a child: ``passed``, ``failed`` or ``timeout``, and the seconds that it took."""
+    case = None if mutant is None else CASES.get(Path(mutant.file).stem)
+    cases = [] if case is None else ["-k", f"not test_every_method or {case}"]
     start = time.monotonic()
     child = os.fork()
     if child == 0:
@@ -220,9 +223,9 @@ def passes(tests: tuple[str, ...], changed: Changed | None, timeout_s: float) ->
             nowhere = os.open(os.devnull, os.O_RDWR)
             for stream in (0, 1, 2):
                 os.dup2(nowhere, stream)
-            if changed is not None:
-                sys.meta_path.insert(0, changed)
-            code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests])
+            if mutant is not None:
+                sys.meta_path.insert(0, Changed(mutant.file, mutant.source))
+            code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *cases, *tests])
             os._exit(0 if code == 0 else 1)
         os._exit(1)
     while (finished := os.waitpid(child, os.WNOHANG)) == (0, 0):
@@ -272,11 +275,11 @@ def main() -> None:
         outcome, taken = done.get((mutant.file, mutant.diff)), 0.0
         if outcome is None:
             for test in set(tests) - seconds.keys():
-                said, seconds[test] = passes((test,), None, 600)
+                said, seconds[test] = passes((test,), 600)
                 if said != "passed":
                     sys.exit(f"{test}: does not pass as it is ({said})")
             limit_s = 30 + 5 * sum(seconds[test] for test in tests)
-            said, taken = passes(tests, Changed(mutant.file, mutant.source), limit_s)
+            said, taken = passes(tests, limit_s, mutant)
             outcome = "survived" if said == "passed" else "killed"
         outcomes[mutant.file, outcome] += 1
         print(f"{index + 1:4} {outcome} {taken:5.1f} s {mutant.file} {mutant.operator}", flush=True)

@@ -57,6 +57,25 @@ def test_one_gradient_by_hand() -> None:
     torch.testing.assert_close(inverse, torch.tensor([[[2 / 9, 0.0], [0.0, 2.0]]]))
 
 
+def test_a_block_is_singular_below_four_roundings_of_the_inverse_damping() -> None:
+    """lambda = 1/2: the inverse began as 2 on the diagonal, whose rounding is 2 eps."""
+    eps = torch.finfo(torch.float32).eps
+    inverse = torch.stack([torch.diag(torch.tensor([1.0, pivot * 2 * eps])) for pivot in (4.5, 3.5)])
+    assert is_singular(inverse, torch.full((2,), 0.5)).tolist() == [False, True]
+
+
+def test_a_block_that_is_larger_than_a_chunk_goes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fisher, "CHUNK_ELEMENTS", 3)
+    assert list(fisher._chunks(torch.empty(3, 2, 2))) == [slice(0, 1), slice(1, 2), slice(2, 3)]
+    monkeypatch.setattr(fisher, "CHUNK_ELEMENTS", 8)
+    assert list(fisher._chunks(torch.empty(3, 2, 2))) == [slice(0, 2), slice(2, 4)]
+
+
+def test_inverses_are_where_their_weights_are() -> None:
+    inverse = scaled_identity(torch.ones(2, device="meta", dtype=torch.float64), 3)
+    assert inverse.device.type == "meta" and inverse.dtype == torch.float64 and inverse.shape == (2, 3, 3)
+
+
 def test_blocks_follow_rows_whatever_the_memory_format() -> None:
     weight = torch.arange(2 * 3 * 2 * 2.0).view(2, 3, 2, 2)
     for each in (weight, weight.to(memory_format=torch.channels_last)):

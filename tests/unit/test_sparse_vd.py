@@ -68,6 +68,12 @@ def test_a_clipped_log_alpha_has_no_kl_gradient_and_a_bounded_variance() -> None
     np.testing.assert_allclose(weight_variance(theta, log_sigma2).numpy(), expected, rtol=1e-6)
 
 
+def test_the_limit_itself_is_not_clipped() -> None:
+    """theta = 1 in float32: log alpha is log sigma^2. -0.5 sigmoid(8) - K1 K3 s (1 - s), s = 4.4e-5; at 8 -1.68e-4."""
+    _, by_log_sigma2 = kl_gradients(torch.ones(4), torch.tensor([-8.0, 8.0, -8.001, 8.001]))
+    assert by_log_sigma2.tolist() == [pytest.approx(-0.49987, abs=1e-5), pytest.approx(-1.687e-4, rel=0.01), 0.0, 0.0]
+
+
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "linear": (lambda: nn.Linear(6, 3), (5, 6)),
     "linear on a sequence": (lambda: nn.Linear(6, 3), (2, 4, 6)),
