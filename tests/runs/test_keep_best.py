@@ -49,8 +49,8 @@ def capture(monkeypatch: pytest.MonkeyPatch) -> dict[int, dict[str, torch.Tensor
     """The model in the checkpoint at each epoch's end."""
     save, states = records.save_checkpoint, dict[int, dict[str, torch.Tensor]]()
 
-    def capturing(path: Path, state: dict[str, Any]) -> None:
-        save(path, state)
+    def capturing(path: Path, state: dict[str, Any], previous: Path) -> None:
+        save(path, state, previous)
         if (run := state["run"])["part"] is None:
             states[len(run["rows"]) - 1] = {name: each.clone() for name, each in run["model"].items()}
 
@@ -62,10 +62,10 @@ def kill(monkeypatch: pytest.MonkeyPatch, *moments: str) -> None:
     """End the program at these moments of the epochs' ends to come: nothing is written after them."""
     save, coming = records.save_checkpoint, iter(moments)
 
-    def killed(path: Path, state: dict[str, Any]) -> None:
+    def killed(path: Path, state: dict[str, Any], previous: Path) -> None:
         moment = next(coming, NEVER)
         if moment != BEFORE:
-            save(path, state)
+            save(path, state, previous)
         if moment != NEVER:
             raise KeyboardInterrupt
 
@@ -93,7 +93,8 @@ def test_the_models_are_those_of_the_best_epochs(acdc: tuple[RunFolder, dict[int
         measured = reevaluate(run.path, f"{kind}_best", None, None)
         assert measured["val_loss"] == pytest.approx(row["val_loss"], rel=1e-5)
         assert measured["sparsity"] == row["sparsity"]
-    assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["last.pt"]  # no candidate is left
+    kept = sorted(path.name for path in (run.path / "checkpoints").iterdir())
+    assert kept == ["last.pt", "previous.pt"]  # no candidate is left
 
 
 def test_it_changes_no_number_and_false_is_as_if_nothing_was_said(
@@ -133,7 +134,7 @@ def test_killed_while_the_end_is_put_on_record(
     """The best models are in their places by then, and their epochs are long over."""
     script(monkeypatch, ACDC)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(records, "replace_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(RunFolder, "close_metrics", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(Interrupted):
             train(tmp_path, data_dir, *SMALL)
     run = train(tmp_path, data_dir, *SMALL)
@@ -173,7 +174,11 @@ def test_a_model_that_is_lost_is_named_when_the_run_goes_on(
     run.best_candidate(1).unlink()  # the checkpoint has this one's weights
     saved = run.best_candidate(0).read_bytes()
     run.best_candidate(0).unlink()
-    with pytest.raises(AcdcError, match=r"epoch_000\.safetensors: lost; .*epoch 1; run\.overwrite=true"):
+    with pytest.raises(AcdcError, match=r"epoch_000\.safetensors: missing or damaged; .*epoch 1; run\.overwrite=true"):
+        train(tmp_path, data_dir, *SMALL, *OF_STR)
+    flipped = bytes([saved[-1] ^ 1])
+    run.best_candidate(0).write_bytes(saved[:-1] + flipped)
+    with pytest.raises(AcdcError, match=r"epoch_000\.safetensors: missing or damaged; "):
         train(tmp_path, data_dir, *SMALL, *OF_STR)
     run.best_candidate(0).write_bytes(saved)
     assert train(tmp_path, data_dir, *SMALL, *OF_STR).is_done
