@@ -88,7 +88,13 @@ TESTS_OF = {
     "memory": "peak_memory",
 }
 # Of test_every_method.py, a method's file has the cases of that method.
-CASES = {"dsd": "dsd", "soft_threshold": "str", "top_kast": "top_kast", "variational": "sparse_vd", "woodfisher": "woodf"}
+CASES = {
+    "dsd": "dsd",
+    "soft_threshold": "str",
+    "top_kast": "top_kast",
+    "variational": "sparse_vd",
+    "woodfisher": "woodf",
+}
 
 
 @dataclass(frozen=True)
