@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_runs import METHODS, OPTIMIZERS, small_net
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from toy_layers import rows
 
-from acdc_cli.sparsity import Dense, Work, model_state
+from acdc_cli.sparsity import ACDC, Dense, Timeline, Work, model_state
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import plain_model
 
@@ -52,3 +53,14 @@ def test_a_tied_weight_is_masked_under_each_of_its_names(enforced: bool) -> None
     }
     assert model[0].weight.tolist() == [[1.0, 2.0]]
     assert not any(value.requires_grad for value in state.values())
+
+
+@pytest.mark.parametrize("name", [*METHODS, "acdc", "dense"])
+def test_before_it_is_attached_it_prunes_nothing_and_before_an_epoch_no_mask_has_changed(name: str) -> None:
+    others = {"acdc": lambda: ACDC(Timeline.acdc(4), 0.5), "dense": Dense}
+    method = (METHODS | others)[name]()
+    assert method.shares == []
+    method.detach()
+    model = small_net()
+    method.attach(model, OPTIMIZERS["sgd"](model))
+    assert method.mask_change is None

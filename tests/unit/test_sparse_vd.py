@@ -137,6 +137,31 @@ def test_a_weight_at_the_threshold_is_zero() -> None:
     assert method.outputs()["sparse"]["weight"].tolist() == [[0.0, 0.0, 1.25, -1.25, 0.0]]
 
 
+def test_mask_change_by_hand() -> None:
+    """None in the first epoch. 0.75 has log alpha 3.58, and grown to 1.25 2.55, below the threshold: 1 of 3 weights."""
+    layer = row(1.5, 0.75, 0.75)
+    optimizer = plain_sgd(layer)
+    method = sparse_vd(initial_log_sigma2=3.0, kl_weight=0.0).attach(layer, optimizer)
+    method.begin_epoch(0)
+    layer.weight.grad = torch.zeros(1, 3)
+    for group in optimizer.param_groups[1:]:
+        group["lr"] = 0.0
+        group["params"][0].grad = torch.zeros(1, 3)
+    optimizer.step()
+    assert method.mask_change is None and method.masks["weight"].tolist() == [[True, False, False]]
+    method.begin_epoch(1)
+    assert method.mask_change == 0.0
+    layer.weight.grad = torch.tensor([[0.0, -0.5, 0.0]])
+    optimizer.step()
+    layer.eval()(torch.ones(1, 3))  # the masks are looked at in an evaluation
+    method.begin_epoch(1)  # again: nothing begins
+    assert layer.weight.tolist() == [[1.5, 1.25, 0.0]]
+    assert method.mask_change == pytest.approx(1 / 3)
+    method.begin_epoch(2)
+    assert layer.weight.tolist() == [[1.5, 1.25, 0.75]]
+    assert method.mask_change == 0.0
+
+
 def test_without_gradients_it_is_an_evaluation_in_either_mode() -> None:
     """update_bn puts the model into train mode: the statistics wanted are those of the thresholded model."""
     layer, _, _ = two_weights()
@@ -283,7 +308,7 @@ def test_a_gradient_that_came_without_noise_is_refused() -> None:
 def test_replicas_of_data_parallel_are_refused() -> None:
     """As it makes them for two GPUs; on one device it runs the model itself, which is no trouble."""
     layer, _, method = two_weights()
-    with pytest.raises(RuntimeError, match="use DistributedDataParallel, or one GPU"):
+    with pytest.raises(RuntimeError, match="after an evaluation; use DistributedDataParallel, or one GPU$"):
         layer._replicate_for_data_parallel()(torch.ones(1, 3))
     parallel = nn.DataParallel(row(1.0, 2.0))
     method.attach(parallel, plain_sgd(parallel))
