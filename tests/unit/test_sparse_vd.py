@@ -19,6 +19,7 @@ from toy_layers import plain_sgd, row, rows
 from acdc_cli.sparsity import dropout_kl
 from acdc_cli.sparsity.dropout_kl import kl_divergence, kl_gradients, log_alpha, weight_variance
 from acdc_cli.sparsity.methods import SparseVD
+from acdc_cli.sparsity.noisy_layers import _output_variance
 from acdc_cli.sparsity.target import AllocationError
 from acdc_cli.sparsity.window import Window
 
@@ -258,6 +259,31 @@ def test_half_precision_has_finite_gradients_from_the_smallest_variances_on(dtyp
     optimizer.step()
     for value in [*method.state_dict()["log_sigma2"].values(), *model.parameters()]:
         assert value.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("weights", "autocast", "expected"),
+    [
+        (torch.float32, None, torch.float32),
+        (torch.float64, None, torch.float64),
+        (torch.bfloat16, None, torch.bfloat16),
+        (torch.float32, torch.bfloat16, torch.bfloat16),  # has the range
+        (torch.float32, torch.float16, torch.float32),  # has not
+    ],
+)
+@pytest.mark.parametrize("make", [lambda: nn.Linear(2, 2), lambda: nn.Conv1d(2, 2, 1)], ids=["linear", "conv"])
+def test_the_variance_is_computed_in_the_passs_precision_unless_that_is_float16(
+    make: Callable[[], nn.Module], weights: torch.dtype, autocast: torch.dtype | None, expected: torch.dtype
+) -> None:
+    """theta = 1, sigma^2 = 1/4, inputs 2 and 4: (4 + 16) / 4."""
+    layer = make().to(weights)
+    nn.init.ones_(layer.weight)
+    log_sigma2 = torch.full_like(layer.weight, math.log(0.25))
+    inputs = torch.tensor([[2.0, 4.0]], dtype=weights).view(1, 2, *[1] * (layer.weight.ndim - 2))
+    with torch.autocast("cpu", autocast or torch.bfloat16, enabled=autocast is not None):
+        variance = _output_variance(layer, inputs, log_sigma2)
+    assert variance.dtype == expected
+    assert variance.flatten().tolist() == pytest.approx([5.0, 5.0], rel=1e-2)
 
 
 def test_a_layer_keeps_its_floor() -> None:
