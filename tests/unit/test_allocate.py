@@ -67,6 +67,27 @@ def test_a_percentage_is_met_with_the_fraction() -> None:
         parse_target(90)
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [(90, "0.9"), (99.5, "0.995"), (100, "0.99"), (150, "0.99"), (2, "0.99"), (3, "0.03"), (-1, "0")],
+)
+def test_a_number_out_of_range_is_met_with_one_that_is_in_it(typed: float, meant: str) -> None:
+    with pytest.raises(AllocationError, match=rf"^{typed}: outside \[0, 1\); did you mean {meant}\?"):
+        parse_target(typed)
+
+
+def test_a_pattern_for_one_layer_beside_a_fraction_for_the_others() -> None:
+    """Of the first layer two of four go, of every pair of the second the smaller; the third loses a quarter."""
+    row = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+    allocation = Allocation(0.5, rules={"b": "1:2", "c": 0.25})
+    masks = magnitude_masks({"a": row, "b": row, "c": row}, allocation)
+    assert {name: mask.int().tolist() for name, mask in masks.items()} == {
+        "a": [[0, 0, 1, 1]],
+        "b": [[0, 1, 0, 1]],
+        "c": [[0, 1, 1, 1]],
+    }
+
+
 @pytest.mark.parametrize("distribution", ["global", "uniform"])
 @pytest.mark.parametrize(
     ("count", "target", "removed"),

@@ -115,13 +115,18 @@ def test_outputs_are_plain_copies_with_the_models_keys(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_detached_it_does_nothing_more(name: str) -> None:
+@pytest.mark.parametrize("goes_on", [False, True], ids=["detached", "attached to another model"])
+def test_detached_it_does_nothing_more(name: str, goes_on: bool) -> None:
     """The next steps are those of a plain loop from the same state."""
     run = new_run(name)
     train(run, range(2 * STEPS))
     model, optimizer, method = run
-    method.detach()
-    method.detach()
+    if goes_on:
+        other = small_net(2)
+        method.attach(other, OPTIMIZERS["sgd"](other)).begin_epoch(0)
+    else:
+        method.detach()
+        method.detach()
     zeros = int((model[5].weight == 0).sum())
     plain = small_net(1)
     plain.load_state_dict(model.state_dict())

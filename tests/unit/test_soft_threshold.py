@@ -234,6 +234,30 @@ def test_between_two_steps_s_has_no_gradient() -> None:
     assert torch.nn.utils.clip_grad_norm_(every, 10.0).item() == 5.0
 
 
+def test_mask_change_by_hand() -> None:
+    """None in the first epoch; in the second the threshold falls (s = -4) below the two weights that it cut: 2 of 4."""
+    layer, optimizer, method = four()
+    step(layer, optimizer, 0.0, 0.0, 0.0, 0.0)
+    assert method.mask_change is None
+    for _ in range(2):
+        method.begin_epoch(1)
+        assert method.mask_change == 0.0
+    step(layer, optimizer, -16.0, 0.0, 0.0, 0.0)
+    assert mask_of(method) == [1, 1, 1, 1]
+    assert method.mask_change == 0.5
+    method.begin_epoch(1)  # again: nothing begins
+    assert method.mask_change == 0.5
+    method.begin_epoch(2)
+    assert method.mask_change == 0.0
+
+
+def test_thresholds_are_where_their_weights_are() -> None:
+    layer = row(*FOUR).to("meta")
+    optimizer = plain_sgd(layer)
+    SoftThreshold(s_init=HALF, s_weight_decay=0.0).attach(layer, optimizer)
+    assert optimizer.param_groups[1]["params"][0].device.type == "meta"
+
+
 def test_layers_that_a_rule_leaves_dense_have_no_threshold() -> None:
     model = rows(FOUR, FOUR, FOUR)
     method = SoftThreshold(s_init=HALF, s_weight_decay=0.0, rules={"0": 0}).attach(model, plain_sgd(model))

@@ -19,6 +19,7 @@ from toy_layers import plain_sgd, row, rows
 from acdc_cli.sparsity import dropout_kl
 from acdc_cli.sparsity.dropout_kl import kl_divergence, kl_gradients, log_alpha, weight_variance
 from acdc_cli.sparsity.methods import SparseVD
+from acdc_cli.sparsity.noisy_layers import _output_variance
 from acdc_cli.sparsity.target import AllocationError
 from acdc_cli.sparsity.window import Window
 
@@ -137,6 +138,31 @@ def test_a_weight_at_the_threshold_is_zero() -> None:
     assert method.outputs()["sparse"]["weight"].tolist() == [[0.0, 0.0, 1.25, -1.25, 0.0]]
 
 
+def test_mask_change_by_hand() -> None:
+    """None in the first epoch. 0.75 has log alpha 3.58, and grown to 1.25 2.55, below the threshold: 1 of 3 weights."""
+    layer = row(1.5, 0.75, 0.75)
+    optimizer = plain_sgd(layer)
+    method = sparse_vd(initial_log_sigma2=3.0, kl_weight=0.0).attach(layer, optimizer)
+    method.begin_epoch(0)
+    layer.weight.grad = torch.zeros(1, 3)
+    for group in optimizer.param_groups[1:]:
+        group["lr"] = 0.0
+        group["params"][0].grad = torch.zeros(1, 3)
+    optimizer.step()
+    assert method.mask_change is None and method.masks["weight"].tolist() == [[True, False, False]]
+    method.begin_epoch(1)
+    assert method.mask_change == 0.0
+    layer.weight.grad = torch.tensor([[0.0, -0.5, 0.0]])
+    optimizer.step()
+    layer.eval()(torch.ones(1, 3))  # the masks are looked at in an evaluation
+    method.begin_epoch(1)  # again: nothing begins
+    assert layer.weight.tolist() == [[1.5, 1.25, 0.0]]
+    assert method.mask_change == pytest.approx(1 / 3)
+    method.begin_epoch(2)
+    assert layer.weight.tolist() == [[1.5, 1.25, 0.75]]
+    assert method.mask_change == 0.0
+
+
 def test_without_gradients_it_is_an_evaluation_in_either_mode() -> None:
     """update_bn puts the model into train mode: the statistics wanted are those of the thresholded model."""
     layer, _, _ = two_weights()
@@ -235,6 +261,31 @@ def test_half_precision_has_finite_gradients_from_the_smallest_variances_on(dtyp
         assert value.isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("weights", "autocast", "expected"),
+    [
+        (torch.float32, None, torch.float32),
+        (torch.float64, None, torch.float64),
+        (torch.bfloat16, None, torch.bfloat16),
+        (torch.float32, torch.bfloat16, torch.bfloat16),  # has the range
+        (torch.float32, torch.float16, torch.float32),  # has not
+    ],
+)
+@pytest.mark.parametrize("make", [lambda: nn.Linear(2, 2), lambda: nn.Conv1d(2, 2, 1)], ids=["linear", "conv"])
+def test_the_variance_is_computed_in_the_passs_precision_unless_that_is_float16(
+    make: Callable[[], nn.Module], weights: torch.dtype, autocast: torch.dtype | None, expected: torch.dtype
+) -> None:
+    """theta = 1, sigma^2 = 1/4, inputs 2 and 4: (4 + 16) / 4."""
+    layer = make().to(weights)
+    nn.init.ones_(layer.weight)
+    log_sigma2 = torch.full_like(layer.weight, math.log(0.25))
+    inputs = torch.tensor([[2.0, 4.0]], dtype=weights).view(1, 2, *[1] * (layer.weight.ndim - 2))
+    with torch.autocast("cpu", autocast or torch.bfloat16, enabled=autocast is not None):
+        variance = _output_variance(layer, inputs, log_sigma2)
+    assert variance.dtype == expected
+    assert variance.flatten().tolist() == pytest.approx([5.0, 5.0], rel=1e-2)
+
+
 def test_a_layer_keeps_its_floor() -> None:
     layer = row(*(10.0 ** -(3 + index) for index in range(10)))
     method = sparse_vd(0.8, min_layer_density=0.2).attach(layer, plain_sgd(layer))
@@ -283,7 +334,7 @@ def test_a_gradient_that_came_without_noise_is_refused() -> None:
 def test_replicas_of_data_parallel_are_refused() -> None:
     """As it makes them for two GPUs; on one device it runs the model itself, which is no trouble."""
     layer, _, method = two_weights()
-    with pytest.raises(RuntimeError, match="use DistributedDataParallel, or one GPU"):
+    with pytest.raises(RuntimeError, match="after an evaluation; use DistributedDataParallel, or one GPU$"):
         layer._replicate_for_data_parallel()(torch.ones(1, 3))
     parallel = nn.DataParallel(row(1.0, 2.0))
     method.attach(parallel, plain_sgd(parallel))

@@ -50,6 +50,14 @@ def test_all_equal_weights_go_in_order_across_tensors() -> None:
     assert_masks(keep_largest(weights, 5), [[[0, 0], [0, 0]], [0, 1, 1]])
 
 
+def test_tensors_of_one_weight() -> None:
+    for dtype in DTYPES:
+        weights = [torch.tensor([value], dtype=dtype) for value in (-3.0, 1.0, 3.0)]
+        assert_masks(keep_largest(weights, 1), [[1], [0], [1]])
+        assert_masks(keep_largest(weights, 2), [[0], [0], [1]])
+        assert_masks(keep_largest([torch.tensor(-3.0, dtype=dtype), *weights], 3), [0, [0], [0], [1]])
+
+
 def test_signed_zeros_are_equal() -> None:
     assert_masks(keep_largest([torch.tensor([0.0, -0.0, 0.0, -0.0])], 2), [[0, 0, 1, 1]])
 
