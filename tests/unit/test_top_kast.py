@@ -151,7 +151,6 @@ def test_a_layer_that_a_global_ranking_empties_is_pulled_as_hard_as_the_others()
     assert stored_of(method, "1.weight") == [1.0, 0.5, 0.5, 0.25]
 
 
-<<<<<<< HEAD
 def test_decay_reaches_neither_c_nor_its_momentum_through_three_steps_with_moving_masks() -> None:
     """A is the largest of four, B the two largest: D = 1/4. Decay is 1/8, so 1/2 in B without A; momentum 1/2, rate 1.
 
@@ -190,7 +189,8 @@ def test_the_regulariser_pulls_towards_zero_where_the_optimizer_maximizes_too() 
     layer, optimizer, method = eight(lambda model: plain_sgd(model, weight_decay=0.125, maximize=True))
     step(layer, optimizer, *STILL)
     assert stored_of(method) == [7.0, -6.125, 3.0, -2.5, 4.0, -3.0, 2.0, 1.0]
-=======
+
+
 def test_mask_change_by_hand() -> None:
     """None in the first epoch. In the second 8 falls to 5.5 and 6 enters A: 2 of 8 weights; counted from its start."""
     layer, optimizer, method = eight()
@@ -206,7 +206,6 @@ def test_mask_change_by_hand() -> None:
     assert method.mask_change == 0.25
     method.begin_epoch(2)
     assert method.mask_change == 0.0
->>>>>>> tests5
 
 
 OPTIMIZERS: dict[str, Callable[[nn.Module], Optimizer]] = {
