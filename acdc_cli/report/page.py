@@ -7,7 +7,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from acdc_cli.records.files import replace_text
+from acdc_cli.records.checksums import REMEDY
+from acdc_cli.records.files import Damaged, replace_text
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.report import figures
 
@@ -59,6 +60,8 @@ phase costs 3f a sample, a dense one 2f + F, with F the dense and f the current 
 def write_page(folder: RunFolder) -> None:
     """Write report.html from result.json, metrics.jsonl and config.yaml. Raises BadInput before the run is done."""
     result, rows = folder.read_result(), folder.read_metrics()
+    if not rows:
+        raise Damaged(folder.metrics, "no epochs in it", REMEDY)
     halves, layers = [figures.loss_figure(rows), figures.flops_figure(rows, result["dense_inference_flops"])], ""
     if result["sparse"] is not None:
         halves.append(figures.sparsity_figure(rows))

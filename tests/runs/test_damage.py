@@ -162,6 +162,18 @@ def test_a_folder_of_before_there_were_sums_is_read_and_gets_them_when_it_is_wri
     assert {"config.yaml", "metrics.jsonl", "result.json", "models/sparse.safetensors"} <= recorded.keys()
 
 
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.unlink(), lambda path: path.write_text("")], ids=["missing", "empty"]
+)
+def test_a_page_without_epochs_is_not_drawn(damage: Callable[[Path], None], run: RunFolder, report: Command) -> None:
+    """In a folder of before there were sums, where nothing else notices."""
+    run.sums.path.unlink()
+    damage(run.metrics)
+    refused = report(str(run.path))
+    assert refused.returncode == 1 and refused.stderr.count("\n") == 1
+    assert f"{run.metrics}: damaged (no epochs in it)" in refused.stderr
+
+
 def test_a_copy_of_a_folder_is_no_second_seed(run: RunFolder) -> None:
     copy = RunFolder(shutil.copytree(run.path, run.path.with_name("a-copy")))
     ((row,), left_out) = compare([run, copy])
