@@ -154,3 +154,17 @@ def test_layouts_with_holes_and_repeats() -> None:
         for removed in range(view.numel() + 1):
             (mask,) = keep_largest([view], removed)
             assert np.array_equal(flat([mask]), stable_sort([view], removed))
+
+
+@pytest.mark.parametrize("length", [1, 7, 8, 9, 64, 203])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])
+def test_the_few_inside_come_in_order(length: int, share: float) -> None:
+    random = np.random.default_rng(length)
+    bits, inside = random.integers(-9, 9, size=length, dtype=np.int32), random.random(length) < share
+    found = topk._few(torch.from_numpy(bits), torch.from_numpy(inside))
+    assert found.tolist() == bits[inside].tolist()
+
+
+def test_an_empty_weight_is_nothing() -> None:
+    weights = [torch.empty(0, 3), torch.tensor([3.0, -1, 2]), torch.empty(0)]
+    assert [mask.tolist() for mask in keep_largest(weights, 2)] == [[], [True, False, False], []]
