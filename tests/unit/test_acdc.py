@@ -490,6 +490,15 @@ def test_beginning_an_epoch_twice_changes_nothing(epoch: int) -> None:
     assert method.mask_change == change
 
 
+def test_a_weight_that_no_optimizer_holds_is_named() -> None:
+    """And how many more there are, if there are."""
+    layers = nn.ModuleList(row(1.0, 2.0) for _ in range(4))
+    for held, named in (([0, 1, 3], "2.weight"), ([0, 3], "1.weight and 1 more"), ([3], "0.weight and 2 more")):
+        optimizers = [torch.optim.SGD(layers[index].parameters(), lr=1.0) for index in held]
+        with pytest.raises(ValueError, match=rf"^{named}: not among the optimizer's parameters; attach to all"):
+            ACDC(Timeline.of(SHORT), sparsity=0.5).attach(layers, optimizers)
+
+
 def test_mask_change_survives_a_restart() -> None:
     """2 of 4 as in ``test_mask_change_by_hand``: what a run that is stopped inside the epoch reports at its end."""
     layer = row(1.0, 2.0, 3.0, 4.0)

@@ -29,6 +29,10 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     optimizer.step()
 
 
+def test_before_it_is_attached_nothing_is_pruned() -> None:
+    assert Static().shares == []
+
+
 def test_zeros_stay_and_the_others_train() -> None:
     model = sparse_net()
     method, optimizer = attached(model)

@@ -110,6 +110,17 @@ def test_the_regulariser_of_decoupled_decay_is_decoupled_too() -> None:
     torch.testing.assert_close(torch.tensor(stored_of(method)), expected)
 
 
+def test_the_density_of_a_global_ranking_is_one_for_all_layers() -> None:
+    """A: 8 and 7, B: 6 and 5 too, of eight: D = 1/4 in both layers, of which one has half of its weights in A."""
+    model = rows((8.0, 7.0, 6.0, 0.25), (5.0, 0.5, 0.5, 0.25))
+    optimizer = plain_sgd(model, weight_decay=0.125)
+    method = TopKAST(0.75, backward_sparsity=0.5).attach(model, optimizer)
+    sum(layer(torch.zeros(1, 4)).sum() for layer in model).backward()
+    optimizer.step()
+    assert stored_of(method, "0.weight") == [7.0, 6.125, 3.0, 0.25]
+    assert stored_of(method, "1.weight") == [2.5, 0.5, 0.5, 0.25]
+
+
 def test_the_regulariser_has_no_gradient_outside_b() -> None:
     """As the optimizer is given it: (1/D - 1) * decay = 3/8 of 6, -5 in B without A; the loss pulls at none of them."""
     layer, optimizer, _ = eight(lambda model: plain_sgd(model, weight_decay=0.125))
@@ -271,6 +282,18 @@ def test_rules_and_dense_layers() -> None:
     method = TopKAST(0.75, backward_sparsity=0.5, rules=rules).attach(model, plain_sgd(model))
     assert method.masks.kept_per_layer() == {"0.weight": 8, "1.weight": 6, "2.weight": 2}
     assert method.work().weight_gradient_weights == {"0.weight": 8, "1.weight": 6, "2.weight": 4}
+
+
+def test_rules_by_words() -> None:
+    """A has 8, 6 and 2 of eight, B 8, 6 and 4; after a step too."""
+    model = rows(EIGHT, EIGHT, EIGHT)
+    optimizer = plain_sgd(model)
+    method = TopKAST(0.75, backward_sparsity=0.5, rules={"first": 0, "last": 0.25}).attach(model, optimizer)
+    for _ in range(2):
+        assert method.masks.kept_per_layer() == {"0.weight": 8, "1.weight": 2, "2.weight": 6}
+        assert method.work().weight_gradient_weights == {"0.weight": 8, "1.weight": 4, "2.weight": 6}
+        sum(layer(torch.zeros(1, 8)).sum() for layer in model).backward()
+        optimizer.step()
 
 
 @pytest.mark.parametrize("backward_sparsity", [-0.1, 0.76, 1.0])
