@@ -68,7 +68,8 @@ def test_a_percentage_is_met_with_the_fraction() -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"), [(90, "0.9"), (99.5, "0.995"), (100, "0.99"), (150, "0.99"), (2, "0.99"), (3, "0.03"), (-1, "0")]
+    ("typed", "meant"),
+    [(90, "0.9"), (99.5, "0.995"), (100, "0.99"), (150, "0.99"), (2, "0.99"), (3, "0.03"), (-1, "0")],
 )
 def test_a_number_out_of_range_is_met_with_one_that_is_in_it(typed: float, meant: str) -> None:
     with pytest.raises(AllocationError, match=rf"^{typed}: outside \[0, 1\); did you mean {meant}\?"):
@@ -301,7 +302,6 @@ class TestFloor:
         with pytest.raises(AllocationError, match="min_layer_density"):
             magnitude_masks(weights, Allocation(0.9, min_layer_density=0.1))
 
-
     def test_of_a_global_ranking_the_floors_together_have_to_fit(self) -> None:
         """52 of 104 go, in the closed form 2 and 50; 0.4 keeps 2 of 3 and 41 of 101. Alone, a would keep 1 of its 3."""
         layers = {"a": Layer(torch.Size([1, 3])), "b": Layer(torch.Size([1, 101]))}
@@ -314,7 +314,7 @@ class TestFloor:
 
 
 class TestSomethingLeft:
-    """A layer of n weights keeps none at t where round(t * n) is n, below 0.5 / (1 - t) and, half to even, at some of those."""
+    """A layer of n weights keeps none at t where round(t * n) is n: n < 0.5 / (1 - t), and at some n equal to that."""
 
     @pytest.mark.parametrize(
         ("count", "nearest"),

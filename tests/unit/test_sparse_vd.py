@@ -334,7 +334,7 @@ def test_a_gradient_that_came_without_noise_is_refused() -> None:
 def test_replicas_of_data_parallel_are_refused() -> None:
     """As it makes them for two GPUs; on one device it runs the model itself, which is no trouble."""
     layer, _, method = two_weights()
-    with pytest.raises(RuntimeError, match="after an evaluation; use DistributedDataParallel, or one GPU$"):
+    with pytest.raises(RuntimeError, match=r"after an evaluation; use DistributedDataParallel, or one GPU$"):
         layer._replicate_for_data_parallel()(torch.ones(1, 3))
     parallel = nn.DataParallel(row(1.0, 2.0))
     method.attach(parallel, plain_sgd(parallel))

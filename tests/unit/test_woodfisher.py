@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from toy_layers import backward, mask_of, plain_sgd, row, rows, step, weights_of
 
 from acdc_cli.sparsity import fisher_memory
-from acdc_cli.sparsity import fisher_memory
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.fisher_memory import largest_block, require_memory
 from acdc_cli.sparsity.methods import magnitude, woodfisher
