@@ -29,6 +29,8 @@ from acdc_cli.training.plan import plan
 METHODS = (
     "gmp", "rigl", "set", "top_kast", "str", "sparse_vd", "dsd", "iht", "static", "snip", "magnitude", "woodfisher"
 )  # fmt: skip
+# `make test` runs one of each kind: masks that move by a step, that are learned, and of a trained dense network.
+IN_SHORT = ("rigl", "str", "dsd", "magnitude")
 FROM_DENSE = ("magnitude", "woodfisher")
 OF_ITS_OWN = {method: ["method.interval_steps=7"] for method in ("gmp", "rigl", "set", "top_kast", "iht")}
 OF_ITS_OWN["str"] = ["method.s_init=-5", "method.s_weight_decay=0.1"]  # in 48 steps
@@ -56,7 +58,10 @@ def nonzeros(state: dict) -> dict[str, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(name, marks=() if name in IN_SHORT else pytest.mark.exhaustive) for name in METHODS],
+)
 def test_it_ends_at_the_sparsity_that_was_asked_for_and_goes_on_after_a_crash(
     method: str, tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -314,7 +314,7 @@ class TestFloor:
 
 
 class TestSomethingLeft:
-    """A layer of n weights keeps none at t where round(t * n) is n: n below 0.5 / (1 - t), and half to even at some."""
+    """A layer of n weights keeps none at t where round(t * n) is n: n < 0.5 / (1 - t), and at some n equal to that."""
 
     @pytest.mark.parametrize(
         ("count", "nearest"),

@@ -78,5 +78,4 @@ def test_a_block_fits_into_exactly_half_of_the_memory(block: int, next_smaller: 
 
 
 def test_bytes_are_printed_in_gibibytes() -> None:
-    printed = [gibibytes(count) for count in (2**30, 3 * 2**29, 0, 2**40)]
-    assert printed == ["1.0 GiB", "1.5 GiB", "0.0 GiB", "1024.0 GiB"]
+    assert [gibibytes(count) for count in (2**30, 3 * 2**29, 0)] == ["1.0 GiB", "1.5 GiB", "0.0 GiB"]

@@ -56,6 +56,9 @@ def test_tensors_of_one_weight() -> None:
         assert_masks(keep_largest(weights, 1), [[1], [0], [1]])
         assert_masks(keep_largest(weights, 2), [[0], [0], [1]])
         assert_masks(keep_largest([torch.tensor(-3.0, dtype=dtype), *weights], 3), [0, [0], [0], [1]])
+        one = torch.ones(1, dtype=dtype)
+        above = torch.nextafter(one, 2 * one)
+        assert_masks(keep_largest([above, one, above], 1), [[1], [0], [1]])
 
 
 def test_signed_zeros_are_equal() -> None:
