@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 # In the papers' order: a run that several tables share is made by, and in the W&B group of, the first of them.
 TABLES := $(basename $(notdir $(foreach some,table? table?? table-*,$(sort $(wildcard conf/table/$(some).yaml)))))
-.PHONY: help setup demo test test-quick lint clean tables $(TABLES)
+.PHONY: help setup demo test test-all test-quick lint clean tables $(TABLES)
 
 PYTHON ?= python3
 VENV := .venv
@@ -50,11 +50,14 @@ $(TABLES): setup
 tables: setup ## all of the published tables below; SCALE=small: their rows on the digits, on any laptop
 	$(REPORT) $(TABLES)
 
-test: setup ## the whole test suite, a process a core
+test: setup ## the test suite, a process a core
+	$(BIN)/python -m pytest $(PARALLEL) -m "not exhaustive"
+
+test-all: setup ## the test suite and what takes longer: whole zoos of networks, full products, installs
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-quick: setup ## the tests that take seconds
-	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not exhaustive"
 
 lint: setup ## style and types
 	$(BIN)/ruff check .

@@ -174,7 +174,7 @@ class LrScheduleConfig:
 class PrecisionConfig:
     """Number formats and memory layout of a training step."""
 
-    dtype: str = one_of("fp32", "bf16", "fp16", "fp64")
+    dtype: str = one_of("auto", "fp32", "bf16", "fp16", "fp64")
     channels_last: bool = field()
     compile: bool | None = field()  # torch.compile; null: on CUDA, not on a CPU
 

@@ -91,10 +91,18 @@ def _devices() -> Iterator[Finding]:
     except Exception as error:  # a broken native library raises what it likes
         yield Finding("import torch", "missing", _one_line(error), f"{_pip()} install --force-reinstall torch")
         return
-    if torch.cuda.is_available():
+    from acdc_cli.training.precision import automatic_dtype, computes_bfloat16, device_kind, processor_features
+
+    device, features = device_kind("auto"), processor_features()
+    if device == "cuda":
         yield Finding("GPU", "ok", torch.cuda.get_device_name())
     else:
-        yield Finding("GPU", "without", "PyTorch sees none: runs use the CPU, precision=fp16 runs as bf16")
+        yield Finding("GPU", "without", "PyTorch sees none: runs use the CPU")
+    capability = torch.backends.cpu.get_cpu_capability()
+    bfloat16 = "" if computes_bfloat16("cpu", features) else "; it emulates bf16, many times slower than fp32"
+    yield Finding(
+        "precision", "ok", f"auto is {automatic_dtype(device, features)} here (processor: {capability}{bfloat16})"
+    )
 
 
 def _ffcv() -> Finding:

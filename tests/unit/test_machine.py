@@ -24,5 +24,6 @@ def test_reading_takes_all_cores_where_a_gpu_waits_for_images(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: True)
     settled = settle(compose_config([*typed.split(), "precision.compile=false"]), print)
     assert settled.workers == (cores() if expected == "all" else expected)
