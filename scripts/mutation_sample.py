@@ -1,7 +1,7 @@
 """Mutation testing: do the unit tests notice when a line of the core is changed?
 
     python -m pip install mutmut      # 3.8 or newer; the project itself does not need it
-    python scripts/mutation_sample.py                       # 400 mutants of sparsity/ and measure/, about an hour
+    python scripts/mutation_sample.py                       # 400 mutants of sparsity/ and measure/, an hour on 2 cores
     python scripts/mutation_sample.py --sample 1000 --only acdc_cli/sparsity/topk.py
 
 A mutant is one of the two packages' files with one small change, made by mutmut's own operators (``<`` becomes ``<=``,
@@ -11,7 +11,8 @@ is killed if one of the unit tests of its file fails, ends in an error or hangs,
 mutmut's own runner leaves out every decorated function and cannot be told which tests belong to a file, so the runner
 is here: a process that has imported PyTorch and pytest forks a child for each mutant, and the child imports the changed
 file in place of the real one. Nothing on disk is changed. Annotations, docstrings, imports and the texts of errors are
-not mutated. docs/testing.md has the results and what survives for a reason.
+not mutated. Of mutmut's mutants of one string only the first is taken, and none in which an argument becomes None: that
+is nearly always a crash. docs/testing.md has the results and what survives for a reason.
 """
 
 from __future__ import annotations
