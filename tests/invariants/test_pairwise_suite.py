@@ -35,7 +35,7 @@ def test_every_pair(case: Case, request: pytest.FixtureRequest) -> None:
     check(case, 6, request)
 
 
-@pytest.mark.slow  # with a cold cache half a minute each, most of it the C++ compiler's
+@pytest.mark.exhaustive  # with a cold cache half a minute each, most of it the C++ compiler's
 @pytest.mark.parametrize("case", [case for case in SUITE if case.compiled], ids=str)
 def test_compiled(case: Case, request: pytest.FixtureRequest) -> None:
     check(case, 6, request)

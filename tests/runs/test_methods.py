@@ -146,7 +146,7 @@ def test_what_woodfisher_costs(tmp_path: Path, data_dir: Path) -> None:
     assert rows[0]["train_flops_total"] == 1437 * (2 * 3 * forward + rows[0]["train_flops"])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_gradual_woodfisher_goes_on_inside_an_epoch(
     tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
