@@ -72,6 +72,14 @@ def test_depthwise_of_mobilenet_v2() -> None:
     assert "features.1.conv.0.0" in found
 
 
+def test_depthwise_is_a_layer_of_several_channels_each_by_itself() -> None:
+    """One channel is the first layer of a network for grey images; two in two groups are depth-wise."""
+    sizes = ((1, 1, 1), (2, 2, 2), (2, 4, 2), (4, 4, 2))
+    model = nn.Sequential(*(nn.Conv2d(inputs, outputs, 3, groups=groups) for inputs, outputs, groups in sizes))
+    words = [layer.words for layer in prunable_layers(model).values()]
+    assert ["depthwise" in each for each in words] == [False, True, True, False]
+
+
 def test_depthwise_of_convnext_is_seven_wide() -> None:
     model = on_meta(convnext_tiny)
     found = with_word(model, "depthwise")
@@ -150,11 +158,3 @@ class TestEmbedding:
         left = closed_form_nonzeros(prunable_layers(model, embeddings=True), allocation)
         assert set(layer_sizes(model, (3,))) <= set(left)
         assert left == ({"table.weight": 48, "inner.weight": 48} | ({} if tied else {"head.weight": 72}))
-
-
-def test_depthwise_is_a_layer_of_several_channels_each_by_itself() -> None:
-    """One channel is the first layer of a network for grey images; two in two groups are depth-wise."""
-    sizes = ((1, 1, 1), (2, 2, 2), (2, 4, 2), (4, 4, 2))
-    model = nn.Sequential(*(nn.Conv2d(inputs, outputs, 3, groups=groups) for inputs, outputs, groups in sizes))
-    words = [layer.words for layer in prunable_layers(model).values()]
-    assert ["depthwise" in each for each in words] == [False, True, True, False]

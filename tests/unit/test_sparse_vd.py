@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from scipy.integrate import quad
 from scipy.special import dawsn
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from toy_layers import plain_sgd, row, rows
 
 from acdc_cli.sparsity import dropout_kl
 from acdc_cli.sparsity.dropout_kl import kl_divergence, kl_gradients, log_alpha, weight_variance
 from acdc_cli.sparsity.methods import SparseVD
-from acdc_cli.sparsity.noisy_layers import _output_variance
 from acdc_cli.sparsity.target import AllocationError
 from acdc_cli.sparsity.window import Window
 
@@ -261,29 +261,42 @@ def test_half_precision_has_finite_gradients_from_the_smallest_variances_on(dtyp
         assert value.isfinite().all()
 
 
+class Products(TorchDispatchMode):
+    """Notes the precision of every matrix product and convolution, in turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtypes: list[torch.dtype] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if any(word in str(function) for word in ("mm", "convolution")):
+            self.dtypes.append(result.dtype)
+        return result
+
+
 @pytest.mark.parametrize(
     ("weights", "autocast", "expected"),
     [
-        (torch.float32, None, torch.float32),
-        (torch.float64, None, torch.float64),
-        (torch.bfloat16, None, torch.bfloat16),
-        (torch.float32, torch.bfloat16, torch.bfloat16),  # has the range
-        (torch.float32, torch.float16, torch.float32),  # has not
+        (torch.float32, None, [torch.float32, torch.float32]),
+        (torch.float64, None, [torch.float64, torch.float64]),
+        (torch.bfloat16, None, [torch.bfloat16, torch.bfloat16]),
+        (torch.float32, torch.bfloat16, [torch.bfloat16, torch.bfloat16]),  # has the range
+        (torch.float32, torch.float16, [torch.float16, torch.float32]),  # has not
     ],
 )
 @pytest.mark.parametrize("make", [lambda: nn.Linear(2, 2), lambda: nn.Conv1d(2, 2, 1)], ids=["linear", "conv"])
 def test_the_variance_is_computed_in_the_passs_precision_unless_that_is_float16(
-    make: Callable[[], nn.Module], weights: torch.dtype, autocast: torch.dtype | None, expected: torch.dtype
+    make: Callable[[], nn.Module], weights: torch.dtype, autocast: torch.dtype | None, expected: list[torch.dtype]
 ) -> None:
-    """theta = 1, sigma^2 = 1/4, inputs 2 and 4: (4 + 16) / 4."""
+    """The means first, then the variances."""
     layer = make().to(weights)
-    nn.init.ones_(layer.weight)
-    log_sigma2 = torch.full_like(layer.weight, math.log(0.25))
-    inputs = torch.tensor([[2.0, 4.0]], dtype=weights).view(1, 2, *[1] * (layer.weight.ndim - 2))
-    with torch.autocast("cpu", autocast or torch.bfloat16, enabled=autocast is not None):
-        variance = _output_variance(layer, inputs, log_sigma2)
-    assert variance.dtype == expected
-    assert variance.flatten().tolist() == pytest.approx([5.0, 5.0], rel=1e-2)
+    sparse_vd().attach(layer, plain_sgd(layer))
+    inputs = torch.ones(1, 2, *[1] * (layer.weight.ndim - 2), dtype=weights)
+    with Products() as products, torch.autocast("cpu", autocast or torch.bfloat16, enabled=autocast is not None):
+        output = layer(inputs)
+    assert products.dtypes == expected
+    assert output.dtype == expected[0]
 
 
 def test_a_layer_keeps_its_floor() -> None:

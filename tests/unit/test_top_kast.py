@@ -202,23 +202,6 @@ def test_the_regulariser_pulls_towards_zero_where_the_optimizer_maximizes_too() 
     assert stored_of(method) == [7.0, -6.125, 3.0, -2.5, 4.0, -3.0, 2.0, 1.0]
 
 
-def test_mask_change_by_hand() -> None:
-    """None in the first epoch. In the second 8 falls to 5.5 and 6 enters A: 2 of 8 weights; counted from its start."""
-    layer, optimizer, method = eight()
-    step(layer, optimizer, *STILL)
-    assert method.mask_change is None
-    method.begin_epoch(1)
-    assert method.mask_change == 0.0
-    step(layer, optimizer, 2.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    assert mask_of(method) == [0, 1, 1, 0, 0, 0, 0, 0]
-    method.begin_epoch(1)  # again: nothing begins
-    assert method.mask_change == 0.25
-    step(layer, optimizer, *STILL)
-    assert method.mask_change == 0.25
-    method.begin_epoch(2)
-    assert method.mask_change == 0.0
-
-
 OPTIMIZERS: dict[str, Callable[[nn.Module], Optimizer]] = {
     "sgd": lambda model: plain_sgd(model, 0.2, momentum=0.9, weight_decay=0.1),
     "nesterov": lambda model: plain_sgd(model, 0.2, momentum=0.9, nesterov=True, weight_decay=0.1),
@@ -259,6 +242,23 @@ def test_invariants_of_every_step(name: str, interval: int) -> None:
             assert all(torch.equal(mask, kept[key]) for key, mask in method.masks.items())
     assert seen == [[20, 40]] * 12
     assert entered > 0
+
+
+def test_mask_change_by_hand() -> None:
+    """None in the first epoch. In the second 8 falls to 5.5 and 6 enters A: 2 of 8 weights; counted from its start."""
+    layer, optimizer, method = eight()
+    step(layer, optimizer, *STILL)
+    assert method.mask_change is None
+    method.begin_epoch(1)
+    assert method.mask_change == 0.0
+    step(layer, optimizer, 2.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    assert mask_of(method) == [0, 1, 1, 0, 0, 0, 0, 0]
+    method.begin_epoch(1)  # again: nothing begins
+    assert method.mask_change == 0.25
+    step(layer, optimizer, *STILL)
+    assert method.mask_change == 0.25
+    method.begin_epoch(2)
+    assert method.mask_change == 0.0
 
 
 def test_a_step_that_the_scaler_skips_does_no_harm() -> None:
