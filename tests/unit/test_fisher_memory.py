@@ -62,10 +62,10 @@ def test_what_is_needed_may_be_all_that_is_free(monkeypatch: pytest.MonkeyPatch)
     for dtype, needed in ((torch.float32, 864), (torch.bfloat16, 864), (torch.float64, 1728)):
         weights = [torch.zeros(4, 5, dtype=dtype), torch.zeros(4, dtype=dtype)]
         monkeypatch.setattr(fisher_memory, "available_bytes", lambda device, free=needed: free)
-        require_memory(weights, 10)
+        require_memory(weights, [weight.numel() for weight in weights], 10)
         monkeypatch.setattr(fisher_memory, "available_bytes", lambda device, free=needed: free - 1)
         with pytest.raises(MemoryError, match="a Fisher block of 10 weights"):
-            require_memory(weights, 10)
+            require_memory(weights, [weight.numel() for weight in weights], 10)
     require_memory([], 10)
 
 
