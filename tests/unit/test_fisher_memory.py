@@ -66,7 +66,7 @@ def test_what_is_needed_may_be_all_that_is_free(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(fisher_memory, "available_bytes", lambda device, free=needed: free - 1)
         with pytest.raises(MemoryError, match="a Fisher block of 10 weights"):
             require_memory(weights, [weight.numel() for weight in weights], 10)
-    require_memory([], 10)
+    require_memory([], [], 10)
 
 
 @pytest.mark.parametrize(("block", "next_smaller"), list(pairwise(BLOCKS)))
