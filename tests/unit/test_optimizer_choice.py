@@ -125,6 +125,7 @@ def test_compilation_is_on_on_cuda_if_there_is_a_compiler(
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: True)
     monkeypatch.setattr("shutil.which", lambda name: compiler)
     assert settle(compose_config(["device=cuda"]), said.append).precision.compile is compiles
     assert [("apt-get install gcc" in line) for line in said if "compile" in line] == ([] if compiles else [True])
