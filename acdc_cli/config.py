@@ -35,7 +35,7 @@ READ_BY_FAMILY: dict[str, tuple[str, ...]] = {
 # method.name -> the keys of `method` that it reads; the others are null.
 READ_BY_METHOD: dict[str, tuple[str, ...]] = {
     "acdc": ("reset_moments",),
-    "gmp": ("start", "end", "interval_steps", "initial_sparsity", "power"),
+    "gmp": ("start", "end", "interval_steps", "interval_epochs", "initial_sparsity", "power"),
     "rigl": ("start", "end", "interval_steps", "drop_fraction", "layerwise"),
     "set": ("start", "end", "interval_steps", "drop_fraction", "layerwise"),
     "top_kast": ("backward_sparsity", "interval_steps", "layerwise"),

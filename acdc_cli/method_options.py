@@ -27,11 +27,12 @@ def resolve_method(config: Config) -> None:
         BadInput: if one that it does read has no value.
     """
     method = config.method
+    either = _either_interval(config)
     read = () if config.masks == "from_weights" else READ_BY_METHOD[method.name]
     for key in (field.name for field in fields(method) if field.name != "name"):
         if key not in read:
             setattr(method, key, None)
-        elif getattr(method, key) is None and key not in (*SET_BY_MACHINE, *OFF_WHEN_NULL):
+        elif getattr(method, key) is None and key not in (*SET_BY_MACHINE, *OFF_WHEN_NULL, *either):
             raise BadInput(
                 f"method.{key}=null: method={method.name} needs a value; conf/method/{method.name}.yaml has one"
             )
@@ -41,6 +42,23 @@ def resolve_method(config: Config) -> None:
         raise BadInput(
             f"method.start={method.start}: after method.end={method.end}; nearest: method.start={method.end}"
         )
+
+
+def _either_interval(config: Config) -> tuple[str, ...]:
+    """The keys of which a method needs one: gmp prunes every so many steps, or every so many epochs.
+
+    Raises:
+        BadInput: if both have a value.
+    """
+    method = config.method
+    if method.name != "gmp":
+        return ()
+    if method.interval_steps is not None and method.interval_epochs is not None:
+        raise BadInput(
+            f"method.interval_epochs={method.interval_epochs}: beside method.interval_steps={method.interval_steps}, "
+            "which says it in steps; make one of them null"
+        )
+    return ("interval_epochs",) if method.interval_epochs is None else ("interval_steps",)
 
 
 def resolve_spread(config: Config) -> None:

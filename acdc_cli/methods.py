@@ -101,4 +101,6 @@ def _window(config: Config, steps: int, last: int | None = None) -> Window:
     """The method's window in steps of this run: it stretches with the run, and ends at ``last`` at the latest."""
     fractions, limit = (config.method.start, config.method.end), steps if last is None else last
     start, end = (min(round(known(fraction) * steps), limit) for fraction in fractions)
-    return Window(start, end, config.method.interval_steps or 1)
+    epochs = config.method.interval_epochs
+    interval = config.method.interval_steps if epochs is None else epochs * (steps // known(config.epochs))
+    return Window(start, end, interval or 1)

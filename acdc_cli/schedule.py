@@ -30,7 +30,7 @@ def _phases_of_method(config: Config) -> list[tuple[str, int, int]]:
     if method.name == "dense":
         return [("dense", 0, epochs)]
     if method.name == "gmp":  # dense until the epoch at whose end the last pruning is done
-        first = min(max(math.ceil(round(known(method.end) * epochs, 6)) - 1, 0), epochs - 1)
+        first = min(max(math.ceil(round(gradual_epochs(config)[1], 6)) - 1, 0), epochs - 1)
         return [("dense", 0, first)] * (first > 0) + [("sparse", first, epochs)]
     if method.name == "woodfisher":
         first = epoch_window(config).last
@@ -40,6 +40,15 @@ def _phases_of_method(config: Config) -> list[tuple[str, int, int]]:
         last = min(max(round(known(method.end) * epochs), first + 1), epochs - 1)
         return [("dense", 0, first), ("sparse", first, last), ("dense", last, epochs)]
     return [("sparse", 0, epochs)]
+
+
+def gradual_epochs(config: Config) -> tuple[float, float]:
+    """Where gradual magnitude pruning begins, and where its last pruning is due, in epochs of the run."""
+    method, epochs = config.method, known(config.epochs)
+    start, end = known(method.start) * epochs, known(method.end) * epochs
+    if method.interval_epochs is None:
+        return start, end
+    return start, start + (end - start) // method.interval_epochs * method.interval_epochs
 
 
 def epoch_window(config: Config) -> Window:

@@ -268,9 +268,13 @@ class RunFolder:
                 return Damaged(path, problem, REMEDY)
         return None
 
+    def can_be_made_again(self, path: Path) -> bool:
+        """Whether the last checkpoint has what a file is made of: not so masks of earlier phases and best epochs."""
+        return path.parent != self.masks and not (path.parent == self.models and path.stem.endswith("_best"))
+
     def _made_again(self) -> list[str]:
-        """Files on record that the last checkpoint can make again: not the masks of earlier phases."""
-        return [name for name in self.sums.read() if not name.startswith(f"{self.masks.name}/")]
+        """Files on record that the last checkpoint can make again."""
+        return [name for name in self.sums.read() if self.can_be_made_again(self.path / name)]
 
     def faults(self) -> list[Damaged]:
         """Everything that is missing or damaged in a run whose status is ``done``. Every sum is computed."""

@@ -59,6 +59,7 @@ class Covered:
         self._is_held = False
         self._learned: list[tuple[list[nn.Parameter], dict[str, Any]]] = []
         self._steps = 0
+        self._is_idle_copy = False  # copied, and without a step since
         self._epoch: tuple[int, int] | None = None  # the last one that began, and the steps until then
 
     @property
@@ -147,6 +148,7 @@ class Covered:
         for parameters, options in learned:
             self.learn(parameters, **options)
         self.initial = [InitialState(each) for each in optimizers]
+        self._is_idle_copy = False
         self._put_on()
         if self._is_held and self.masks.enforced:
             self.masks.apply_(weights)
@@ -188,6 +190,25 @@ class Covered:
         if optimizer is self.optimizers[-1]:
             self._masked.clear()
             self._steps += 1
+            self._is_idle_copy = False
+
+    def look_at_unknown(self, optimizer: Optimizer) -> None:
+        """Before a step of an optimizer that no method is attached to.
+
+        Raises:
+            RuntimeError: if a copy of a method waits while weights like its own are trained: model, optimizer and
+                method were copied one by one, and the method's copy holds other copies of the first two.
+        """
+        if not self._is_idle_copy:
+            return
+        shapes = [weight.shape for weight in self.weights.values()]
+        trained = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
+        if all(trained.count(shape) >= shapes.count(shape) for shape in set(shapes)):
+            raise RuntimeError(
+                f"{type(optimizer).__name__} is about to train a copy of a model without its masks: the copied method "
+                "acts on a copy of its own. Copy (model, optimizer, method) in one call, or call "
+                "method.rebind(model, optimizer) with what is trained; detach() the copied method if this is wanted"
+            )
 
     def _mask_what_came_otherwise(self, masks: MaskSet) -> None:
         """Gradients that somebody has put there, or of weights whose hooks ``torch.utils.swap_tensors`` has lost."""
@@ -207,7 +228,7 @@ class Covered:
                 "PyTorch's LBFGS cannot be copied or pickled; make a new one over the copied model's parameters, "
                 "attach(model, optimizer), and load the state dicts of model and method"
             )
-        self.hooks = []
+        self.hooks, self._is_idle_copy = [], True
         if is_hooked:
             self._put_on()
 
@@ -226,8 +247,12 @@ def _look_at_every_step(covered: Covered) -> RemovableHandle:
 
 
 def _before_any_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-    for covered in list(_FOLLOWED.values()):
+    followed = list(_FOLLOWED.values())
+    for covered in followed:
         covered.look_at(optimizer)
+    if not any(optimizer is each for covered in followed for each in covered.optimizers):
+        for covered in followed:
+            covered.look_at_unknown(optimizer)
 
 
 # Once for the process and for good: hooks cannot come and go while PyTorch goes through them.

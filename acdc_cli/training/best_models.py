@@ -105,5 +105,5 @@ def _lost(folder: RunFolder, row: Mapping[str, Any]) -> AcdcError:
     return AcdcError(
         f"{folder.best_candidate(row['epoch'])}: missing or damaged; keep_best=true may need this model of epoch "
         f"{row['epoch'] + 1}; "
-        "run.overwrite=true trains it again, keep_best=null does without"
+        "run.overwrite=true trains the run again"
     )

@@ -182,9 +182,9 @@ def _is_whole(folder: RunFolder, say: Say) -> bool:
     if not folder.is_marked_done:
         return False
     faults = folder.faults()
-    lost = [fault for fault in faults if fault.path.parent == folder.masks]
+    lost = [fault for fault in faults if not folder.can_be_made_again(fault.path)]
     for fault in lost:
-        say(f"{fault}; only run.overwrite=true, which trains the run again, makes it again")
+        say(f"{fault.path}: {fault.why}; only run.overwrite=true, which trains the run again, makes it again")
     if len(lost) == len(faults):
         return True
     named = "; ".join(f"{fault.path}: {fault.why}" for fault in faults if fault not in lost)

@@ -19,7 +19,7 @@ from acdc_cli.models.fit import require_fit
 from acdc_cli.records.configs import read_config
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.resolution import view_of
-from acdc_cli.schedule import epoch_window, timeline_of
+from acdc_cli.schedule import epoch_window, gradual_epochs, timeline_of
 from acdc_cli.sparsity.allocate import closed_form_nonzeros, require_something_left, shares_of
 from acdc_cli.sparsity.coverage import prunable_by_kind, uncovered_share, uncovered_weights
 from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
@@ -125,7 +125,7 @@ def _cost(config: Config, epoch: int, f: float) -> float:
         initial = 1 - known(method.initial_sparsity)
         return gradual_sparsity(initial, f, progress, known(method.power)) if epoch >= window.start else 1.0
     if method.name == "gmp":
-        start, end = (known(fraction) * epochs for fraction in (method.start, method.end))
+        start, end = gradual_epochs(config)
         progress = min(max((epoch + 1 - start) / (end - start), 0.0), 1.0) if end > start else float(epoch + 1 > start)
         initial = 1.0 if epoch + 1 < start else 1 - known(method.initial_sparsity)
         return f + (initial - f) * (1 - progress) ** known(method.power)
