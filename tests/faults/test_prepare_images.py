@@ -84,7 +84,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prepared_before", [False, True])
+@pytest.mark.parametrize("prepared_before", [pytest.param(False, marks=pytest.mark.exhaustive), True])
 @pytest.mark.parametrize(
     ("limit_bytes", "file"), [(10_000, "train.checked"), (400_000, "train.beton"), (12 * 2**20, "val.beton")]
 )
@@ -108,7 +108,9 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive), signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"]
+)
 def test_an_interrupted_preparation_goes_on_where_it_was(number: int, large_tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start(large_tree, out)
@@ -143,7 +145,7 @@ def check(folder: Path) -> subprocess.Popen:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_killed_preparation_is_no_data_set_and_can_be_repeated(large_tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start(large_tree, out)

@@ -96,7 +96,7 @@ def test_it_ends_at_the_sparsity_that_was_asked_for_and_goes_on_after_a_crash(
     assert without_times(whole) == without_times(resumed)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_what_the_methods_cost(tmp_path: Path, data_dir: Path) -> None:
     """Over 3F: f is the run's own inference fraction where the masks are of one density throughout."""
     ran = {

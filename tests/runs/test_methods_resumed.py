@@ -38,7 +38,13 @@ TYPED = {
 STOPS = (1, 4, 9, 15)
 
 
-@pytest.mark.parametrize("method", TYPED)
+IN_SHORT = ("acdc", "rigl", "top_kast", "str", "woodfisher")  # the others are stopped in `make test-all`
+
+
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(name, marks=() if name in IN_SHORT else pytest.mark.exhaustive) for name in TYPED],
+)
 def test_stopped_inside_epochs(method: str, tmp_path: Path, data_dir: Path, monkeypatch: Any) -> None:
     typed = [*SMALL, f"method={method}", *TYPED[method]]
     if method == "magnitude":

@@ -24,7 +24,7 @@ def search(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, capture_output=True, text=True, env=environment())
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_it_finds_a_run_within_half_a_point_and_says_how_to_type_it(tmp_path: Path, data_dir: Path) -> None:
     ended = search(*INTERVAL, *SHORT, f"data_dir={data_dir}", f"runs_dir={tmp_path}")
     assert ended.returncode == 0, ended.stderr
