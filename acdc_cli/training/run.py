@@ -177,9 +177,10 @@ class Run:
             ValueError, KeyError, RuntimeError and the like: if a part is missing or does not fit.
         """
         epochs = range(self.config.first_epoch or 0, known(self.config.epochs))
+        if isinstance(state.get("data"), str):  # first: other data may mean a model of other shapes
+            self._check_data(state["data"])
         own = {"method": self.method.state_dict(), "optimizer": self.optimizer.state_dict()}
         check_state(state, own, self.model.state_dict(), epochs, prunable_weights(self.model))
-        self._check_data(state["data"])
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         check_optimizer_state(self.model.parameters(), self.optimizer.state)

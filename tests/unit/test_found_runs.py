@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_records import RESULT
 from safetensors.torch import save_file
 
 from acdc_cli.compose import compose_config, to_yaml
@@ -24,14 +25,6 @@ ON_ANOTHER_CPU = {
     "threads": 64,
     "precision.compile": False,
     "precision.dtype": "bf16",
-}
-# As far as every reader needs it.
-RESULT: dict[str, Any] = {
-    **{"method": "acdc", "model": "resnet8", "dataset": "digits", "device": "cpu", "seed": 0, "epochs": 2},
-    **{"sparsity_target": 0.9, "sparsity": 0.9, "sparsity_of_pruned_layers": 0.9, "prunable_weights": 10},
-    **{"sparse": {"val_top1": 0.5, "inference_flops_fraction": 0.1}, "dense": None, "agreement": None},
-    **{"dense_inference_flops": 1, "train_flops_total": 1, "train_flops_fraction": 0.5, "seconds": 1.0},
-    **{"peak_memory_bytes": 1, "layer_sparsity": {}, "versions": {}},
 }
 
 

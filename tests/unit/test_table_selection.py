@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_records import RESULT, ROW
 
 from acdc_cli.commands.report import _parser, _run
 from acdc_cli.errors import BadInput
-from acdc_cli.records.folder import RunFolder, replace_json
+from acdc_cli.records.folder import RunFolder
 from acdc_cli.tables.fill import FilledRow, fill
 from acdc_cli.tables.jobs import Job, Request, RowJobs, SeedJobs
 from acdc_cli.tables.selection import select
@@ -24,11 +25,10 @@ rows:
   - {method: A, run: [sparsity=0.9], published: {top1: [75.03, p], inference_flops: [0.2, p]}}
   - {method: B, run: [sparsity=0.9], finetune: true, published: {best_top1: [75.64, p], finetuned_top1: [76.85, p]}}
 """
-RESULT: dict[str, Any] = {
+OF_RUN: dict[str, Any] = RESULT | {
     "run_id": "01234567",
-    "agreement": None,
     "sparse": {"val_top1": 0.75, "best_val_top1": 0.76, "inference_flops_fraction": 0.25},
-    "dense": {"val_top1": 0.7, "best_val_top1": 0.72},
+    "dense": {"val_top1": 0.7, "best_val_top1": 0.72, "inference_flops_fraction": 1.0},
 }
 
 
@@ -43,7 +43,7 @@ def filled(spec: TableSpec, tmp_path: Path, *extra: str) -> list[FilledRow]:
     from acdc_cli.tables.composed import composed
 
     folder = RunFolder(tmp_path / "run")
-    replace_json(folder.result, RESULT)
+    folder.write_json(folder.result, OF_RUN)
     job = Job((), composed(()), "01234567", folder, "done")
     seeds = [SeedJobs(None, job, None, job, False)]
     return fill(spec, [RowJobs(row, seeds) for row in spec.rows], Request("paper", None, extra))
@@ -75,8 +75,8 @@ def test_without_a_word_accuracies_are_of_the_end_and_the_best_has_a_column(tmp_
 def test_the_best_epoch_of_an_older_record_is_looked_up_again(tmp_path: Path) -> None:
     """Once, any epoch counted: 0.76 was of one at half the sparsity."""
     pairs = [(0.76, 0.45), (0.74, 0.9), (0.75, 0.9)]
-    rows = [{"epoch": n, "phase": "sparse", "val_top1": a, "sparsity": s} for n, (a, s) in enumerate(pairs)]
-    RunFolder(tmp_path / "run").write_metrics(rows)
+    rows = [ROW | {"epoch": n, "val_top1": a, "sparsity": s} for n, (a, s) in enumerate(pairs)]
+    RunFolder(tmp_path / "run").close_metrics(rows)
     first, _ = (cells(row) for row in filled(spec_of(tmp_path), tmp_path))
     assert first["best_top1"] == (75.0, None, None)
 
