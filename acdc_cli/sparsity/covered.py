@@ -59,7 +59,6 @@ class Covered:
         self._is_held = False
         self._learned: list[tuple[list[nn.Parameter], dict[str, Any]]] = []
         self._steps = 0
-        self._is_idle_copy = False  # copied, and without a step since
         self._epoch: tuple[int, int] | None = None  # the last one that began, and the steps until then
 
     @property
@@ -148,7 +147,6 @@ class Covered:
         for parameters, options in learned:
             self.learn(parameters, **options)
         self.initial = [InitialState(each) for each in optimizers]
-        self._is_idle_copy = False
         self._put_on()
         if self._is_held and self.masks.enforced:
             self.masks.apply_(weights)
@@ -181,7 +179,8 @@ class Covered:
     def look_at(self, optimizer: Optimizer) -> None:
         """Before a step of any optimizer: that this one may do it, and that its gradients are masked."""
         if not any(optimizer is each for each in self.optimizers):
-            self._bound().check_other(optimizer)
+            if self._binding is not None or _is_whole(self.model):
+                self._bound().check_other(optimizer)
             return
         self._bound().check()
         masks = self._gradient_masks
@@ -190,25 +189,6 @@ class Covered:
         if optimizer is self.optimizers[-1]:
             self._masked.clear()
             self._steps += 1
-            self._is_idle_copy = False
-
-    def look_at_unknown(self, optimizer: Optimizer) -> None:
-        """Before a step of an optimizer that no method is attached to.
-
-        Raises:
-            RuntimeError: if a copy of a method waits while weights like its own are trained: model, optimizer and
-                method were copied one by one, and the method's copy holds other copies of the first two.
-        """
-        if not self._is_idle_copy:
-            return
-        shapes = [weight.shape for weight in self.weights.values()]
-        trained = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
-        if all(trained.count(shape) >= shapes.count(shape) for shape in set(shapes)):
-            raise RuntimeError(
-                f"{type(optimizer).__name__} is about to train a copy of a model without its masks: the copied method "
-                "acts on a copy of its own. Copy (model, optimizer, method) in one call, or call "
-                "method.rebind(model, optimizer) with what is trained; detach() the copied method if this is wanted"
-            )
 
     def _mask_what_came_otherwise(self, masks: MaskSet) -> None:
         """Gradients that somebody has put there, or of weights whose hooks ``torch.utils.swap_tensors`` has lost."""
@@ -228,9 +208,17 @@ class Covered:
                 "PyTorch's LBFGS cannot be copied or pickled; make a new one over the copied model's parameters, "
                 "attach(model, optimizer), and load the state dicts of model and method"
             )
-        self.hooks, self._is_idle_copy = [], True
+        self.hooks = []
         if is_hooked:
             self._put_on()
+
+
+def _is_whole(model: nn.Module) -> bool:
+    """False for a copy that failed midway and still waits for the garbage collector: its modules have no parameters."""
+    try:
+        return all("_parameters" in vars(module) for module in model.modules())
+    except AttributeError:
+        return False
 
 
 _FOLLOWED: weakref.WeakValueDictionary[int, Covered] = weakref.WeakValueDictionary()  # those whose hooks are on
@@ -247,12 +235,8 @@ def _look_at_every_step(covered: Covered) -> RemovableHandle:
 
 
 def _before_any_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-    followed = list(_FOLLOWED.values())
-    for covered in followed:
+    for covered in list(_FOLLOWED.values()):
         covered.look_at(optimizer)
-    if not any(optimizer is each for covered in followed for each in covered.optimizers):
-        for covered in followed:
-            covered.look_at_unknown(optimizer)
 
 
 # Once for the process and for good: hooks cannot come and go while PyTorch goes through them.

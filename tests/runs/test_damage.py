@@ -148,7 +148,7 @@ def test_masks_of_an_earlier_phase_are_named_and_the_run_is_done_all_the_same(
     path = run.masks / "epoch_001.safetensors"
     flip(path, path)
     (named,) = again()
-    assert named.startswith(f"{path}: damaged (") and "run.overwrite=true" in named and run.is_done
+    assert named.startswith(f"{path}: ") and "run.overwrite=true" in named and run.is_done
 
 
 def test_a_folder_of_before_there_were_sums_is_read_and_gets_them_when_it_is_written(
