@@ -36,7 +36,10 @@ def test_a_fisher_matrix_costs_three_passes_of_each_of_its_samples(data_dir: Pat
     run.method.begin_epoch(0)
     assert run.extra_flops == passes
     assert run.state_dict()["extra_flops"] == passes  # a run that is stopped here goes on with it
-    with Progress(1, 0, run.steps_per_epoch, False) as progress, Pauses(lambda: None, None, run.group, print) as pauses:
+    with (
+        Progress("run", run.timeline, run.steps_per_epoch, 0, run.config.batch_size, is_shown=False) as progress,
+        Pauses(lambda: None, None, run.group, print) as pauses,
+    ):
         row = run_epoch(run, progress, pauses)
     assert row["sparsity"] == pytest.approx(0.5, abs=1e-3)
     sparse = row["inference_flops"]
