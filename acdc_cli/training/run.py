@@ -163,7 +163,7 @@ class Run:
         loss_sum, correct = (state[key].to(self.device) * self.group.is_first for key in ("loss_sum", "correct"))
         return Part(state["step"], loss_sum, correct, state["seconds"], state["starved"])
 
-    def _check_data(self, identity: list[Any]) -> None:
+    def _check_data(self, identity: list[Any] | str) -> None:
         if identity != self.dataset.identity:
             raise AcdcError(
                 f"{self.dataset.folder}: not the data that this run began with; run.overwrite=true starts over"
@@ -177,7 +177,7 @@ class Run:
             ValueError, KeyError, RuntimeError and the like: if a part is missing or does not fit.
         """
         epochs = range(self.config.first_epoch or 0, known(self.config.epochs))
-        if isinstance(state.get("data"), list):  # first: other data may mean a model of other shapes
+        if isinstance(state.get("data"), (list, str)):  # first: other data may mean a model of other shapes
             self._check_data(state["data"])
         own = {"method": self.method.state_dict(), "optimizer": self.optimizer.state_dict()}
         check_state(state, own, self.model.state_dict(), epochs, prunable_weights(self.model))
