@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,7 @@ from acdc_cli.sparsity.rules import Share
 from acdc_cli.sparsity.steps import unless_skipped, with_gradients
 
 Action = Callable[[], None]
+TOGETHER = "Copy (model, optimizer, method) in one call, or attach to what is trained"
 
 
 @dataclass(eq=False)
@@ -60,6 +62,7 @@ class Covered:
         self._learned: list[tuple[list[nn.Parameter], dict[str, Any]]] = []
         self._steps = 0
         self._epoch: tuple[int, int] | None = None  # the last one that began, and the steps until then
+        self._is_untrained_copy = False
 
     @property
     def ranked(self) -> list[Share]:
@@ -155,18 +158,19 @@ class Covered:
         """Check that this still is the model that is trained; warn if the epoch before had no step.
 
         Raises:
-            RuntimeError: if parameters were replaced since.
+            RuntimeError: if parameters were replaced since, or if a copy has had an epoch without any step.
         """
         if not self.hooks:
             return
         self._bound().check()
         if self._epoch is not None and self._epoch == (epoch - 1, self._steps):
-            warnings.warn(
+            message = (
                 f"epoch {epoch - 1} (0-based) has had no step of the optimizer that this method is attached to: is it "
-                "a copy of the model that is trained? Copy (model, optimizer, method) in one call, or attach to what "
-                "is trained",
-                stacklevel=3,
+                "a copy of the model that is trained? " + TOGETHER
             )
+            if self._is_untrained_copy:
+                raise RuntimeError(message)
+            warnings.warn(message, stacklevel=3)
         if self._epoch is None or self._epoch[0] != epoch:
             self._epoch = (epoch, self._steps)
 
@@ -181,7 +185,9 @@ class Covered:
         if not any(optimizer is each for each in self.optimizers):
             if self._binding is not None or _is_whole(self.model):
                 self._bound().check_other(optimizer)
+                self._warn_of_copies_apart(optimizer)
             return
+        self._is_untrained_copy = False
         self._bound().check()
         masks = self._gradient_masks
         if masks is not None and masks.enforced and not masks.dense_gradients and len(self._masked) < len(self.weights):
@@ -189,6 +195,24 @@ class Covered:
         if optimizer is self.optimizers[-1]:
             self._masked.clear()
             self._steps += 1
+
+    def _warn_of_copies_apart(self, optimizer: Optimizer) -> None:
+        """Warn once if a copy waits for its first step while a model just like its own is trained without a method.
+
+        Who copies model and method one by one gets a method that acts on a model of its own.
+        """
+        if not self._is_untrained_copy or id(optimizer) in self._warned_of:
+            return
+        if any(optimizer is each for covered in _FOLLOWED.values() for each in covered.optimizers):
+            return
+        moved = Counter(each.shape for group in optimizer.param_groups for each in group["params"])
+        if Counter(weight.shape for weight in self.weights.values()) <= moved:
+            self._warned_of.add(id(optimizer))
+            warnings.warn(
+                "no method masks the weights that this optimizer moves, while a copy of one, whose model has weights of "
+                "the same shapes, has had no step. If it is to mask them: " + TOGETHER,
+                stacklevel=5,
+            )
 
     def _mask_what_came_otherwise(self, masks: MaskSet) -> None:
         """Gradients that somebody has put there, or of weights whose hooks ``torch.utils.swap_tensors`` has lost."""
@@ -208,7 +232,8 @@ class Covered:
                 "PyTorch's LBFGS cannot be copied or pickled; make a new one over the copied model's parameters, "
                 "attach(model, optimizer), and load the state dicts of model and method"
             )
-        self.hooks = []
+        self.hooks, self._is_untrained_copy = [], True
+        self._warned_of: set[int] = set()  # ids of optimizers
         if is_hooked:
             self._put_on()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -176,6 +177,35 @@ def test_a_copy_that_is_trained_without_its_method_is_noticed_an_epoch_later(nam
     method.begin_epoch(0)
     with pytest.warns(UserWarning, match=r"epoch 0 \(0-based\) has had no step .* Copy \(model, optimizer, method\)"):
         method.begin_epoch(1)
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in ("dense", "sparse_vd")])
+def test_copies_made_one_by_one_are_noticed_at_the_first_step(name: str) -> None:
+    """The method's copy has a model of its own: nothing would mask the one that is trained."""
+    run = run_of(name)
+    train(run, range(STEPS))
+    model, method = copy.deepcopy(run[0]), copy.deepcopy(run[2])
+    optimizer = OPTIMIZERS["sgd"](model)
+    method.begin_epoch(1)
+    with pytest.warns(UserWarning, match=r"no method masks the weights that this optimizer moves, while a copy"):
+        train_step(model, optimizer, STEPS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # said once
+        train_step(model, optimizer, STEPS + 1)
+    with pytest.raises(RuntimeError, match=r"epoch 1 \(0-based\) has had no step .* Copy \(model, optimizer, method\)"):
+        method.begin_epoch(2)
+
+
+def test_a_copy_that_is_kept_says_nothing_while_its_original_or_another_network_is_trained() -> None:
+    run = run_of("acdc")
+    kept = copy.deepcopy(run)
+    other = nn.Linear(2, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(run, range(2 * STEPS))
+        torch.optim.SGD(other.parameters(), lr=0.1).step()
+        train(kept, range(2 * STEPS))
+    assert_same(run[0].state_dict(), kept[0].state_dict())
 
 
 def test_a_copy_that_failed_midway_disturbs_no_other_optimizer() -> None:
