@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from acdc_cli.config import ModelConfig, known
 from acdc_cli.errors import BadInput
@@ -15,6 +17,10 @@ from acdc_cli.models.resnet import ResNet
 from acdc_cli.models.wide_resnet import WideResNet
 
 STEM_CHANNELS = 64
+RANDOM_FILLS = {
+    *(Tensor.normal_, Tensor.uniform_, Tensor.bernoulli_, Tensor.random_),
+    *(Tensor.exponential_, Tensor.log_normal_, Tensor.cauchy_, Tensor.geometric_),
+}
 
 
 def build_model(config: ModelConfig, in_channels: int, classes: int) -> nn.Module:
@@ -33,10 +39,17 @@ def _set_batch_norm_eps(model: nn.Module, eps: float) -> None:
         norm.eps = eps
 
 
+class _WithoutRandomFills(TorchFunctionMode):
+    """For tensors without values. On the meta device the first random fill imports PyTorch's compiler: seconds."""
+
+    def __torch_function__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        return arguments[0] if function in RANDOM_FILLS else function(*arguments, **(options or {}))
+
+
 def build_skeleton(config: ModelConfig, in_channels: int, classes: int) -> nn.Module:
     """The model on the meta device: shapes without values, and forward passes at no cost."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _WithoutRandomFills():
             return build_model(config, in_channels, classes)
     except NotImplementedError:  # torchvision's RegNets compute with a tensor's values as they are built
         return build_model(config, in_channels, classes).to("meta")

@@ -209,8 +209,8 @@ class Covered:
         if Counter(weight.shape for weight in self.weights.values()) <= moved:
             self._warned_of.add(id(optimizer))
             warnings.warn(
-                "no method masks the weights that this optimizer moves, while a copy of one, whose model has weights of "
-                "the same shapes, has had no step. If it is to mask them: " + TOGETHER,
+                "no method masks the weights that this optimizer moves, while a copy of one, whose model has weights "
+                "of the same shapes, has had no step. If it is to mask them: " + TOGETHER,
                 stacklevel=5,
             )
 

@@ -69,12 +69,11 @@ class ForwardHook:
 
 
 class UncompiledForwardHook(ForwardHook):
-    """One that ``torch.compile`` leaves out of its graphs, itself and what it calls."""
+    """One whose function ``torch.compile`` leaves out of its graphs."""
 
-    @torch.compiler.disable
-    def __call__(self, *of_the_pass: Any) -> Tensor | None:
-        """Do what it was made for."""
-        return self._call(*of_the_pass)
+    def __init__(self, call: Callable[..., Tensor | None]) -> None:
+        # Not as a decorator: that would import the compiler, two seconds of it, with this module.
+        super().__init__(torch.compiler.disable(call))
 
 
 def _nothing_done() -> Callable[..., None]:

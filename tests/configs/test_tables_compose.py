@@ -93,8 +93,8 @@ def test_a_file_reads_and_names_its_rows_apart(table: str) -> None:
         assert not_run == NOT_RUN.get((table, scale), set())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("scale", ["paper", pytest.param("small", marks=pytest.mark.exhaustive)])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("scale", BASE)
 @pytest.mark.parametrize("table", TABLES)
 def test_its_rows_compose(table: str, scale: str) -> None:
     """Into the recipes of golden/table_recipes.yaml at paper scale: golden/test_table_recipes.py."""

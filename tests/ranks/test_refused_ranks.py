@@ -22,7 +22,7 @@ def check_refused(ended: Ended, code: int, *parts: str) -> None:
     assert str(Path(acdc_cli.__file__).parent) not in ended.errors  # no traceback but torchrun's own
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_batch_that_two_ranks_cannot_halve(data_dir: Path, tmp_path: Path) -> None:
     ended = finished("batch_size=63", f"data_dir={data_dir}", f"runs_dir={tmp_path / 'runs'}")
     check_refused(ended, 2, "batch_size=63", "2 ranks", "nearest: batch_size=64")
@@ -58,7 +58,7 @@ def test_a_damaged_checkpoint_is_named_once_and_both_ranks_go_on_from_the_one_be
     assert run.is_done and run.faults() == []
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_checkpoint_of_another_run(data_dir: Path, tmp_path: Path) -> None:
     run = train(tmp_path, data_dir, "epochs=2")
     run.write_status("running", 1)

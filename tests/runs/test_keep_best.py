@@ -228,7 +228,7 @@ def test_what_cannot_be(typed: list[str], said: str, acdc: tuple[RunFolder, dict
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_killed_for_real(tmp_path: Path, data_dir: Path) -> None:
     typed = [*SMALL, "epochs=4", "loader=device"]
     undisturbed = train(tmp_path / "undisturbed", data_dir, *typed)

@@ -24,7 +24,8 @@ WITH_DROPOUT = (
     "loader=device model=wide_resnet_28_10 model.depth=10 model.width=1 dataset=digits optimizer.lr=0.02 "
     "model.dropout=0.3"
 )
-SETTINGS = ["loader=device", "loader=torch workers=2", "loader=ffcv", WITH_DROPOUT]
+FIRST, *OTHERS = "loader=device", "loader=torch workers=2", "loader=ffcv", WITH_DROPOUT
+EXHAUSTIVE = pytest.mark.exhaustive
 
 
 def needs(setting: str, request: pytest.FixtureRequest) -> list[str]:
@@ -34,7 +35,7 @@ def needs(setting: str, request: pytest.FixtureRequest) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("setting", [FIRST, *(pytest.param(each, marks=EXHAUSTIVE) for each in OTHERS)])
 def test_killed_inside_three_epochs(
     setting: str, tmp_path: Path, data_dir: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -86,7 +87,9 @@ def test_stopped_by_every_signal_inside_an_epoch(tmp_path: Path, data_dir: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("setting", ["loader=device", "loader=torch", "loader=ffcv"])
+@pytest.mark.parametrize(
+    "setting", ["loader=device", *(pytest.param(each, marks=EXHAUSTIVE) for each in ("loader=torch", "loader=ffcv"))]
+)
 def test_stopped_at_the_very_end_of_an_epoch(
     setting: str, program: Command, tmp_path: Path, data_dir: Path, request: pytest.FixtureRequest, monkeypatch: Any
 ) -> None:

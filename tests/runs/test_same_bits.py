@@ -22,7 +22,15 @@ def test_another_seed_is_another_run(tmp_path: Path, data_dir: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loader", [["loader=torch"], ["loader=torch", "workers=2"], ["loader=ffcv"]], ids=str)
+@pytest.mark.parametrize(
+    "loader",
+    [
+        pytest.param(["loader=torch"], marks=pytest.mark.exhaustive),
+        ["loader=torch", "workers=2"],
+        ["loader=ffcv"],
+    ],
+    ids=str,
+)
 def test_every_loader_trains_the_same_model(
     loader: list[str], tmp_path: Path, data_dir: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -36,7 +36,12 @@ def undisturbed(images: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFo
 
 
 @pytest.mark.parametrize(
-    ("workers", "images_a_task", "batches_ahead"), [(1, 3, 2), (2, 8, 4), (4, 8, 4), (4, 5, 3)], ids=str
+    ("workers", "images_a_task", "batches_ahead"),
+    [
+        (4, 5, 3),
+        *(pytest.param(*each, marks=pytest.mark.exhaustive) for each in [(1, 3, 2), (2, 8, 4), (4, 8, 4)]),
+    ],
+    ids=str,
 )
 def test_workers_and_how_batches_are_split_among_them(
     workers: int,
@@ -57,6 +62,7 @@ def test_workers_and_how_batches_are_split_among_them(
     check_same(train(tmp_path, images, *TYPED, f"workers={workers}"), undisturbed)
 
 
+@pytest.mark.exhaustive
 def test_killed_inside_three_epochs(undisturbed: RunFolder, images: Path, tmp_path: Path) -> None:
     """With two workers, one and two again."""
     runs = tmp_path / "broken"

@@ -91,7 +91,9 @@ def test_a_resumed_run_has_one_offline_folder_with_the_whole_history(tmp_path: P
     "variables",
     [
         {"WANDB_MODE": "online"},  # no key: W&B refuses at once
-        {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"},  # a key, and nobody who answers
+        pytest.param(  # a key, and nobody who answers
+            {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}, marks=pytest.mark.exhaustive
+        ),
     ],
     ids=["no key", "no network"],
 )
@@ -101,7 +103,7 @@ def test_wandb_that_cannot_be_reached_is_said_once_and_mirrored_offline(
     check_goes_on_offline(command, tmp_path, variables)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_wandb_server_that_never_answers_does_not_hold_up_the_run(command: Command, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:  # accepts, and says nothing
         url = f"http://127.0.0.1:{server.getsockname()[1]}"

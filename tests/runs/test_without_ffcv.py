@@ -35,7 +35,14 @@ def test_training_goes_on_with_the_torch_loader(command: Command, broken_ffcv: s
     assert not list(tmp_path.rglob("*.beton"))
     asked = command("acdc-train", *QUICK, "loader=ffcv", PYTHONPATH=broken_ffcv)
     assert asked.returncode == 2 and "loader=torch" in asked.stderr and "Traceback" not in asked.stderr
-    # The same folder once FFCV works again: the embedded set is written anew.
+
+
+@pytest.mark.exhaustive
+def test_the_embedded_set_is_written_for_ffcv_once_it_works_again(
+    command: Command, broken_ffcv: str, tmp_path: Path
+) -> None:
+    assert command("acdc-train", *QUICK, PYTHONPATH=broken_ffcv).returncode == 0
+    assert not list(tmp_path.rglob("*.beton"))
     assert command("acdc-train", *QUICK, "loader=ffcv").returncode == 0
     assert len(list(tmp_path.rglob("*.beton"))) == 2
 

@@ -202,7 +202,7 @@ with Progress("run-a", timeline, 2, 0, 128, sweep=SweepPlace(1, 2, (), is_parall
 """
 
 
-@pytest.mark.parametrize("columns", [80, 200])
+@pytest.mark.parametrize("columns", [80, pytest.param(200, marks=pytest.mark.exhaustive)])
 def test_in_a_real_terminal_the_lines_stay_and_the_live_line_goes(columns: int) -> None:
     reader, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
