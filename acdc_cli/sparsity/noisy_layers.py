@@ -68,14 +68,6 @@ class ForwardHook:
         return _nothing_done, ()
 
 
-class UncompiledForwardHook(ForwardHook):
-    """One whose function ``torch.compile`` leaves out of its graphs."""
-
-    def __init__(self, call: Callable[..., Tensor | None]) -> None:
-        # Not as a decorator: that would import the compiler, two seconds of it, with this module.
-        super().__init__(torch.compiler.disable(call))
-
-
 def _nothing_done() -> Callable[..., None]:
     return _do_nothing
 

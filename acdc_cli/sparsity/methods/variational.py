@@ -14,7 +14,7 @@ from acdc_cli.sparsity.dropout_kl import kl_gradients, log_alpha
 from acdc_cli.sparsity.hooks import Optimizers, average_over_ranks, check_same_on_every_rank
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import Work, model_state
-from acdc_cli.sparsity.noisy_layers import UncompiledForwardHook, add_noise, drop_copied_hooks, is_training, layers_with
+from acdc_cli.sparsity.noisy_layers import ForwardHook, add_noise, drop_copied_hooks, is_training, layers_with
 from acdc_cli.sparsity.rules import Share, excluded
 from acdc_cli.sparsity.steps import require_one_gradient
 from acdc_cli.sparsity.target import AllocationError, require_fractions
@@ -189,7 +189,9 @@ class SparseVD:
                 weight.copy_(self._theta[name])
             self._theta, self._masks.enforced = None, False
 
-    def _before_forward(self, model: nn.Module) -> UncompiledForwardHook:
+    def _before_forward(self, model: nn.Module) -> ForwardHook:
+        from acdc_cli.sparsity.uncompiled_hook import UncompiledForwardHook  # slow to import, for this method alone
+
         def hook(module: nn.Module, inputs: Any) -> None:
             if getattr(module, "_is_replica", False):
                 raise RuntimeError(REPLICAS)
