@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from acdc_cli.report.colors import PHASE_COLOR
 
@@ -18,6 +18,7 @@ Rows = list[dict[str, Any]]
 
 INK, MUTED = "#1d2733", "#6b7785"
 WIDE, HALF = (9.2, 3.1), (4.5, 2.9)
+MARGIN_INCHES = (0.7, 0.1, 0.45, 0.3)  # left, right, bottom, top
 
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: selectable, and a smaller file
@@ -42,10 +43,15 @@ STYLE: Any = {
 }
 
 
-def _draw(size: tuple[float, float], plot: Callable[[Axes], None]) -> str:
+def _draw(size: tuple[float, float], plot: Callable[[Axes], None], *, long_labels: bool = False) -> str:
+    """SVG of one plot. Margins are fixed unless the labels are long: to measure labels takes as long as to draw."""
+    width, height = size
+    left, right, bottom, top = MARGIN_INCHES
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size, layout="constrained" if long_labels else None)
         plot(figure.subplots())
+        if not long_labels:
+            figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = text.getvalue()
@@ -113,7 +119,7 @@ def sparsity_figure(rows: Rows) -> str:
         _shade_sparse(axes, rows)
         _by_phase(axes, rows, "sparsity", lw=2)
         axes.set_ylim(-0.03, 1.03)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
 
     return _draw(HALF, plot)
 
@@ -127,7 +133,7 @@ def mask_change_figure(rows: Rows) -> str:
         _shade_sparse(axes, rows)
         epochs = [row["epoch"] + 1 for row in changes]
         axes.bar(epochs, [row["mask_change"] for row in changes], color=PHASE_COLOR["sparse"], width=0.9)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.1%}")
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
 
     return _draw(HALF, plot)
 
@@ -142,7 +148,7 @@ def stayed_zero_figure(rows: Rows) -> str:
         fractions = [row["stayed_zero"] for row in dense]
         axes.bar([row["epoch"] + 1 for row in dense], fractions, color=PHASE_COLOR["dense"])
         axes.set_ylim(0, max([0.01, *(1.05 * fraction for fraction in fractions)]))
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.1%}")
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
 
     return _draw(HALF, plot)
 
@@ -171,7 +177,7 @@ def flops_figure(rows: Rows, dense_flops: int) -> str:
         _by_phase(axes, relative, "relative", lw=2)
         axes.axhline(1, color=MUTED, lw=0.8, ls="--")
         axes.set_ylim(0, 1.08)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
 
     return _draw(HALF, plot)
 
@@ -192,6 +198,6 @@ def layer_figure(layer_sparsity: dict[str, float], total: float) -> str:
         axes.invert_yaxis()
         axes.set_xlim(0, 1.07)
         axes.grid(axis="y", visible=False)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
 
-    return _draw((9.2, 0.9 + 0.24 * len(names)), plot)
+    return _draw((9.2, 0.9 + 0.24 * len(names)), plot, long_labels=True)

@@ -33,7 +33,7 @@ def test_jobs_in_parallel_give_one_table_the_bits_of_single_runs_and_leave_nothi
     assert [name for name in left_in(tmp_path) if not name.startswith("alone")] == ["runs", "runs/default"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_ctrl_c_ends_every_job_after_its_step(tmp_path: Path, data_dir: Path) -> None:
     process = start(tmp_path, data_dir, *JOBLIB, "epochs=200", "seed=0,1,2")
     wait_until(process, lambda: len(begun(tmp_path)) == 2)

@@ -46,7 +46,7 @@ def cluster(tmp_path: Path) -> str:
     return f"{folder}:{BIN}:{os.environ['PATH']}"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_script_queues_itself_again_until_the_run_is_done(cluster: str, tmp_path: Path, data_dir: Path) -> None:
     def submit(job: int) -> subprocess.Popen[str]:
         (tmp_path / "tasks").unlink(missing_ok=True)

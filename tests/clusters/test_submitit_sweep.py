@@ -40,7 +40,7 @@ def test_a_preempted_job_goes_on_with_the_same_bits_and_a_killed_one_leaves_its_
     assert len(logs) == 2 and all(" 1/12 " in log for log in logs)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_tasks_are_two_ranks_of_one_run_and_sigterm_stops_both(tmp_path: Path, data_dir: Path) -> None:
     two = [LOCAL, "hydra.launcher.tasks_per_node=2", "threads=2", "epochs=200", "seed=0"]
     process = start(tmp_path, data_dir, *two)

@@ -128,6 +128,7 @@ def test_acdcpp_stretched(epochs: int) -> None:
     assert composed("schedule=acdcpp_stretched", f"epochs={epochs}") == spans(STRETCHED[epochs])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("option", ["acdcpp", "acdcpp_stretched"])
 def test_acdcpp_at_every_length_of_the_paper_ends_sparse_after_dense(option: str) -> None:
     """The papers' 100 to 1000 epochs: nothing is refused, and every epoch belongs to one phase."""

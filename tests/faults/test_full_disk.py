@@ -27,7 +27,9 @@ def train_with_files_below(limit_bytes: int, folder: Path, data_dir: Path) -> su
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("limit_bytes", "file"), [(100_000, "last.pt"), (300, "config.yaml")], ids=["checkpoint", "first file"]
+    ("limit_bytes", "file"),
+    [(100_000, "last.pt"), pytest.param(300, "config.yaml", marks=pytest.mark.exhaustive)],
+    ids=["checkpoint", "first file"],
 )
 def test_a_failed_write_is_one_line_and_leaves_no_piece(
     limit_bytes: int, file: str, tmp_path: Path, data_dir: Path

@@ -68,6 +68,7 @@ def stop_step(told: dict[int, int], at_epoch: int, *overrides: str, runs: Path) 
     return errors
 
 
+@pytest.mark.exhaustive
 def test_stopped_ranks_exit_75_and_the_run_goes_on(data_dir: Path, tmp_path: Path) -> None:
     """The tasks of an srun, then one of them, then torchrun, which ends its ranks; one process does the rest."""
     typed = [*DIGITS, f"data_dir={data_dir}", f"runs_dir={tmp_path}", "checkpoint.every_minutes=0"]

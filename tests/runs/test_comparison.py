@@ -16,7 +16,7 @@ from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.report.comparison import Row, compare
 from acdc_cli.report.table import comparison_cells
 
-QUICK = ["epochs=2", "batch_size=256"]
+QUICK = ["epochs=2", "batch_size=256", "model.width=32"]
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ def dense_flops(run: RunFolder, pixels: int) -> int:
     return sum(2 * size.weights * size.output_positions for size in sizes)
 
 
-@pytest.mark.parametrize("loader", ["ffcv", "torch"])
+@pytest.mark.parametrize("loader", ["ffcv", pytest.param("torch", marks=pytest.mark.exhaustive)])
 def test_progressive_resizing_is_on_record_and_charged(loader: str, images: Path, tmp_path: Path) -> None:
     """D S D S at 16, 16, 24, 32 pixels: a dense first epoch is 3F there; inference is at 32 throughout."""
     run = train(tmp_path, images, *PROGRESSIVE, f"loader={loader}")

@@ -36,7 +36,7 @@ OF_ITS_OWN = {method: ["method.interval_steps=7"] for method in ("gmp", "rigl", 
 OF_ITS_OWN["str"] = ["method.s_init=-5", "method.s_weight_decay=0.1"]  # in 48 steps
 OF_ITS_OWN["sparse_vd"] = ["method.kl_weight=0.3", "optimizer.lr=0.02"]
 OF_ITS_OWN["woodfisher"] = ["method.fisher_samples=50", "method.fisher_batch=4", "method.fisher_block=20"]
-SHORT = ["epochs=4", "batch_size=128"]  # 12 steps an epoch
+SHORT = ["epochs=4", "batch_size=128", "model.width=32"]  # 12 steps an epoch
 RESNET8 = {  # of width 32, one grey channel: name -> weights
     "conv1": 288,
     "layer1.0.conv1": 9216,
@@ -212,13 +212,13 @@ def test_a_fisher_block_that_does_not_fit(tmp_path: Path, data_dir: Path, monkey
     with pytest.raises(
         BadInput, match=r"fisher_block=1000: its inverses need 1\.\d GiB of memory, and 0\.2 GiB are free"
     ):
-        train(tmp_path, data_dir, "method=woodfisher", "method.fisher_block=1000")
+        train(tmp_path, data_dir, "model.width=32", "method=woodfisher", "method.fisher_block=1000")
     assert list(tmp_path.iterdir()) == []
     config = compose_config(["method=woodfisher", "method.fisher_block=null"])
     assert settle(config, print).method.fisher_block == 100
     monkeypatch.setattr(fisher_options, "available_bytes", lambda device: 10**8)
     with pytest.raises(BadInput, match=r"fisher_block=100: its .* 0\.1 GiB are free; nearest: method.fisher_block=20$"):
-        train(tmp_path, data_dir, "method=woodfisher", "method.fisher_block=null")
+        train(tmp_path, data_dir, "model.width=32", "method=woodfisher", "method.fisher_block=null")
     assert list(tmp_path.iterdir()) == []
 
 

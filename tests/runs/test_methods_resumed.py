@@ -38,7 +38,7 @@ TYPED = {
 STOPS = (1, 4, 9, 15)
 
 
-IN_SHORT = ("acdc", "rigl", "top_kast", "str", "woodfisher")  # the others are stopped in `make test-all`
+IN_SHORT = ("acdc", "rigl", "woodfisher")  # the others are stopped in `make test-all`
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from acdc_cli.records.folder import run_folders
 from acdc_cli.training import records
 
 STEPS = 12
-TYPED = ["epochs=4", "batch_size=120"]  # D S D S
+TYPED = ["epochs=4", "batch_size=120", "model.width=8"]  # D S D S
 # Dropout draws from PyTorch's generator at every step.
 WITH_DROPOUT = (
     "loader=device model=wide_resnet_28_10 model.depth=10 model.width=1 dataset=digits optimizer.lr=0.02 "

@@ -51,7 +51,7 @@ TRAIN_SAMPLES = 1437
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> RunFolder:
-    return train(tmp_path_factory.mktemp("runs"), data_dir)
+    return train(tmp_path_factory.mktemp("runs"), data_dir, "model.width=32")
 
 
 def test_folder_holds_what_the_contract_lists(run: RunFolder) -> None:
@@ -209,7 +209,7 @@ def test_dense_method_costs_one_and_has_one_model(tmp_path: Path, data_dir: Path
 
 
 def test_two_of_four_leaves_the_first_layer_dense(tmp_path: Path, data_dir: Path) -> None:
-    run = train(tmp_path, data_dir, "sparsity=2:4")
+    run = train(tmp_path, data_dir, "sparsity=2:4", "model.width=32")
     result, state = run.read_result(), model_state(run)
     pruned = WEIGHTS - LAYERS["conv1.weight"][0]
     assert result["sparsity_target"] == "2:4"

@@ -70,7 +70,9 @@ class TestFinetuneDense:
 
     def test_the_plan_knows_both(self, parent: RunFolder) -> None:
         config = compose_config(["finetune=dense", f"start_from={parent.path}"])
-        whole = plan(compose_config(["epochs=8", "schedule.final_sparse_epochs=2"]))["train_flops_fraction"]
+        whole = plan(compose_config(["epochs=8", "schedule.final_sparse_epochs=2", "model.width=8"]))[
+            "train_flops_fraction"
+        ]
         assert plan(config)["timeline"] == [["dense", 6, 8]]
         assert plan(config)["train_flops_fraction"] == pytest.approx(whole + 0.25)
 

@@ -54,7 +54,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> TableSpec:
 
 
 def request(runs: Path, data_dir: Path, *extra: str) -> Request:
-    quick = ("epochs=2", "batch_size=256", "tracker=none", f"runs_dir={runs}", f"data_dir={data_dir}")
+    quick = ("epochs=2", "batch_size=256", "model.width=32", "tracker=none", f"runs_dir={runs}", f"data_dir={data_dir}")
     return Request("small", None, (*quick, *extra))
 
 
@@ -151,11 +151,11 @@ def predicted_alike(sparse: RunFolder, dense: RunFolder) -> float:
 
 @pytest.mark.slow
 def test_what_someone_else_has_run_is_found_by_its_id(spec: TableSpec, tmp_path: Path, data_dir: Path) -> None:
-    own = train(tmp_path, data_dir, "epochs=2", "batch_size=256", "method=dense", "run.name=by_hand")
+    own = train(tmp_path, data_dir, "epochs=2", "batch_size=256", "model.width=32", "method=dense", "run.name=by_hand")
     (jobs,) = rows_by_method(spec, request(tmp_path, data_dir))["Dense"].seeds
     assert jobs.run is not None and jobs.run.folder.path == own.path and jobs.run.state == "done"
     asked = Request("small", 1, request(tmp_path, data_dir).extra)
-    train(tmp_path, data_dir, "epochs=2", "batch_size=256", "method=dense", "seed=1")
+    train(tmp_path, data_dir, "epochs=2", "batch_size=256", "model.width=32", "method=dense", "seed=1")
     assert len(rows_by_method(spec, asked)["Dense"].seeds) == 2  # a seed beyond those asked for is shown
 
 
@@ -227,7 +227,7 @@ def test_the_command_plans_runs_prints_and_writes(
     command: Command, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    quick = ["--scale", "small", "epochs=2", "batch_size=256", "tracker=none", f"data_dir={data_dir}"]
+    quick = ["--scale", "small", "epochs=2", "batch_size=256", "model.width=32", "tracker=none", f"data_dir={data_dir}"]
     planned = report(capfd, "table8", "--plan", "--format", "csv", *quick)
     assert planned.startswith("id,state,method,setting,seed,epochs,training FLOPs,time,overrides")
     assert planned.count("missing") == 4 and not (tmp_path / "runs").exists()
@@ -304,7 +304,7 @@ def test_bad_input(arguments: list[str], said: str) -> None:
 def test_retry_goes_on_with_what_was_interrupted(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    run = train(tmp_path / "runs", data_dir, "epochs=2", "batch_size=256")
+    run = train(tmp_path / "runs", data_dir, "epochs=2", "batch_size=256", "model.width=32")
     result = json.loads(run.result.read_text())
     run.result.write_text("{")
     monkeypatch.chdir(tmp_path)
