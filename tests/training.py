@@ -20,8 +20,8 @@ VARYING = {"seconds", "samples_per_second", "peak_memory_bytes"}  # between two 
 def train(tmp_path: Path, data_dir: Path, *overrides: str) -> RunFolder:
     """Compose and execute; D S D S D S at 6 epochs unless told otherwise. One thread: other tests may run beside it.
 
-    The network is ResNet8 of a quarter of its usual width unless a model is named: a test that counts weights asks for the
-    usual one by ``model.width=32``.
+    The network is ResNet8 of a quarter of its usual width unless a model is named: a test that counts weights asks for
+    the usual one by ``model.width=32``.
     """
     base = ["epochs=6", "threads=1", "loader=device", "tracker=none", f"data_dir={data_dir}", f"runs_dir={tmp_path}"]
     if not any(word.startswith(("model", "experiment", "finetune")) for word in overrides):
