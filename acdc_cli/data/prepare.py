@@ -6,7 +6,8 @@ import fcntl
 import hashlib
 import os
 import shlex
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ __all__ = ["Dataset", "open_dataset", "prepare", "read_dataset", "require_beton"
 # A .beton up to this size is compared with its sum whenever it is used. Of larger ones that is the tables alone, which
 # say where the samples are: `acdc-data check` reads the rest.
 READ_WHOLE_BYTES = 64 * MEBIBYTE
+MISSING = "missing"
+
+Say = Callable[[str], object]
 
 
 def prepare(
@@ -132,8 +136,11 @@ def _describe(name: str, arrays: Arrays, source: Path | None, samples: dict[str,
     }
 
 
-def open_dataset(name: str, data_dir: str | Path) -> Dataset:
-    """The data set in DATA_DIR/<name>/; an embedded one is prepared on first use.
+def open_dataset(name: str, data_dir: str | Path, say: Say = warnings.warn) -> Dataset:
+    """The data set in DATA_DIR/<name>/; an embedded one is prepared on first use, and again if it is damaged.
+
+    Args:
+        say: is given a line that names the damage.
 
     Raises:
         DataMissing: if it is not there, naming the command that makes it.
@@ -143,8 +150,11 @@ def open_dataset(name: str, data_dir: str | Path) -> Dataset:
         with suppress(DataMissing):
             return _whole(folder)
         with _owned(folder):
-            with suppress(DataMissing):  # another process has made it meanwhile
-                return _whole(folder)
+            try:
+                return _whole(folder)  # if another process has made it meanwhile
+            except DataMissing as problem:
+                if (folder / "dataset.json").exists():
+                    say(f"{str(problem).partition('; make it')[0]}; {name} is embedded and is made again")
             return _prepare(name, None, folder, None, None)  # never made, or damaged
     if not (folder / "dataset.json").is_file():
         raise DataMissing(
@@ -161,8 +171,11 @@ def _whole(folder: Path) -> Dataset:
     return dataset
 
 
-def require_beton(dataset: Dataset) -> Dataset:
+def require_beton(dataset: Dataset, say: Say = warnings.warn) -> Dataset:
     """Make sure that both .beton files are there and whole; embedded sets are made again if not.
+
+    Args:
+        say: is given a line that names a damaged file.
 
     Raises:
         DataMissing: naming the file and the command that makes it.
@@ -170,6 +183,8 @@ def require_beton(dataset: Dataset) -> Dataset:
     for split in SPLITS:
         if problem := _beton_problem(dataset, split):
             if SOURCES[dataset.name].embedded:
+                if problem != MISSING:  # one is made for the loader that needs it, and not before
+                    say(f"{dataset.beton(split)}: {problem}; {dataset.name} is embedded and is made again")
                 return prepare(dataset.name, None, dataset.folder)
             raise DataMissing(f"{dataset.beton(split)}: {problem}; make it with: {dataset.prepare_command}")
     return dataset
@@ -178,7 +193,7 @@ def require_beton(dataset: Dataset) -> Dataset:
 def _beton_problem(dataset: Dataset, split: str) -> str | None:
     path, expected = dataset.beton(split), dataset.info["beton_bytes"]
     if not path.is_file():
-        return "missing"
+        return MISSING
     size = path.stat().st_size
     if not expected or size != expected[split]:
         return f"{size} bytes, dataset.json says {expected and expected[split]}"

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from acdc_cli.config import Config
 from acdc_cli.errors import AcdcError, DataMissing, not_a_choice, reason
 from acdc_cli.models.families import build_model, build_skeleton
-from acdc_cli.records.checksums import REMEDY
 from acdc_cli.records.folder import MODELS, RunFolder
 
 __all__ = ["build_model", "build_skeleton", "load_model", "read_model_file"]
@@ -37,7 +36,9 @@ def load_model(run: str | Path, kind: str = "sparse") -> nn.Module:
         return _loaded(config, state, built_for)
     except (RuntimeError, ValueError, KeyError, StopIteration) as error:
         path = folder.model(kind)
-        raise DataMissing(f"{path}: not weights of the model in {folder.config} ({reason(error)}); {REMEDY}") from None
+        raise DataMissing(
+            f"{path}: not weights of the model in {folder.config} ({reason(error)}); {folder.remedy}"
+        ) from None
 
 
 def _loaded(config: Config, state: dict[str, Tensor], built_for: dict[str, str]) -> nn.Module:
@@ -51,6 +52,14 @@ def _loaded(config: Config, state: dict[str, Tensor], built_for: dict[str, str])
     return model.eval()
 
 
+def _why_missing(folder: RunFolder, kind: str) -> str:
+    if not folder.is_marked_done:
+        return f"the run is not done: {folder.reason()}"
+    if folder.sums.knows(folder.model(kind)):
+        return folder.remedy
+    return "the run was made without keep_best=true" if kind.endswith("_best") else f"its method makes no {kind} model"
+
+
 def read_model_file(folder: RunFolder, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and the metadata of a run's model, as they were written.
 
@@ -61,12 +70,11 @@ def read_model_file(folder: RunFolder, kind: str) -> tuple[dict[str, Tensor], di
 
     path = folder.model(kind)
     if not path.exists():
-        why = "made without keep_best=true" if kind.endswith("_best") else f"whose method has no {kind} model"
-        raise DataMissing(f"{path}: missing; a run that is not done, or {why}")
+        raise DataMissing(f"{path}: missing; {_why_missing(folder, kind)}")
     try:
-        folder.sums.check(path)
+        folder.sums.check(path, folder.remedy)
         return read_tensors(path)
     except ValueError as error:
-        raise DataMissing(f"{path}: damaged ({error}); {REMEDY}") from None
+        raise DataMissing(f"{path}: damaged ({error}); {folder.remedy}") from None
     except AcdcError as error:
         raise DataMissing(str(error)) from None

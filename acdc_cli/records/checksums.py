@@ -41,10 +41,15 @@ class Checksums:
                 raise Damaged(self.path, f"{name} has no sum", REMEDY)
         return sums
 
-    def check(self, path: Path, found: str | None = None, remedy: str = REMEDY) -> None:
+    def knows(self, path: Path) -> bool:
+        """Whether a file was written with a sum, wherever it is now. Raises Damaged."""
+        return self._name(path) in self.read()
+
+    def check(self, path: Path, remedy: str = REMEDY, found: str | None = None) -> None:
         """Raise Damaged if a file does not have the sum that was recorded; a file without a record passes.
 
         Args:
+            remedy: what the error tells the user to do.
             found: the file's sum, if the caller has computed it from what it has read.
         """
         if (wanted := self.read().get(self._name(path))) is None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from acdc_cli.errors import AcdcError
+from acdc_cli.errors import EXIT_DATA_MISSING, AcdcError
 
 MEBIBYTE = 2**20
 
@@ -23,6 +23,8 @@ class Damaged(AcdcError):
         why: what is wrong with it.
         remedy: what to do; empty where the caller says that.
     """
+
+    exit_code = EXIT_DATA_MISSING
 
     def __init__(self, path: Path, why: str, remedy: str = "") -> None:
         super().__init__(f"{path}: damaged ({why})" + (f"; {remedy}" if remedy else ""))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +25,12 @@ from acdc_cli.records.files import (
     replace_text,
     sum_of,
 )
+from acdc_cli.records.lock import is_owned, owned
 from acdc_cli.records.shapes import AGREEMENT, RESULT, ROW, STATUS
 from acdc_cli.records.tensor_header import whole_length_problem
 
 MODELS = ("sparse", "dense", "sparse_best", "dense_best")  # that a run can leave; the last two with keep_best=true
 SILENT_SECONDS = 3600  # after which a run on another machine is taken for dead
-
-_locks: set[int] = set()  # descriptors of the folders that this process owns
-
-
-def _let_go() -> None:
-    """In a forked child: a lock lasts as long as any process has it open, and a reader can outlive a killed run."""
-    while _locks:
-        os.close(_locks.pop())
-
-
-os.register_at_fork(after_in_child=_let_go)
 
 
 class RunFolder:
@@ -78,28 +67,25 @@ class RunFolder:
         """Where ``keep_best`` puts an epoch's model while the run may still name it the best."""
         return self.best_epochs / f"epoch_{epoch:03d}.safetensors"
 
+    @property
+    def remedy(self) -> str:
+        """What makes a damaged file of the run again."""
+        return REMEDY if self.checkpoints() else "there is no checkpoint: run.overwrite=true trains the run again"
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Own the folder for the length of a run; the lock goes with the process, however it ends."""
         self.path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise AcdcError(
-                f"{self.path}: another process (pid {self._known_status().get('pid')}) is running it"
-            ) from None
-        except OSError:
-            pass  # a file system without locks, as some network ones are: on with it, unguarded
-        for stale in self.path.rglob(".*.tmp"):
-            _remove(stale)  # of a run that was killed while it wrote
-        _locks.add(descriptor)
-        try:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(owned(self.path))
+            except BlockingIOError:
+                raise AcdcError(
+                    f"{self.path}: another process (pid {self._known_status().get('pid')}) is running it"
+                ) from None
+            for stale in self.path.rglob(".*.tmp"):
+                _remove(stale)  # of a run that was killed while it wrote
             yield
-        finally:
-            _locks.discard(descriptor)
-            os.close(descriptor)
 
     def is_running(self) -> bool:
         """Whether a process owns the folder now, here or on another machine that shares it.
@@ -109,15 +95,8 @@ class RunFolder:
         """
         if not self.path.is_dir():
             return False
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if is_owned(self.path):
             return True
-        except OSError:
-            pass
-        finally:
-            os.close(descriptor)
         status = self._known_status()
         is_elsewhere = status.get("state") == "running" and status.get("host") != socket.gethostname()
         return is_elsewhere and time.time() - status.get("updated", 0) < SILENT_SECONDS
@@ -153,8 +132,8 @@ class RunFolder:
 
     def read_checked(self, path: Path) -> bytes:
         """The content of one of the folder's files. Raises Damaged if it is not what was written there."""
-        content = read_bytes(path, REMEDY)
-        self.sums.check(path, sum_of(content))
+        content = read_bytes(path, self.remedy)
+        self.sums.check(path, self.remedy, sum_of(content))
         return content
 
     def read_config_text(self) -> str:
@@ -162,7 +141,7 @@ class RunFolder:
         try:
             return self.read_checked(self.config).decode("utf-8")
         except UnicodeDecodeError:
-            raise Damaged(self.config, "not UTF-8 text", REMEDY) from None
+            raise Damaged(self.config, "not UTF-8 text", self.remedy) from None
 
     def checkpoints(self) -> list[Path]:
         """Where there are checkpoints, or something in the place of one; the newest first."""
@@ -184,7 +163,7 @@ class RunFolder:
             if any(row.keys() != rows[0].keys() or row["epoch"] - rows[0]["epoch"] != i for i, row in enumerate(rows)):
                 raise ValueError("its rows do not follow one another")
         except ValueError as error:
-            raise Damaged(self.metrics, str(error), REMEDY) from None
+            raise Damaged(self.metrics, str(error), self.remedy) from None
         return rows
 
     def append_metrics(self, row: dict[str, Any]) -> None:
@@ -228,7 +207,9 @@ class RunFolder:
             if result["sparse"] is None and result["dense"] is None:
                 raise ValueError("it has neither a sparse nor a dense model")
         except ValueError as error:
-            raise Damaged(self.result, str(error), REMEDY) from None
+            raise Damaged(self.result, str(error), self.remedy) from None
+        if result.get("checksums") and not self.sums.path.exists():
+            raise Damaged(self.sums.path, "missing", self.remedy)
         return result
 
     def read_agreements(self) -> dict[str, dict[str, float]]:
@@ -254,18 +235,18 @@ class RunFolder:
         """What a finished run lacks, as far as that can be told without reading its models."""
         try:
             if not self.result.exists():
-                raise Damaged(self.result, "missing", REMEDY)
+                raise Damaged(self.result, "missing", self.remedy)
             result = self.read_result()
             self.read_config_text()
             for name in self._made_again():
                 if not (self.path / name).is_file():
-                    raise Damaged(self.path / name, "missing", REMEDY)
+                    raise Damaged(self.path / name, "missing", self.remedy)
         except Damaged as damage:
             return damage
         for kind in ("sparse", "dense"):
             path = self.models / f"{kind}.safetensors"
             if result[kind] is not None and (problem := whole_length_problem(path)):
-                return Damaged(path, problem, REMEDY)
+                return Damaged(path, problem, self.remedy)
         return None
 
     def can_be_made_again(self, path: Path) -> bool:

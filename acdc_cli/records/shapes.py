@@ -37,6 +37,7 @@ RESULT: Shape = {
     "peak_memory_bytes": NUMBER,
     "layer_sparsity": {"*": NUMBER},
     "versions": {"*": (str, None)},
+    "checksums?": bool,  # whether there has to be a checksums.json
     "started_from?": (str, None),
     "dataset_hash?": str,
     "device": str,

@@ -18,6 +18,7 @@ from acdc_cli.ranks import Ranks, ranks_of
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.identity import readable_name, run_id
+from acdc_cli.report.page import write_page
 from acdc_cli.resolution import enlarged
 from acdc_cli.sparsity.coverage import uncovered_line
 from acdc_cli.sparsity.rules import excluded
@@ -68,6 +69,9 @@ def _execute(config: Config, say: Say, ranks: Ranks, sweep: SweepPlace | None) -
     check_ranks(config, ranks)
     folder, settled, machine_error = _find(config, say, ranks)
     if folder is not None and not config.run.overwrite and _is_whole(folder, say):
+        if ranks.is_first and not folder.report.exists():
+            say(f"{folder.report}: missing; drawn again from the records")
+            write_page(folder)
         _name_other_data(folder, config, say)
         _say_reached(folder, config, say)
         return folder
@@ -76,7 +80,7 @@ def _execute(config: Config, say: Say, ranks: Ranks, sweep: SweepPlace | None) -
         raise machine_error
     assert folder is not None and settled is not None
     with joined_group(ranks, device_of(settled, ranks)) as group, ExitStack() as stack:
-        dataset = group.first_on_each_node(lambda: _open_data(settled))
+        dataset = group.first_on_each_node(lambda: _open_data(settled, say))
         if ranks.count > 1 and dataset.count("val") < ranks.count:
             raise BadInput(f"{ranks.count} ranks: dataset={dataset.name} has {dataset.count('val')} validation samples")
         require_last_batch(settled, dataset, ranks.count)
@@ -109,9 +113,9 @@ def _with_dense_run(config: Config, say: Say, ranks: Ranks, sweep: SweepPlace | 
     return config
 
 
-def _open_data(config: Config) -> Dataset:
-    dataset = open_dataset(config.dataset.name, config.data_dir)
-    return require_beton(dataset) if config.loader == "ffcv" else dataset
+def _open_data(config: Config, say: Say) -> Dataset:
+    dataset = open_dataset(config.dataset.name, config.data_dir, say)
+    return require_beton(dataset, say) if config.loader == "ffcv" else dataset
 
 
 def _find(config: Config, say: Say, ranks: Ranks) -> tuple[RunFolder | None, Config | None, BadInput | None]:

@@ -94,7 +94,7 @@ class Records:
         if run.config.keep_best:
             leave_best(self._folder, run)
         self._folder.close_metrics(run.rows)
-        self._folder.write_json(self._folder.result, result)
+        self._folder.write_json(self._folder.result, result | {"checksums": True})
         write_page(self._folder)
         self._tracker.finish(result)
         self._folder.write_status("done", self._epoch)

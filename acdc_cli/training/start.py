@@ -169,7 +169,8 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 def _check_sum(path: Path) -> None:
     """Raise Damaged for a run's model, or its checkpoint, that is not what the run has written."""
     if path.parent.name == "models" and path.suffix == ".safetensors":
-        RunFolder(path.parent.parent).sums.check(path)
+        folder = RunFolder(path.parent.parent)
+        folder.sums.check(path, folder.remedy)
     elif path.suffix == ".pt":
         check_seal(path)
 

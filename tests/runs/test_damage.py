@@ -8,16 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hostile import QUICK, flip
+from hostile import QUICK, flip, make_old
 from support import Command
 from training import check_same, train
 
 from acdc_cli.compose import compose_config
-from acdc_cli.errors import EXIT_FAILED, AcdcError
+from acdc_cli.errors import EXIT_DATA_MISSING, EXIT_FAILED, AcdcError
+from acdc_cli.models import load_model
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.report.comparison import compare
 from acdc_cli.training.checkpoint import load_checkpoint
 from acdc_cli.training.execute import execute
+from acdc_cli.training.reevaluate import reevaluate
 
 
 @pytest.fixture(scope="module")
@@ -151,10 +153,61 @@ def test_masks_of_an_earlier_phase_are_named_and_the_run_is_done_all_the_same(
     assert named.startswith(f"{path}: ") and "run.overwrite=true" in named and run.is_done
 
 
+def test_sums_that_were_removed_are_missed(
+    run: RunFolder, again: Callable[..., list[str]], finished: RunFolder, report: Command
+) -> None:
+    """Else nothing in the folder would be checked: here a model has changed as well."""
+    run.sums.path.unlink()
+    flip(run.models / "sparse.safetensors", run.path)
+    assert not run.is_done and run.reason().startswith(f"{run.sums.path}: damaged (missing)")
+    listed = report(str(run.path.parent), "--runs", "--format", "csv")
+    assert f"{run.sums.path}: damaged (missing)" in listed.stderr
+    assert again()[0] == f"{run.sums.path}: missing; making it again from the last checkpoint"
+    check_same(run, finished)
+    assert again() == []
+
+
+def test_a_lost_report_is_drawn_again(run: RunFolder, again: Callable[..., list[str]]) -> None:
+    before = run.report.read_bytes()
+    run.report.unlink()
+    assert again() == [f"{run.report}: missing; drawn again from the records"]
+    assert run.report.read_bytes() == before and again() == []
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "result.json", "models/sparse.safetensors"])
+@pytest.mark.parametrize("has_checkpoint", [True, False])
+def test_evaluating_what_is_damaged_is_exit_code_3_and_says_what_makes_it_again(
+    name: str, has_checkpoint: bool, run: RunFolder
+) -> None:
+    flip(run.path / name, run.path)
+    if not has_checkpoint:
+        shutil.rmtree(run.checkpoint.parent)
+    with pytest.raises(AcdcError) as refused:
+        reevaluate(run.path, None, None, None)
+    assert refused.value.exit_code == EXIT_DATA_MISSING and str(run.path / name) in str(refused.value)
+    remedy = "the run's command makes it again" if has_checkpoint else "run.overwrite=true trains the run again"
+    assert str(refused.value).endswith(remedy)
+
+
+def test_a_model_that_is_not_there_is_missed_for_its_own_reason(run: RunFolder) -> None:
+    """It was lost, or the run never makes it, or the run is not done."""
+
+    def refused(kind: str) -> str:
+        with pytest.raises(AcdcError) as error:
+            load_model(run.path, kind)
+        return str(error.value).removeprefix(f"{run.model(kind)}: missing; ")
+
+    run.model("dense").unlink()
+    assert refused("dense") == "the run's command makes it again"
+    assert refused("sparse_best") == "the run was made without keep_best=true"
+    run.write_status("failed", 1, "the disk was full")
+    assert refused("dense") == "the run is not done: failed: the disk was full"
+
+
 def test_a_folder_of_before_there_were_sums_is_read_and_gets_them_when_it_is_written(
     run: RunFolder, again: Callable[..., list[str]]
 ) -> None:
-    run.sums.path.unlink()
+    make_old(run)
     assert run.is_done and again() == [] and not run.sums.path.exists()
     run.result.unlink()
     again()
@@ -167,10 +220,10 @@ def test_a_folder_of_before_there_were_sums_is_read_and_gets_them_when_it_is_wri
 )
 def test_a_page_without_epochs_is_not_drawn(damage: Callable[[Path], None], run: RunFolder, report: Command) -> None:
     """In a folder of before there were sums, where nothing else notices."""
-    run.sums.path.unlink()
+    make_old(run)
     damage(run.metrics)
     refused = report(str(run.path))
-    assert refused.returncode == 1 and refused.stderr.count("\n") == 1
+    assert refused.returncode == 3 and refused.stderr.count("\n") == 1
     assert f"{run.metrics}: damaged (no epochs in it)" in refused.stderr
 
 

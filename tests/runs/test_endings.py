@@ -243,7 +243,7 @@ def test_a_damaged_record_is_named_and_does_not_hide_the_other_runs(
     damaged, _ = (train(tmp_path / "runs", data_dir, "epochs=2", f"seed={seed}") for seed in (0, 1))
     os.truncate(damaged.path / file, 100)
     refused = report(str(damaged.path))
-    assert refused.returncode == 1 and file in one_line(refused.stderr) and "damaged" in refused.stderr
+    assert refused.returncode == 3 and file in one_line(refused.stderr) and "damaged" in refused.stderr
     if file == "result.json":
         table = report("runs", "--runs", "--format", "csv").stdout.splitlines()
         assert [line.split(",")[1] for line in table] == ["state", "damaged", "done"]

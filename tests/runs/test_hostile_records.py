@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hostile import DAMAGES, FILES, QUICK, Ended, commands, in_process
+from hostile import DAMAGES, FILES, QUICK, Ended, commands, in_process, make_old
 from training import equal_bits, model_state, train
 
 from acdc_cli.records.folder import RunFolder
@@ -64,7 +64,7 @@ def check_case(
     """
     run = copied(*made, folder / "runs")
     if is_old:
-        run.sums.path.unlink()
+        make_old(run)
     DAMAGES[damage](run.path / file, made[1].path / file)
     for name, command in commands(run, data_dir).items():
         if name in left_out:

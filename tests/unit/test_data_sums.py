@@ -45,7 +45,10 @@ def test_a_changed_number_is_noticed_and_an_embedded_set_made_again(old: str, ne
     path.write_text(before.replace(old, new))
     with pytest.raises(DataMissing, match="record_sha256 is not that of the rest"):
         read_dataset(digits)
-    assert open_dataset("digits", digits.parent).info == json.loads(before)
+    said: list[str] = []
+    assert open_dataset("digits", digits.parent, said.append).info == json.loads(before)
+    (line,) = said
+    assert line.startswith(f"{path}: unreadable (") and line.endswith("; digits is embedded and is made again")
     assert json.loads(path.read_text()) == json.loads(before)
 
 
@@ -97,5 +100,7 @@ def test_a_small_embedded_set_is_made_again(position: int | Callable[[int], int]
     path = dataset.beton("val")
     whole = hashlib.sha256(path.read_bytes()).hexdigest()
     flip(path, position if isinstance(position, int) else position(path.stat().st_size))
-    require_beton(dataset)
+    said: list[str] = []
+    require_beton(dataset, said.append)
+    assert len(said) == 1 and said[0].startswith(f"{path}: ") and said[0].endswith("is embedded and is made again")
     assert hashlib.sha256(path.read_bytes()).hexdigest() == whole == dataset.info["beton_sha256"]["val"]
