@@ -107,7 +107,13 @@ def test_auxiliary_classifiers_are_left_out(name: str) -> None:
 REFUSED = {
     "model=torchvision model.name=resnet19": ["model.name=resnet19", "model.name=resnet18", "torchvision"],
     "model=timm model.name=resnet19": ["model.name=resnet19", "model.name=resnet18", "timm"],
+    "model=torchvision model.name=resnet5O": ["model.name=resnet5O", "model.name=resnet50 or ", "torchvision"],
+    "model=timm model.name=resnet5O": ["model.name=resnet5O", "model.name=resnet50 or ", "timm"],
+    "model=torchvision model.name=Vit-B16": ["did you mean model.name=vit_b_16 or "],
+    "model=timm model.name=conv_next_atto": ["did you mean model.name=convnext_atto or "],
     "model=timm model.name=resnet50.a1_in1k": ["model.name=resnet50.a1_in1k", "model.name=resnet50?"],
+    "model=timm model.name=timm/ResNet50.a1_in1k": ["did you mean model.name=resnet50?"],
+    "model=torchvision model.name=zzzz": ["did you mean model.name=", "It has 80 classifiers"],
     "model=torchvision dataset=digits dataset.crop_padding=1": [
         "model.name=resnet18",
         "3 channels",
