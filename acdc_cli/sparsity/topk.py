@@ -1,11 +1,9 @@
 """Exact selection of the smallest magnitudes over many tensors, without sorting or concatenating them.
 
-The bits of a non-negative float, read as an integer, order as the float does. On a CPU a sample says between which
-two magnitudes the threshold is almost surely found; one pass counts what lies below them and gathers what lies between,
-a hundredth of the weights, which are sorted. Where that fails, and on a GPU, the threshold is found by radix selection:
-count the leading 16 bits of every magnitude, find the bucket that holds the wanted rank, and count the next 16 bits
-inside that bucket alone. Either way weights are read in place, a chunk at a time, so that memory holds the masks and
-little more than a chunk.
+The bits of a non-negative float, read as an integer, order as the float does. So the threshold is found by radix
+selection: count the leading 16 bits of every magnitude, find the bucket that holds the wanted rank, and count the next
+16 bits inside that bucket alone. Weights are read in place, a chunk at a time, so that memory holds the masks and one
+chunk.
 
 Comparisons write 0 and 1 as integers of the weights' width, which become bool afterwards: PyTorch does not vectorise a
 comparison with a bool result for AVX2, and both steps together take a third of its time.
@@ -13,7 +11,6 @@ comparison with a bool result for AVX2, and both steps together take a third of 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -21,9 +18,6 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-_SAMPLE = 1 << 16  # magnitudes, of networks that have many times as many
-_DEVIATIONS = 4  # between the rank that the sample says and the ends of the bracket: one selection in 15,000 misses it
-_CROWD = 0.05  # of the sample within the bracket: so many are equal that gathering them gains nothing
 _DIGIT_BITS = 16
 _GROUP = 8  # bools that are read as one integer
 _CHUNK = 1 << 20  # elements; smaller ones spend their time starting threads, larger ones leave the cache
@@ -49,10 +43,7 @@ def magnitude_bits(weight: Tensor) -> Tensor:
 
     NaN comes out larger than every number.
     """
-    return _without_sign(_bits(weight))
-
-
-def _without_sign(bits: Tensor) -> Tensor:
+    bits = _bits(weight)
     return bits & torch.iinfo(bits.dtype).max
 
 
@@ -72,45 +63,6 @@ def smallest(weights: Sequence[Tensor], count: int) -> Cut:
         weights: tensors of one floating dtype, any shapes.
         count: how many to select, 1 <= count <= total number of elements.
     """
-    bracket = _sampled_bracket(weights, count)
-    return (bracket and _cut_between(weights, count, *bracket)) or _radix_cut(weights, count)
-
-
-def _sampled_bracket(weights: Sequence[Tensor], count: int) -> tuple[int, int] | None:
-    """Magnitude bits at or between which the threshold is likely; None where looking for it there gains nothing."""
-    total = sum(weight.numel() for weight in weights)
-    if total < 16 * _SAMPLE or weights[0].device.type != "cpu":
-        return None
-    sample = torch.cat([_without_sign(_bits(weight)[:: total // _SAMPLE]) for weight in weights]).sort().values
-    rank = len(sample) * count / total
-    margin = _DEVIATIONS * math.sqrt(rank * (1 - count / total)) + len(weights)  # each one's sample is rounded up
-    first, last = math.floor(rank - margin), math.ceil(rank + margin)
-    low = int(sample[first]) if first >= 0 else 0
-    high = int(sample[last]) if last < len(sample) else torch.iinfo(sample.dtype).max
-    within = torch.searchsorted(sample, high, right=True) - torch.searchsorted(sample, low)
-    return None if within > _CROWD * len(sample) else (low, high)
-
-
-def _cut_between(weights: Sequence[Tensor], count: int, low: int, high: int) -> Cut | None:
-    """The cut if its threshold is one of the magnitudes from ``low`` to ``high``, else None."""
-    below, within = 0, []
-    buffers = torch.empty((2, _CHUNK), dtype=_bits(weights[0]).dtype)
-    for bits in _chunks(weights):
-        above_low, other = buffers[:, : len(bits)]
-        torch.bitwise_and(bits, torch.iinfo(bits.dtype).max, out=above_low).sub_(low)
-        torch.bitwise_right_shift(above_low, bits.element_size() * 8 - 1, out=other)  # -1 for each one below
-        below -= int(other.sum(dtype=torch.int32))
-        torch.clamp(above_low, 0, high - low, out=other)
-        within.append(_few(above_low, torch.eq(above_low, other, out=other).to(torch.bool)))
-    values, rank = torch.cat(within).sort().values, count - below
-    if not 0 < rank <= len(values):
-        return None
-    threshold = values[rank - 1]
-    first, end = (int(torch.searchsorted(values, threshold, right=right)) for right in (False, True))
-    return Cut(int(threshold) + low, rank - first, end - first)
-
-
-def _radix_cut(weights: Sequence[Tensor], count: int) -> Cut:
     digits: list[int] = []  # of the threshold, most significant first
     remaining, ties = count, 0
     for _ in range(weights[0].element_size() * 8 // _DIGIT_BITS):

@@ -20,7 +20,7 @@ JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 def test_jobs_in_parallel_give_one_table_the_bits_of_single_runs_and_leave_nothing(
     tmp_path: Path, data_dir: Path
 ) -> None:
-    done = sweep(tmp_path, data_dir, *JOBLIB, "epochs=4", "sparsity=0.9,1.5", "seed=0")
+    done = sweep(tmp_path, data_dir, *JOBLIB, "epochs=4", "model.width=8", "sparsity=0.9,1.5", "seed=0")
     assert done.returncode == 1  # one is done, one could not start
     assert done.stdout.count("sweep") == 1 and "Traceback" not in done.stderr
     assert "sparsity.target=1.5" in done.stderr.splitlines()[-1]
@@ -28,7 +28,7 @@ def test_jobs_in_parallel_give_one_table_the_bits_of_single_runs_and_leave_nothi
     assert f"run 1 of 2: {run.path.name}" in done.stderr
     kept = [line for line in done.stderr.splitlines() if line.startswith(f"{run.path.name}  ")]
     assert [line.split()[1] for line in kept] == ["epoch", "1/4", "2/4", "3/4", "4/4"]  # each line names its run
-    alone = train(tmp_path / "alone", data_dir, "epochs=4")
+    alone = train(tmp_path / "alone", data_dir, "epochs=4", "model.width=8")
     assert equal_bits(model_state(alone), model_state(run))
     assert [name for name in left_in(tmp_path) if not name.startswith("alone")] == ["runs", "runs/default"]
 

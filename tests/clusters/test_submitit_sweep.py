@@ -20,7 +20,7 @@ LOCAL = "hydra/launcher=submitit_local"
 def test_a_preempted_job_goes_on_with_the_same_bits_and_a_killed_one_leaves_its_output(
     tmp_path: Path, data_dir: Path
 ) -> None:
-    process = start(tmp_path, data_dir, LOCAL, "epochs=12", "seed=0,1")
+    process = start(tmp_path, data_dir, LOCAL, "epochs=12", "model.width=8", "seed=0,1")
     wait_until(process, lambda: len(begun(tmp_path)) == 2)
     preempted, killed = begun(tmp_path)
     first = process_of(preempted)
@@ -31,7 +31,7 @@ def test_a_preempted_job_goes_on_with_the_same_bits_and_a_killed_one_leaves_its_
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stdout.count("done") == 1 and done.stdout.count("failed") == 1 and "interrupted" not in done.stdout
     assert preempted.is_done and process_of(preempted) != first
-    alone = train(tmp_path / "alone", data_dir, "epochs=12")
+    alone = train(tmp_path / "alone", data_dir, "epochs=12", "model.width=8")
     for kind in ("sparse", "dense"):
         assert equal_bits(model_state(alone, kind), model_state(preempted, kind))
     (folder,) = (tmp_path / "runs" / ".submitit").iterdir()

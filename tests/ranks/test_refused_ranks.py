@@ -53,7 +53,7 @@ def test_a_damaged_checkpoint_is_named_once_and_both_ranks_go_on_from_the_one_be
     run = train(tmp_path, data_dir, "epochs=2")
     run.write_status("running", 2)
     run.checkpoint.write_bytes(run.checkpoint.read_bytes()[:-1] + b"x")
-    ended = finished("loader=device", "epochs=2", f"data_dir={data_dir}", f"runs_dir={tmp_path}")
+    ended = finished("loader=device", "epochs=2", "model.width=8", f"data_dir={data_dir}", f"runs_dir={tmp_path}")
     assert ended.code == 0 and ended.errors.count("going on from previous.pt") == 1, ended.errors
     assert run.is_done and run.faults() == []
 
@@ -66,6 +66,6 @@ def test_a_checkpoint_of_another_run(data_dir: Path, tmp_path: Path) -> None:
     own_id, checkpoint["run_id"] = checkpoint["run_id"], "01234567"
     save_checkpoint(run.checkpoint, checkpoint)
     run.previous_checkpoint.unlink()
-    ended = finished("loader=device", "epochs=2", f"data_dir={data_dir}", f"runs_dir={tmp_path}")
+    ended = finished("loader=device", "epochs=2", "model.width=8", f"data_dir={data_dir}", f"runs_dir={tmp_path}")
     check_refused(ended, 1, str(run.checkpoint), "belongs to run 01234567", own_id, "run.overwrite=true")
     assert run.read_status()["state"] == "failed"

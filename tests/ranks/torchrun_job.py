@@ -18,7 +18,7 @@ from acdc_cli.records.folder import RunFolder, run_folders
 
 RANKS = 2
 # D S D S D S, with batch norm; 12 steps an epoch, the last one of 117 samples, which two ranks cannot halve.
-DIGITS = ["loader=device", "epochs=6", "batch_size=120"]
+DIGITS = ["loader=device", "epochs=6", "batch_size=120", "model.width=32"]
 END_SECONDS = 60  # within which a job ends after one of its ranks was lost, and after SIGTERM; measured: 1 to 3
 PATIENCE_SECONDS = 120
 
