@@ -17,7 +17,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from acdc_cli.config import Config, check_ranges, register_schema, schema_keys
+from acdc_cli.config import Config, register_schema, schema_keys
 from acdc_cli.data.options import check_dataset
 from acdc_cli.errors import BadInput, nearest, not_a_choice
 from acdc_cli.method_options import check_method, resolve_method, resolve_spread
@@ -28,6 +28,7 @@ from acdc_cli.schedule import resolve_schedule
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.rules import parse_rules
 from acdc_cli.sparsity.target import AllocationError, Pattern, parse_target
+from acdc_cli.value_ranges import check_ranges
 
 SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where PyYAML was built with it
 

@@ -52,6 +52,17 @@ def view_of(config: Config, epoch: int | None, own_size: int) -> View:
     return View(resolution, epoch)
 
 
+def keys_of_size(config: Config, pixels: int) -> tuple[tuple[str, int], ...]:
+    """The keys that make a run see images of so many pixels, with their values; none where images have one size.
+
+    A size in the middle of the ramp comes from both of its ends.
+    """
+    dataset = config.dataset
+    names = ("resolution", "train_resolution_start", "train_resolution_end")
+    given = [(f"dataset.{name}", value) for name in names if (value := getattr(dataset, name)) is not None]
+    return tuple(key for key in given if key[1] == pixels) or tuple(given[1:])
+
+
 def enlarged(config: Config, longest: int | None) -> str | None:
     """What is said of a run whose images are stored smaller than it asks for, or None.
 

@@ -22,6 +22,10 @@ def environment(**extra: str) -> dict[str, str]:
 EPOCH_LINE = re.compile(r" *(epoch +phase |\d+/\d+ +(dense|sparse) )")
 
 
+FIRST_LINES = re.compile(r"acdc-\w+: (.*, precision=.*|(run \d+ of \d+: )?\S+-[0-9a-f]{8})$")
+
+
 def messages(errors: str) -> list[str]:
-    """The lines of stderr without a run's first, which names its machine, and those of its epochs."""
-    return [line for line in errors.splitlines() if ", precision=" not in line and not EPOCH_LINE.match(line)]
+    """The lines of stderr without a run's first two, which name its machine and itself, and those of its epochs."""
+    lines = errors.splitlines()
+    return [line for line in lines if not FIRST_LINES.match(line) and not EPOCH_LINE.match(line)]

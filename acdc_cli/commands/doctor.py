@@ -45,12 +45,15 @@ def _run(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from acdc_cli.report.terminal import printed_at_once
+
     found = list(findings())
     table = Table("", "state", "", show_edge=False)
     color = {"ok": "green", "missing": "red", "without": "yellow"}
     for finding in found:
         table.add_row(finding.what, f"[{color[finding.state]}]{finding.state}", finding.detail)
-    Console().print(table)
+    with printed_at_once(Console()) as console:
+        console.print(table)
     for finding in found:
         if finding.fix:
             print(f"\n{finding.what}: {finding.fix}")

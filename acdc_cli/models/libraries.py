@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from acdc_cli.errors import BadInput, nearest
 
+NAMES_OFFERED = 3  # of the models that may be meant by a name that there is not
 # Networks with auxiliary classifiers give more than logits while they train, unless they are built without.
 TORCHVISION_OPTIONS: dict[str, dict[str, Any]] = {
     "googlenet": {"aux_logits": False, "init_weights": True},
@@ -47,7 +49,7 @@ def timm_model(name: str, in_channels: int, classes: int) -> nn.Module:
 
     names = timm.list_models()
     if name not in names:
-        raise _unknown(name.partition(".")[0], names, "timm", typed=name)
+        raise _unknown(name, names, "timm")
     return timm.create_model(name, num_classes=classes, in_chans=in_channels)
 
 
@@ -61,10 +63,14 @@ def require_timm(asked_by: str) -> None:
         raise BadInput(f"{asked_by}: timm is not installed; {sys.executable} -m pip install timm")
 
 
-def _unknown(name: str, names: list[str], library: str, typed: str | None = None) -> BadInput:
-    """timm's tags (resnet50.a1_in1k) name weights, and none are loaded: the model is meant by what is before them."""
-    meant = name if name in names else nearest(name, names)
+def _unknown(name: str, names: list[str], library: str) -> BadInput:
+    """The error that names the nearest models.
+
+    What stands around a name on the Hub is left out: a tag (resnet50.a1_in1k) names weights, and none are loaded.
+    """
+    bare = name.rpartition("/")[2].partition(".")[0].lower()
+    meant = [bare] if bare in names else get_close_matches(bare, names, NAMES_OFFERED) or [nearest(bare, names)]
     return BadInput(
-        f"model.name={typed or name}: {library} has no such model; did you mean model.name={meant}? "
+        f"model.name={name}: {library} has no such model; did you mean model.name={' or '.join(meant)}? "
         f"It has {len(names)} classifiers"
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import takewhile
 
 from rich.box import SIMPLE_HEAD
@@ -46,7 +48,7 @@ def print_table(
             table.add_row(*(escape(row[place]) for place in part))
         tables.append(table)
         widest = max(widest, sum(widths) + GAP * len(widths))
-    with Console(width=widest, highlight=False, markup=False) as printed:  # which prints at its end
+    with printed_at_once(Console(width=widest, highlight=False, markup=False)) as printed:
         printed.print(title, style="table.title", soft_wrap=True)
         for table in tables:
             printed.print(table)
@@ -54,6 +56,21 @@ def print_table(
             printed.print(note, width=console.width)
         for line in lines:
             printed.print(line, soft_wrap=True)
+
+
+@contextmanager
+def printed_at_once(console: Console) -> Iterator[Console]:
+    """Print in one piece, at the end of the block, all that the console is given in it.
+
+    Elsewhere than on a terminal no line has blanks at its end, with which rich fills up the rows of a table.
+    """
+    if console.is_terminal:
+        with console:
+            yield console
+        return
+    with console.capture() as captured:
+        yield console
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
 def parts(columns: Sequence[str], widths: Sequence[int], available: int) -> list[list[int]]:

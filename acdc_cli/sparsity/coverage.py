@@ -21,10 +21,11 @@ class UncoveredWeights(UserWarning):
 
 
 def uncovered_weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Every parameter of two or more dimensions that is neither a prunable weight nor an ``nn.Embedding`` table.
+    """Every parameter of two or more dimensions that is neither a prunable weight nor an embedding table.
 
-    Names are the model's own, in model order. Such parameters are position embeddings, class tokens, weights that a
-    layer of its own kind computes with. They stay dense, and they are not among the ``prunable_weights``.
+    Names are the model's own, in model order. Such parameters are position embeddings, class tokens, the weight of
+    ``nn.Bilinear``, weights that a layer of its own kind computes with. They stay dense, and they are not among the
+    ``prunable_weights``.
     """
     covered = {id(use.weight) for use in uses_of_weights(model)}
     return {name: each for name, each in _sized_parameters(model).items() if each.dim() > 1 and id(each) not in covered}

@@ -15,9 +15,12 @@ FIRST_KEY, LAST_KEY = "first_conv", "classifier"  # in the configuration that ti
 def first_and_last(model: nn.Module, uses: Sequence[Use]) -> tuple[set[int], set[int]]:
     """The ids of the first layer's weights and of the last layer's.
 
-    A model of timm names both itself, and may have several of each, or none: an encoder without a head has no last
-    layer. Of any other model they are the first and the last weight in model order that is used as a matrix; the table
-    of an embedding is no layer, unless a linear layer shares it.
+    A model of timm names both itself, and may have several of each. An encoder without a head has no last layer. If
+    timm names an empty list of first convolutions (``csatv2``, where a fixed cosine transform takes the image), the
+    first layers are those of the module that the model's first weight belongs to, its stem.
+
+    Of any other model they are the first and the last weight in model order that is used as a matrix; the table of an
+    embedding is no layer, unless a linear layer shares it.
 
     Args:
         uses: those of the model, see ``kinds.uses_of_weights``.
@@ -31,8 +34,11 @@ def first_and_last(model: nn.Module, uses: Sequence[Use]) -> tuple[set[int], set
     modules = {name.removeprefix(prefix) for name, _ in model.named_modules() if name.startswith(prefix)}
     stems, heads = _names(config.get(FIRST_KEY)), _names(config.get(LAST_KEY))
     # A model without the stem that its configuration names has been rebuilt under other names (``features_only``).
-    if stems is not None and (not stems or not modules.isdisjoint(stems)):
+    if stems is not None and not modules.isdisjoint(stems):
         first = _weights_in(matrices, prefix, stems)
+    elif stems == [] and matrices:
+        layer = matrices[0].path
+        first = _weights_in(matrices, "", [layer.rpartition(".")[0] or layer])
     return first, _weights_in(matrices, prefix, heads or [])
 
 

@@ -14,6 +14,7 @@ from acdc_cli.sparsity.layout import OUTPUTS_FIRST, Layout
 PRUNABLE_KINDS = ("conv", "linear", "attention", "recurrent", "transposed")
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+TABLES = (nn.Embedding, nn.EmbeddingBag)
 KINDS = (*PRUNABLE_KINDS, "embedding")
 # Module names of short-cut convolutions: torchvision and timm; wide ResNets and this program's reference code.
 SHORTCUT_NAMES = {"downsample", "shortcut"}
@@ -47,7 +48,9 @@ class Use:
 
 
 def uses_of_weights(model: nn.Module) -> Iterator[Use]:
-    """Every use of a weight that can be pruned, and of every ``nn.Embedding`` table, in model order.
+    """Every use of a weight that can be pruned, and of every embedding table, in model order.
+
+    Tables are the weights of ``nn.Embedding`` and ``nn.EmbeddingBag``.
 
     A weight that several modules share comes once for each of them.
     """
@@ -74,7 +77,9 @@ def _what(path: str, module: nn.Module) -> tuple[list[str], str, set[str], Layou
         return _input_projections(module), "attention", set(), OUTPUTS_FIRST
     if isinstance(module, nn.RNNBase):
         return _recurrent_matrices(module), "recurrent", set(), OUTPUTS_FIRST
-    if isinstance(module, nn.Embedding):
+    if isinstance(module, nn.RNNCellBase):
+        return ["weight_ih", "weight_hh"], "recurrent", set(), OUTPUTS_FIRST
+    if isinstance(module, TABLES):
         return ["weight"], "embedding", set(), OUTPUTS_FIRST
     if transformers_conv1d(module) is not None:
         return ["weight"], "linear", set(), Layout(inputs_first=True)

@@ -51,14 +51,15 @@ def prunable_weights(model: nn.Module, embeddings: bool = False) -> dict[str, nn
 
     These are the ``weight`` of linear layers (Hugging Face's ``Conv1D`` among them), of convolutions and of transposed
     convolutions, the input and output projections of ``nn.MultiheadAttention``, and the matrices of ``nn.LSTM``,
-    ``nn.GRU`` and ``nn.RNN``. Depth-wise, first, last and short-cut layers are included; biases, norm parameters and
-    bare parameters never are. A weight that two layers share appears once, under its first name.
+    ``nn.GRU``, ``nn.RNN`` and their cells (``nn.LSTMCell`` and the like). Depth-wise, first, last and short-cut layers
+    are included; biases, norm parameters and bare parameters never are. A weight that two layers share appears once,
+    under its first name.
 
-    The table of an ``nn.Embedding`` is not a prunable weight, also where a linear layer shares it (as the output layer
-    of GPT-2 does).
+    The table of an ``nn.Embedding`` or ``nn.EmbeddingBag`` is not a prunable weight, also where a linear layer shares
+    it (as the output layer of GPT-2 does).
 
     Args:
-        embeddings: include the tables of ``nn.Embedding``: a rule can give them a target.
+        embeddings: include the tables of embeddings: a rule can give them a target.
 
     Raises:
         ValueError: naming a layer whose weight is no ordinary parameter.

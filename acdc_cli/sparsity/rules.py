@@ -11,6 +11,8 @@ from acdc_cli.sparsity.layout import OUTPUTS_FIRST, Layout
 from acdc_cli.sparsity.prunable import WHAT_IS_PRUNABLE, WORDS, Layer
 from acdc_cli.sparsity.target import AllocationError, Target, parse_target
 
+LEAST_LIKENESS = 0.5  # of a rule's spelling with that of what may be meant, in [0, 1]; see difflib
+
 
 @dataclass(frozen=True)
 class Share:
@@ -91,11 +93,26 @@ def _speaks_of(rule: str, name: str, layer: Layer) -> bool:
 
 
 def _hint(rule: str, layers: Mapping[str, Layer]) -> str:
+    """The nearest word, layer or group of layers, and what there is to choose from."""
     words = sorted({word for layer in layers.values() for word in layer.words}, key=WORDS.index)
     names = [name.removesuffix(".weight") for name in layers]
-    close = get_close_matches(rule, [*words, *names], n=1, cutoff=0.5)
-    meant = f"did you mean {close[0]}? " if close else ""
-    return f"{meant}words that match here: {', '.join(words)}; layers: {names[0]} to {names[-1]}"
+    groups = {f"{module}.*": None for name in names for module in _modules_around(name)}
+    absent = [] if rule in WORDS else [word for word in WORDS if word not in words]
+    spelt = {choice.lower(): choice for choice in reversed([*words, *names, *groups, *absent])}
+    close = [f"{rule}.*"] if f"{rule}.*" in groups else get_close_matches(rule.lower(), spelt, 1, LEAST_LIKENESS)
+    hints = []
+    if rule in WORDS:
+        hints.append("no layer of this model has that word; drop the rule, or name layers by a pattern")
+    if close:
+        meant = spelt.get(close[0], close[0])
+        hints.append(f"did you mean {meant}?" + (" No layer of this model has that word" if meant in absent else ""))
+    listed = f"words that match here: {', '.join(words)}; layers: {names[0]} to {names[-1]}"
+    return "; ".join([*hints, listed])
+
+
+def _modules_around(layer: str) -> list[str]:
+    """The modules that a layer is part of, the innermost one first: layer1.0.conv1 is part of layer1.0 and layer1."""
+    return [layer[:end] for end in range(len(layer) - 1, 0, -1) if layer[end] == "."]
 
 
 def excluded(shares: list[Share], why: str | None = None) -> list[str]:

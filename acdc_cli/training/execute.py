@@ -89,8 +89,9 @@ def _execute(config: Config, say: Say, ranks: Ranks, sweep: SweepPlace | None) -
         if dataset.kind == "files" and (warning := enlarged(settled, dataset.info["write"]["max_resolution"])):
             say(warning)
         group.together(lambda: stack.enter_context(folder.locked()) if group.is_first else None)
-        place = "" if sweep is None else f"run {sweep.number} of {sweep.count}: "
-        say(f"{place}{folder.path.name} on {described(config, settled)}")
+        for line in described(config, settled):
+            say(line)
+        say(f"{'' if sweep is None else f'run {sweep.number} of {sweep.count}: '}{folder.path.name}")
         _train_in(folder, settled, dataset, group, say, sweep)
     if ranks.is_first:
         _say_reached(folder, settled, say)

@@ -20,6 +20,7 @@ from acdc_cli.training.precision import device_kind, settle_precision
 from acdc_cli.training.record_format import record_format
 
 AUTOCAST_DTYPE = {"bf16": torch.bfloat16, "fp16": torch.float16}
+LINE_WIDTH = 80 - len("acdc-report: ")  # columns that a terminal has left behind the longest name of a command
 WEIGHT_DTYPE = {"fp64": torch.float64}  # of the others: float32
 
 
@@ -74,12 +75,17 @@ def settle(config: Config, warn: Callable[[str], None], ranks: Ranks = ONE_RANK)
     return config
 
 
-def described(asked: Config, settled: Config) -> str:
-    """The machine's part of a run in one line: device, threads, precision and loader, and which of them it chose."""
+def described(asked: Config, settled: Config) -> list[str]:
+    """The machine's part of a run: device, threads, precision and loader, and which of them it chose; mostly one line.
+
+    A GPU with a long name has two lines, so that a terminal of 80 columns breaks none of them.
+    """
     device = torch.cuda.get_device_name() if settled.device == "cuda" else f"cpu with {settled.threads} threads"
     chosen = {"auto": " (auto)"}
     precision = f"precision={settled.precision.dtype}{chosen.get(asked.precision.dtype, '')}"
-    return f"{device}, {precision}, loader={settled.loader}{chosen.get(asked.loader, '')}"
+    loader = f"loader={settled.loader}{chosen.get(asked.loader, '')}"
+    line = f"{device}, {precision}, {loader}"
+    return [line] if len(line) <= LINE_WIDTH else [f"{device}, {precision}", loader]
 
 
 def check_ranks(config: Config, ranks: Ranks) -> None:

@@ -18,7 +18,7 @@ from acdc_cli.models import build_skeleton
 from acdc_cli.models.fit import require_fit
 from acdc_cli.records.configs import read_config
 from acdc_cli.records.folder import RunFolder
-from acdc_cli.resolution import view_of
+from acdc_cli.resolution import keys_of_size, view_of
 from acdc_cli.schedule import epoch_window, gradual_epochs, timeline_of
 from acdc_cli.sparsity.allocate import closed_form_nonzeros, require_something_left, shares_of
 from acdc_cli.sparsity.coverage import prunable_by_kind, uncovered_share, uncovered_weights
@@ -44,8 +44,8 @@ def plan(config: Config) -> dict[str, Any]:
     resolutions = [view_of(config, epoch, images.sample_shape[-1]).resolution for epoch in range(known(config.epochs))]
     resolution = view_of(config, None, images.sample_shape[-1]).resolution
     shape_at = {pixels: (images.sample_shape[0], pixels, pixels) for pixels in {resolution, *resolutions}}
-    for shape in shape_at.values():
-        require_fit(config.model.name, model, shape, images.classes)
+    for pixels, shape in shape_at.items():
+        require_fit(config.model.name, model, shape, images.classes, keys_of_size(config, pixels))
     flops_at = {
         pixels: network_flops(config.model, images.sample_shape[0], images.classes, pixels) for pixels in shape_at
     }

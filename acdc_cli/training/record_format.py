@@ -14,7 +14,7 @@ from acdc_cli.data.sources import SOURCES
 from acdc_cli.measure.network import network_flops
 from acdc_cli.models import build_skeleton
 from acdc_cli.models.fit import require_fit
-from acdc_cli.resolution import view_of
+from acdc_cli.resolution import keys_of_size, view_of
 from acdc_cli.sparsity.prunable import prunable_layers
 
 CURRENT = 2
@@ -43,19 +43,27 @@ def record_format(config: Config) -> int | None:
     images = SOURCES[config.dataset.name]
     pixels = view_of(config, None, images.sample_shape[-1]).resolution
     model = tuple(asdict(config.model).items())
-    counts_differ, ends_differ = _differences(model, (images.sample_shape[0], pixels, pixels), images.classes)
+    shape = images.sample_shape[0], pixels, pixels
+    counts_differ, ends_differ = _differences(model, shape, images.classes, keys_of_size(config, pixels))
     rules = dict(config.sparsity.rules or ()) if is_pruned_to_target(config) else {}
     return CURRENT if counts_differ or (ends_differ and not rules.keys().isdisjoint(ENDS)) else None
 
 
 @cache
 def _differences(
-    model: tuple[tuple[str, Any], ...], sample_shape: tuple[int, int, int], classes: int
+    model: tuple[tuple[str, Any], ...],
+    sample_shape: tuple[int, int, int],
+    classes: int,
+    asked: tuple[tuple[str, int], ...],
 ) -> tuple[bool, bool]:
-    """Whether the counts of weights and uses differ from format 1, and whether the first or the last layers do."""
+    """Whether the counts of weights and uses differ from format 1, and whether the first or the last layers do.
+
+    Args:
+        asked: see ``models.fit.require_fit``.
+    """
     config = ModelConfig(**dict(model))
     network = build_skeleton(config, sample_shape[0], classes)
-    require_fit(config.name, network, sample_shape, classes)
+    require_fit(config.name, network, sample_shape, classes, asked)
     before = _uses_in_format_1(network, sample_shape)
     sizes = network_flops(config, sample_shape[0], classes, sample_shape[-1]).sizes
     now = {name: size.output_positions for name, size in sizes.items()}

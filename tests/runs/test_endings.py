@@ -22,14 +22,18 @@ QUICK = ["epochs=2", "threads=1", "loader=device", "tracker=none"]
 
 
 def one_line(errors: str) -> str:
-    """The only line beside a run's first, which names its machine, and those of its epochs."""
+    """The only line beside those that name a run and its machine, and those of its epochs."""
     lines = messages(errors)
     assert len(lines) == 1, errors
     return lines[0]
 
 
 def test_a_finished_run_is_shown_and_left_alone(program: Command, tmp_path: Path) -> None:
-    assert program(*QUICK).returncode == 0
+    first = program(*QUICK)
+    assert first.returncode == 0
+    lines = [*first.stderr.splitlines(), *first.stdout.splitlines()]
+    assert "precision=" in lines[0] and f"acdc-train: {run_folders(tmp_path)[0].path.name}" == lines[1]
+    assert [line for line in lines if line != line.rstrip() or (len(line) > 80 and "report.html" not in line)] == []
     (run,) = run_folders(tmp_path)
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
     again = program(*QUICK)

@@ -68,6 +68,9 @@ def masks_of(model: nn.Module, allocation: Allocation) -> dict[str, Tensor]:
                 "weight_hr_l0_reverse": (2, 4),
             },
         ),
+        (nn.RNNCell(3, 4), "recurrent", {"weight_ih": (4, 3), "weight_hh": (4, 4)}),
+        (nn.GRUCell(3, 4, bias=False), "recurrent", {"weight_ih": (12, 3), "weight_hh": (12, 4)}),
+        (nn.LSTMCell(3, 4), "recurrent", {"weight_ih": (16, 3), "weight_hh": (16, 4)}),
         (nn.ConvTranspose1d(4, 6, 3), "transposed", {"weight": (6, 4, 3)}),
         (nn.ConvTranspose2d(4, 6, 3, groups=2), "transposed", {"weight": (6, 2, 3, 3)}),
         (nn.ConvTranspose3d(4, 6, 3), "transposed", {"weight": (6, 4, 3, 3, 3)}),
@@ -92,6 +95,18 @@ def test_a_transposed_convolution_can_be_depthwise() -> None:
     assert layers["weight"].words == {"transposed", "depthwise", "first", "last"}
 
 
+def test_a_table_of_bags_is_an_embedding() -> None:
+    """Dense and not counted, until a rule names it; also where the output layer shares it."""
+    model = nn.ModuleDict({"bag": nn.EmbeddingBag(12, 8), "inner": nn.Linear(8, 8), "head": nn.Linear(8, 12)})
+    model["head"].weight = model["bag"].weight
+    layers = prunable_layers(model, embeddings=True)
+    assert layers["bag.weight"].words == {"embedding", "last"}
+    assert prunable_by_kind(layers, shares_of(layers, Allocation(0.5))) == NO_COUNTS | {"linear": 64}
+    by_rule = shares_of(layers, Allocation(0.5, rules={"bag": 0.25}))
+    assert [(share.names, share.target) for share in by_rule] == [(("inner.weight",), 0.5), (("bag.weight",), 0.25)]
+    assert prunable_by_kind(layers, by_rule) == NO_COUNTS | {"linear": 64, "embedding": 96}
+
+
 def test_the_counts_of_a_gpt2_by_kind() -> None:
     """A block of width d has 3 d^2 + d^2 + 4 d^2 + 4 d^2; the tied head is a table, and positions are one too."""
     model = gpt2()
@@ -111,6 +126,7 @@ def test_each_kind_has_a_word_for_rules() -> None:
         {
             "a": nn.MultiheadAttention(4, 2),
             "r": nn.LSTM(4, 4),
+            "cell": nn.GRUCell(4, 4),
             "t": nn.ConvTranspose1d(4, 4, 3),
             "l": nn.Linear(4, 4),
             "c": nn.Conv1d(4, 4, 3),
@@ -123,7 +139,7 @@ def test_each_kind_has_a_word_for_rules() -> None:
     }
     assert excluded_by == {
         "attention": ["a.in_proj_weight", "a.out_proj.weight"],
-        "recurrent": ["r.weight_ih_l0", "r.weight_hh_l0"],
+        "recurrent": ["r.weight_ih_l0", "r.weight_hh_l0", "cell.weight_ih", "cell.weight_hh"],
         "transposed": ["t.weight"],
         "linear": ["l.weight"],
         "conv": ["c.weight"],
@@ -136,9 +152,10 @@ def test_a_lazy_layer_without_a_shape_is_refused(layer: nn.Module) -> None:
         prunable_weights(nn.Sequential(layer))
 
 
-def test_a_parametrized_recurrent_matrix_is_refused() -> None:
-    model = nn.Sequential(nn.LSTM(3, 4))
-    nn.utils.parametrizations.orthogonal(model[0], "weight_hh_l0")
+@pytest.mark.parametrize(("layer", "matrix"), [(nn.LSTM, "weight_hh_l0"), (nn.LSTMCell, "weight_hh")])
+def test_a_parametrized_recurrent_matrix_is_refused(layer: type[nn.Module], matrix: str) -> None:
+    model = nn.Sequential(layer(3, 4))
+    nn.utils.parametrizations.orthogonal(model[0], matrix)
     with pytest.raises(ValueError, match="0: its weight is computed anew"):
         prunable_weights(model)
 
@@ -175,7 +192,11 @@ class TestAxes:
             shares_of(layers, Allocation("2:4"))
         assert shares_of(layers, Allocation("1:2"))[0].target == Pattern(1, 2)
 
-    @pytest.mark.parametrize("layer", [nn.MultiheadAttention(4, 2), nn.LSTM(4, 2)], ids=["attention", "recurrent"])
+    @pytest.mark.parametrize(
+        "layer",
+        [nn.MultiheadAttention(4, 2), nn.LSTM(4, 2), nn.LSTMCell(4, 2)],
+        ids=["attention", "recurrent", "cell"],
+    )
     def test_n_of_m_of_attention_and_recurrent_weights_runs_along_the_rows(self, layer: nn.Module) -> None:
         masks = masks_of(layer, Allocation("2:4"))
         name = next(iter(masks))

@@ -37,6 +37,22 @@ class Recurrent(nn.Module):
         return self.rnn(self.gru(self.lstm(inputs)[0])[0])[0].mean(dim=1)
 
 
+class Stepping(nn.Module):
+    """An LSTM cell, a GRU cell and an RNN cell, which a loop takes through time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.gru, self.rnn = nn.LSTMCell(8, 8), nn.GRUCell(8, 8), nn.RNNCell(8, 4)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        lstm = gru = rnn = None
+        for step in range(inputs.shape[1]):
+            lstm = self.lstm(inputs[:, step], lstm)
+            gru = self.gru(lstm[0], gru)
+            rnn = self.rnn(gru, rnn)
+        return rnn
+
+
 class Attending(nn.Module):
     """Two encoder layers, and an attention whose keys and values are wider than its queries."""
 
@@ -79,6 +95,7 @@ def decoder() -> nn.Module:
 NETS: dict[str, Callable[[], nn.Module]] = {
     "attention": Attending,
     "recurrent": Recurrent,
+    "cells": Stepping,
     "transposed": decoder,
     "gpt2": Language,
 }
@@ -249,11 +266,15 @@ def test_noise_of_a_transposed_convolution_has_the_size_that_its_caller_asks_for
 
 @pytest.mark.parametrize(
     ("name", "layer"),
-    [("attention", "encoder.layers.0.self_attn.in_proj_weight"), ("recurrent", "lstm.weight_ih_l0")],
+    [
+        ("attention", "encoder.layers.0.self_attn.in_proj_weight"),
+        ("recurrent", "lstm.weight_ih_l0"),
+        ("cells", "lstm.weight_ih"),
+    ],
 )
 def test_sparse_vd_refuses_what_it_cannot_make_noisy(name: str, layer: str) -> None:
     model = built(name)
-    kind = "MultiheadAttention" if name == "attention" else "LSTM"
+    kind = {"attention": "MultiheadAttention", "recurrent": "LSTM", "cells": "LSTMCell"}[name]
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(ValueError, match=f"^{layer}: sparse_vd needs linear or convolution layers, and {kind}"):
         METHODS["sparse_vd"]().attach(model, optimizer)

@@ -17,6 +17,7 @@ from acdc_cli.errors import BadInput
 from acdc_cli.measure.flops import inference_flops, layer_sizes
 from acdc_cli.models import build_model, build_skeleton
 from acdc_cli.models.fit import require_fit
+from acdc_cli.resolution import keys_of_size
 from acdc_cli.sparsity import prunable_weights
 from acdc_cli.training.plan import plan
 from acdc_cli.training.start import load_start
@@ -106,7 +107,13 @@ def test_auxiliary_classifiers_are_left_out(name: str) -> None:
 REFUSED = {
     "model=torchvision model.name=resnet19": ["model.name=resnet19", "model.name=resnet18", "torchvision"],
     "model=timm model.name=resnet19": ["model.name=resnet19", "model.name=resnet18", "timm"],
+    "model=torchvision model.name=resnet5O": ["model.name=resnet5O", "model.name=resnet50 or ", "torchvision"],
+    "model=timm model.name=resnet5O": ["model.name=resnet5O", "model.name=resnet50 or ", "timm"],
+    "model=torchvision model.name=Vit-B16": ["did you mean model.name=vit_b_16 or "],
+    "model=timm model.name=conv_next_atto": ["did you mean model.name=convnext_atto or "],
     "model=timm model.name=resnet50.a1_in1k": ["model.name=resnet50.a1_in1k", "model.name=resnet50?"],
+    "model=timm model.name=timm/ResNet50.a1_in1k": ["did you mean model.name=resnet50?"],
+    "model=torchvision model.name=zzzz": ["did you mean model.name=", "It has 80 classifiers"],
     "model=torchvision dataset=digits dataset.crop_padding=1": [
         "model.name=resnet18",
         "3 channels",
@@ -114,11 +121,37 @@ REFUSED = {
         "model=timm",
     ],
     "model=timm model.name=vit_tiny_patch16_224 dataset=cifar10": [
-        "model.name=vit_tiny_patch16_224",
-        "3 x 32 x 32",
-        "224",
+        "model.name=vit_tiny_patch16_224: cannot take images of 3 x 32 x 32",
+        "choose a model for this size: this one takes 224 x 224",
+        "dataset=patches with dataset.resolution=224",
     ],
-    "model=torchvision model.name=inception_v3 dataset=cifar10": ["model.name=inception_v3", "3 x 32 x 32"],
+    "model=timm model.name=vit_tiny_patch16_224 dataset.resolution=256": [
+        "dataset.resolution=256 model.name=vit_tiny_patch16_224: cannot take images of 3 x 256 x 256",
+        "use dataset.resolution=224",
+    ],
+    "model=timm model.name=swinv2_tiny_window8_256": [
+        "dataset.resolution=224 model.name=swinv2_tiny_window8_256: cannot take images of 3 x 224 x 224",
+        "use dataset.resolution=256",
+    ],
+    "model=torchvision model.name=vit_b_16 dataset=patches": [
+        "dataset.resolution=64 model.name=vit_b_16: cannot take images of 3 x 64 x 64",
+        "use dataset.resolution=224",
+    ],
+    "model=torchvision model.name=vit_b_16 dataset.train_resolution_start=160 dataset.train_resolution_end=224"
+    " dataset.ramp_start=0.2 dataset.ramp_end=0.4": [
+        "dataset.train_resolution_start=160 model.name=vit_b_16: cannot take images of 3 x 160 x 160",
+        "use dataset.train_resolution_start=224",
+    ],
+    # The torchvision model does not say what it was made for; 7 x 7 windows fit 224 alone of the usual sizes.
+    "model=torchvision model.name=maxvit_t dataset.resolution=256": [
+        "dataset.resolution=256 model.name=maxvit_t: cannot take images of 3 x 256 x 256",
+        "use dataset.resolution=224",
+    ],
+    "model=torchvision model.name=inception_v3 dataset=cifar10": [
+        "model.name=inception_v3",
+        "3 x 32 x 32",
+        "choose a model",
+    ],
     "model=timm model.name=qwen3_vit_88m_enc": ["model.name=qwen3_vit_88m_enc", "1000 classes", "choose a classifier"],
 }
 
@@ -129,6 +162,39 @@ def test_what_does_not_fit_is_one_line_before_data_is_looked_for(typed: str) -> 
         plan(compose_config(typed.split()))
     assert "\n" not in str(refused.value)
     assert [part for part in REFUSED[typed] if part not in str(refused.value)] == [], refused.value
+
+
+FIXED = {
+    "model=timm model.name=swinv2_tiny_window8_256": ["dataset.resolution=256"],
+    "model=torchvision model.name=vit_b_16 dataset=patches": ["dataset.resolution=224"],
+    "model=torchvision model.name=vit_b_16 dataset.train_resolution_start=160 dataset.train_resolution_end=192"
+    " dataset.ramp_start=0.2 dataset.ramp_end=0.4": [
+        "dataset.train_resolution_start=224",
+        "dataset.train_resolution_end=224",
+    ],
+}
+
+
+@pytest.mark.parametrize("typed", FIXED)
+def test_the_resolution_that_the_line_names_fits(typed: str) -> None:
+    """Typing what each line says, one after the other, ends in a plan."""
+    words = typed.split()
+    for correction in FIXED[typed]:
+        with pytest.raises(BadInput, match=f"; use {correction}$"):
+            plan(compose_config(words))
+        words.append(correction)
+    assert plan(compose_config(words))["inference_flops_fraction"] < 1
+
+
+def test_a_size_in_the_middle_of_a_ramp_comes_from_both_ends() -> None:
+    """From 224 to 256 in multiples of 16 it is 240 in between, which only a network for any size would take."""
+    typed = "model=timm model.name=test_vit dataset.train_resolution_start=224 dataset.train_resolution_end=256"
+    config = compose_config([*typed.split(), "dataset.ramp_start=0.2", "dataset.ramp_end=0.8"])
+    ends = (("dataset.train_resolution_start", 224), ("dataset.train_resolution_end", 256))
+    assert keys_of_size(config, 240) == ends
+    assert keys_of_size(config, 256) == ends[1:]
+    assert keys_of_size(config, 224) == (("dataset.resolution", 224), ends[0])
+    assert keys_of_size(compose_config([]), 8) == ()
 
 
 def test_several_outputs_are_refused() -> None:

@@ -67,6 +67,24 @@ def test_layers_directions_and_projections_of_an_lstm(device: str) -> None:
     assert forward_flops(layer, (7, 4)).sizes == expected
 
 
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize(("kind", "gates"), [(nn.LSTMCell, 4), (nn.GRUCell, 3), (nn.RNNCell, 1)])
+def test_a_recurrent_cells_matrices_are_used_once_a_call(kind: type[nn.RNNCellBase], gates: int, device: str) -> None:
+    """Gates of 6 hidden units, each from 4 inputs and 6 hidden units, seven times: 2 * 7 * gates * 6 * (4 + 6)."""
+
+    def through_time(m: nn.Module, inputs: Tensor) -> Tensor:
+        state = None
+        for step in inputs.unbind(dim=1):
+            state = m.cell(step, state)
+        return state
+
+    model = Computes(through_time, cell=kind(4, 6)).to(device)
+    sizes = {"cell.weight_ih": LayerSize(gates * 6 * 4, 7), "cell.weight_hh": LayerSize(gates * 6 * 6, 7)}
+    counted = forward_flops(model, (7, 4))
+    assert counted == ForwardFlops(sizes, 0, {})
+    assert inference_flops(counted.sizes) == {1: 840, 3: 2520, 4: 3360}[gates]
+
+
 ATTENTION = {"dropout": 0.0, "batch_first": True}
 
 
@@ -256,6 +274,13 @@ def test_an_embedding_costs_nothing_as_a_table_and_its_size_as_a_matrix() -> Non
     with torch.no_grad():
         tied.table.weight.fill_(1.0)[0, :] = 0.0
     assert inference_flops(counted.sizes, nonzeros(tied)) == 2 * 36 * 7
+
+
+def test_a_table_of_bags_costs_nothing() -> None:
+    model = nn.Sequential(nn.EmbeddingBag(10, 4), nn.Linear(4, 3))
+    assert forward_flops_of(model, torch.zeros(1, 7, dtype=torch.long)) == ForwardFlops(
+        {"1.weight": LayerSize(12, 1)}, 0, {}
+    )
 
 
 def test_inference_mode_and_frozen_weights_change_nothing() -> None:

@@ -109,12 +109,12 @@ def test_words_of_one_layer(layer: nn.Module, words: list[str]) -> None:
 
 
 def test_what_is_not_prunable() -> None:
-    """Biases, norms, recurrent cells, embeddings, bare parameters."""
-    others = [nn.BatchNorm2d(4), nn.LayerNorm(4), nn.LSTMCell(4, 4), nn.Bilinear(4, 4, 4), nn.Embedding(4, 4)]
+    """Biases, norms, bilinear layers, embeddings, bare parameters."""
+    others = [nn.BatchNorm2d(4), nn.LayerNorm(4), nn.Bilinear(4, 4, 4), nn.Embedding(4, 4)]
     model = nn.ModuleList([*others, nn.EmbeddingBag(4, 4), nn.Linear(4, 4)])
     model.bare = nn.Parameter(torch.ones(4, 4))
-    assert list(prunable_weights(model)) == ["6.weight"]
-    assert list(prunable_weights(model, embeddings=True)) == ["4.weight", "6.weight"]
+    assert list(prunable_weights(model)) == ["5.weight"]
+    assert list(prunable_weights(model, embeddings=True)) == ["3.weight", "4.weight", "5.weight"]
 
 
 def test_a_shared_layer_counts_once_and_has_the_words_of_all_its_uses() -> None:

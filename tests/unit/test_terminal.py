@@ -39,3 +39,12 @@ def test_elsewhere_it_is_as_wide_as_it_has_to_be(capsys: pytest.CaptureFixture[s
     printed = capsys.readouterr().out
     assert "x" * 300 in printed and "a note [1]" in printed
     assert sum("AC/DC" in line and "3/3" in line for line in printed.splitlines()) == 1
+
+
+def test_elsewhere_no_line_ends_in_blanks(capsys: pytest.CaptureFixture[str]) -> None:
+    """The last column's cells are shorter than its heading, or as long; a row is filled up on a terminal alone."""
+    print_table(["model", "top-1"], [["a", "0.5"], ["longer", "0.25"]], "A table", lines=["report: here"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line != line.rstrip()] == []
+    assert lines[0] == "A table" and lines[-1] == "report: here"
+    assert [line.split() for line in lines if "0." in line] == [["a", "0.5"], ["longer", "0.25"]]
