@@ -37,6 +37,14 @@ def test_dense_flops_by_hand() -> None:
     assert inference_flops(sizes) == 2 * (216 * 16 + 72 * 4 + 320)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_model_of_another_type_is_counted_in_its_own(dtype: torch.dtype) -> None:
+    """A linear layer of 3 x 4 weights: 2 FLOPs each."""
+    model = nn.Linear(3, 4).to(dtype)
+    assert layer_sizes(model, (3,)) == {"weight": LayerSize(12, 1)}
+    assert inference_flops(layer_sizes(model, (3,))) == 24
+
+
 def test_zero_weights_cost_nothing() -> None:
     model = three_layers()
     with torch.no_grad():

@@ -284,3 +284,37 @@ def test_acdc_resets_every_optimizer_at_the_start_of_a_dense_phase(name: str) ->
     three_steps(other, new)
     assert torch.equal(layer.weight, other)
     assert str(optimizer.state_dict()) == str(new.state_dict())
+
+
+def test_an_empty_group_of_parameters_is_nothing_to_reset() -> None:
+    """SGD: a buffer of 1 after a step of gradient 1, and after the reset 1 again, not 0.9 + 1."""
+    weight = nn.Parameter(torch.zeros(2))
+    optimizer = SGD([{"params": []}, {"params": [weight]}], lr=0.1, momentum=0.9)
+    initial = InitialState(optimizer)
+    for _ in range(2):
+        weight.grad = torch.ones(2)
+        optimizer.step()
+        assert optimizer.state[weight]["momentum_buffer"].tolist() == [1.0, 1.0]
+        initial.reset()
+
+
+class CountsInGroup(SGD):
+    """Counts its steps in the parameter group, as LAMB of Apex does, and cannot be made from its options alone."""
+
+    def __init__(self, weights: list[nn.Parameter], secret: object) -> None:
+        super().__init__(weights, lr=0.1)
+        self.secret = secret
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            group["step"] = group.get("step", 0) + 1
+
+
+def test_a_counter_that_a_group_did_not_begin_with_is_gone_after_the_reset() -> None:
+    optimizer = CountsInGroup([nn.Parameter(torch.zeros(2))], object())
+    initial = InitialState(optimizer)
+    for _ in range(2):
+        optimizer.step()
+        assert optimizer.param_groups[0]["step"] == 1
+        initial.reset()
+        assert "step" not in optimizer.param_groups[0]

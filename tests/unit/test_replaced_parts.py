@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize, prune
 from torch.nn.utils.parametrizations import weight_norm
 from torch.optim import SGD, Optimizer
 
-from acdc_cli.sparsity import ACDC, Method, Timeline
+from acdc_cli.sparsity import ACDC, Allocation, Method, Timeline
 
 SHORT = Timeline.of([("dense", 0, 1), ("sparse", 1, 2), ("dense", 2, 3), ("sparse", 3, 4)])
 WEIGHTS = ("0.weight", "5.weight")
@@ -141,6 +141,22 @@ def test_every_method_is_bound_again_with_its_masks(name: str) -> None:
         runs.append((model.state_dict(), method))
     for key, tensor in runs[0][0].items():
         assert torch.equal(tensor, runs[1][0][key]), key
+
+
+def test_an_embedding_that_a_rule_prunes_is_bound_again() -> None:
+    """Four of its eight weights, whose magnitudes are 1 to 8, are zero in the sparse phase, and in the other model."""
+
+    def model() -> nn.Sequential:
+        return nn.Sequential(nn.Embedding(4, 2), nn.Linear(2, 2))
+
+    first, other = model(), model()
+    with torch.no_grad():
+        first[0].weight.copy_(torch.arange(1.0, 9).reshape(4, 2))
+    method = ACDC(SHORT, Allocation(0.5, rules={"embedding": 0.5})).attach(first, sgd(first))
+    method.begin_epoch(1)
+    other.load_state_dict({name: torch.ones_like(value) for name, value in first.state_dict().items()})
+    method.rebind(other, sgd(other))
+    assert other[0].weight.tolist() == [[0, 0], [0, 0], [1, 1], [1, 1]]
 
 
 def test_another_model_is_not_bound() -> None:

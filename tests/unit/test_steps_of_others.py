@@ -11,6 +11,8 @@ import torch
 from small_runs import EPOCHS, METHODS, STEPS, assert_same, backward, new_run, small_net, train_step
 from torch import Tensor
 
+from acdc_cli.sparsity.steps import unless_skipped
+
 
 @pytest.mark.parametrize("by_name", [False, True])
 @pytest.mark.parametrize("name", METHODS)
@@ -60,3 +62,15 @@ def test_what_a_method_computes_is_not_cast_by_autocast(name: str) -> None:
         assert_same(inside[0].state_dict(), plain[0].state_dict())
     with torch.autocast("cpu", torch.bfloat16):
         assert_same(inside[2].outputs()["sparse"], plain[2].outputs()["sparse"])
+
+
+@pytest.mark.parametrize(("found_inf", "acts"), [(None, True), (torch.tensor(0.0), True), (torch.tensor(1.0), False)])
+def test_a_step_that_a_scaler_has_a_fused_optimizer_skip_is_none(found_inf: Tensor | None, acts: bool) -> None:
+    """A scaler sets ``found_inf`` on an optimizer that skips by itself, and calls its step all the same."""
+    acted: list[bool] = []
+    optimizer = torch.optim.SGD(small_net().parameters(), lr=0.1, fused=True)
+    optimizer.register_step_post_hook(unless_skipped(lambda: acted.append(True)))
+    if found_inf is not None:
+        optimizer.found_inf = found_inf
+    optimizer.step()
+    assert bool(acted) == acts
