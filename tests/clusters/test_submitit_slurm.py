@@ -30,7 +30,7 @@ printf 'JobID|State|NodeList\\n777_0|RUNNING|here\\n777_1|RUNNING|here\\n'
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_sweep_is_one_array_whose_jobs_report_through_runs_dir(tmp_path: Path, data_dir: Path) -> None:
     folder = tmp_path / "bin"
     folder.mkdir()

@@ -114,7 +114,7 @@ def test_an_example_trains_both_models_and_holds_the_zeros_at_every_step(
             assert int(patterns[-1].sum()) < removed / 2, phase
 
 
-@slow
+@pytest.mark.exhaustive
 def test_an_example_is_a_script(tmp_path: Path) -> None:
     script = str(EXAMPLES / "plain_loop.py")
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=300)

@@ -42,7 +42,7 @@ def test_a_failed_write_is_one_line_and_leaves_no_piece(
     assert '"failed"' in status.read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_same_command_finishes_once_there_is_room(tmp_path: Path, data_dir: Path) -> None:
     assert train_with_files_below(100_000, tmp_path, data_dir).returncode == 1
     assert train_with_files_below(resource.RLIM_INFINITY, tmp_path, data_dir).returncode == 0

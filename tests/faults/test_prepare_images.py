@@ -83,14 +83,14 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("prepared_before", [pytest.param(False, marks=pytest.mark.exhaustive), True])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("prepared_before", [False, True])
 @pytest.mark.parametrize(
     ("limit_bytes", "file"),
     [
+        (10_000, "train.checked"),
         (400_000, "train.beton"),
-        pytest.param(10_000, "train.checked", marks=pytest.mark.exhaustive),
-        pytest.param(12 * 2**20, "val.beton", marks=pytest.mark.exhaustive),
+        (12 * 2**20, "val.beton"),
     ],
 )
 def test_a_full_disk_is_one_line_and_leaves_what_was_there(
@@ -112,10 +112,8 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(
     assert out.exists() == prepared_before
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive), signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"]
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_an_interrupted_preparation_goes_on_where_it_was(number: int, large_tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start(large_tree, out)

@@ -56,7 +56,7 @@ def test_weights_that_have_not_go_on(kind: str, two_ranks: RankPair) -> None:
     assert [error for error, _ in two_ranks.run(prune, kind, None)] == ["", ""]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_ranks_that_are_gone_fail_and_are_replaced(tmp_path: Path) -> None:
     pair = RankPair(tmp_path)
     try:

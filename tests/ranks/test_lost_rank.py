@@ -10,7 +10,7 @@ import pytest
 from torchrun_job import DIGITS, END_SECONDS, Job, epochs_done, finished, only_run
 from training import equal_bits, model_state, train, without_times
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 
 def test_killed_ranks_cost_nothing_but_the_steps_since_the_last_checkpoint(

@@ -255,9 +255,8 @@ def test_a_damaged_record_is_named_and_does_not_hide_the_other_runs(
         assert len(compared.stdout.splitlines()) == 2 and "damaged" in one_line(compared.stderr)
 
 
-@pytest.mark.parametrize(
-    "unbuffered", ["", pytest.param("1", marks=pytest.mark.exhaustive)], ids=["buffered", "unbuffered"]
-)
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.exhaustive
 def test_a_reader_that_has_read_enough_is_no_error(unbuffered: str, tmp_path: Path, data_dir: Path) -> None:
     run = train(tmp_path, data_dir, "epochs=2")
     variables = environment(PYTHONUNBUFFERED=unbuffered)  # buffered, the pipe is found closed only at the end

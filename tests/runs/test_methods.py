@@ -30,7 +30,7 @@ METHODS = (
     "gmp", "rigl", "set", "top_kast", "str", "sparse_vd", "dsd", "iht", "static", "snip", "magnitude", "woodfisher"
 )  # fmt: skip
 # `make test` runs one of each kind: masks that move by a step, that are learned, and of a trained dense network.
-IN_SHORT = ("rigl", "str")
+IN_SHORT = ("rigl",)
 FROM_DENSE = ("magnitude", "woodfisher")
 OF_ITS_OWN = {method: ["method.interval_steps=7"] for method in ("gmp", "rigl", "set", "top_kast", "iht")}
 OF_ITS_OWN["str"] = ["method.s_init=-5", "method.s_weight_decay=0.1"]  # in 48 steps

@@ -60,7 +60,7 @@ def test_killed_inside_three_epochs(
     check_same(run, undisturbed)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_stopped_by_every_signal_inside_an_epoch(tmp_path: Path, data_dir: Path) -> None:
     """The signal itself makes a checkpoint, after the step that it falls into: the clock makes few."""
     typed = [*TYPED, "loader=device", "checkpoint.every_minutes=0.002"]  # 0.12 s, of epochs of half a second

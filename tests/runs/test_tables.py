@@ -75,7 +75,7 @@ def folders(asked: Request) -> list[RunFolder]:
     return run_folders(Path(runs))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_equal_runs_are_one_and_what_prunes_or_fine_tunes_follows(spec: TableSpec, finished: Request) -> None:
     made = {folder.read_result()["method"] for folder in folders(finished)}
     assert made == {"dense", "acdc", "gmp", "magnitude"}

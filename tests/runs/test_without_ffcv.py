@@ -47,7 +47,7 @@ def test_the_embedded_set_is_written_for_ffcv_once_it_works_again(
     assert len(list(tmp_path.rglob("*.beton"))) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_doctor_names_what_is_missing_and_the_line_that_mends_it(command: Command, broken_ffcv: str) -> None:
     ill = command("acdc-doctor", PYTHONPATH=broken_ffcv)
     assert ill.returncode == 0  # there is a way round
