@@ -94,7 +94,8 @@ class Records:
         if run.config.keep_best:
             leave_best(self._folder, run)
         self._folder.close_metrics(run.rows)
-        self._folder.write_json(self._folder.result, result | {"checksums": True})
+        result = result | {"checksums": True}
+        self._folder.write_json(self._folder.result, result)
         write_page(self._folder)
         self._tracker.finish(result)
         self._folder.write_status("done", self._epoch)

@@ -209,6 +209,7 @@ TYPED = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("typed", TYPED)
 def test_what_is_typed_wins_over_the_models_recipe_in_either_order(typed: str) -> None:
     key, value = TYPED[typed]

@@ -162,7 +162,7 @@ def test_a_killed_preparation_is_no_data_set_and_can_be_repeated(large_tree: Pat
     assert end(check(out))[0] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_killed_writing_process_ends_it_with_one_line(large_tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start(large_tree, out)

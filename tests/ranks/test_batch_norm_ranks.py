@@ -11,14 +11,13 @@ import torch
 from torchrun_job import DIGITS, finished, only_run
 from training import model_state, train
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 SEEDS = 3
 VALIDATION = 360
 BITS = torch.arange(8, dtype=torch.uint8)
 
 
-@pytest.mark.exhaustive
 def test_two_ranks_are_as_good_as_one_process(undisturbed: Path, data_dir: Path, tmp_path: Path) -> None:
     """One run against the mean of three: within two standard errors.
 

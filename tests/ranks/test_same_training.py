@@ -14,7 +14,7 @@ from acdc_cli.commands.train import run_command_line
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.training.reevaluate import reevaluate
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 # 45 samples: two steps of 16, and one of 13 that two ranks (and two passes) cannot halve.
 # A global target would empty a layer of this network.

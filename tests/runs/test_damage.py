@@ -41,7 +41,7 @@ def again(run: RunFolder, data_dir: Path) -> Callable[..., list[str]]:
         said: list[str] = []
         runs = run.path.parent.parent
         assert execute(compose_config([*QUICK, f"data_dir={data_dir}", f"runs_dir={runs}", *more]), said.append)
-        return [line for line in said if not line.startswith(f"{run.path.name} on ")]
+        return [line for line in said if not line.startswith("cpu with ") and line != run.path.name]
 
     return command
 

@@ -221,7 +221,7 @@ def test_what_cannot_be(typed: list[str], said: str, acdc: tuple[RunFolder, dict
     run, _ = acdc
     without = tmp_path / "without"
     without.mkdir()
-    for name in ("config.yaml", "status.json", "result.json"):
+    for name in ("config.yaml", "status.json", "result.json", "checksums.json"):
         (without / name).write_text((run.path / name).read_text())
     with pytest.raises(BadInput, match=said) as refused:
         compose_config([word.format(without=without) for word in typed])

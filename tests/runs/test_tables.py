@@ -178,7 +178,7 @@ def test_fine_tuning_from_best_epochs_and_runs_that_keep_more_than_is_asked(tmp_
     assert without.finetuned is not None and without.finetuned.run_id != jobs.finetuned.run_id
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_run_that_fails_is_named_and_the_others_go_on(
     spec: TableSpec, tmp_path: Path, data_dir: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

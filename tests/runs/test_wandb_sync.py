@@ -20,7 +20,7 @@ def sync(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_run_without_wandb_is_rebuilt_and_a_second_time_is_no_duplicate(tmp_path: Path, data_dir: Path) -> None:
     run = train(tmp_path, data_dir, "epochs=2", "batch_size=256")
     assert not (run.path / "wandb").exists()

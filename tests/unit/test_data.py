@@ -559,9 +559,9 @@ def test_training_on_a_damaged_beton_is_exit_code_3(
 FILE_LIMIT_BYTES = 5 * 2**20  # as a full disk: more than a small .beton (two pages of 2 MiB) and less than a large one
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("needs_ffcv")
-@pytest.mark.parametrize("prepared_before", [pytest.param(False, marks=pytest.mark.exhaustive), True])
+@pytest.mark.parametrize("prepared_before", [False, True])
 def test_a_disk_that_fills_up_midway_leaves_what_was_there_before(prepared_before: bool, tmp_path: Path) -> None:
     """train.beton fits, val.beton does not."""
     archive, out = write_cifar10(tmp_path / "source"), tmp_path / "out"
