@@ -16,7 +16,7 @@ from acdc_cli.records.folder import run_folders
 JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_jobs_in_parallel_give_one_table_the_bits_of_single_runs_and_leave_nothing(
     tmp_path: Path, data_dir: Path
 ) -> None:

@@ -30,7 +30,6 @@ METHODS = (
     "gmp", "rigl", "set", "top_kast", "str", "sparse_vd", "dsd", "iht", "static", "snip", "magnitude", "woodfisher"
 )  # fmt: skip
 # `make test` runs one of each kind: masks that move by a step, that are learned, and of a trained dense network.
-IN_SHORT = ("rigl",)
 FROM_DENSE = ("magnitude", "woodfisher")
 OF_ITS_OWN = {method: ["method.interval_steps=7"] for method in ("gmp", "rigl", "set", "top_kast", "iht")}
 OF_ITS_OWN["str"] = ["method.s_init=-5", "method.s_weight_decay=0.1"]  # in 48 steps
@@ -57,11 +56,8 @@ def nonzeros(state: dict) -> dict[str, int]:
     return {name: int(state[f"{name}.weight"].count_nonzero()) for name in RESNET8}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "method",
-    [pytest.param(name, marks=() if name in IN_SHORT else pytest.mark.exhaustive) for name in METHODS],
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("method", METHODS)
 def test_it_ends_at_the_sparsity_that_was_asked_for_and_goes_on_after_a_crash(
     method: str, tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

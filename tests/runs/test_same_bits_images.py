@@ -35,11 +35,14 @@ def undisturbed(images: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFo
     return train(tmp_path_factory.mktemp("undisturbed"), images, *TYPED, "workers=1")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("workers", "images_a_task", "batches_ahead"),
     [
+        (1, 3, 2),
+        (2, 8, 4),
+        (4, 8, 4),
         (4, 5, 3),
-        *(pytest.param(*each, marks=pytest.mark.exhaustive) for each in [(1, 3, 2), (2, 8, 4), (4, 8, 4)]),
     ],
     ids=str,
 )

@@ -25,7 +25,7 @@ def broken_ffcv(tmp_path: Path) -> str:
     return str(package.parent)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_training_goes_on_with_the_torch_loader(command: Command, broken_ffcv: str, tmp_path: Path) -> None:
     ended = command("acdc-train", *QUICK, PYTHONPATH=broken_ffcv)
     assert ended.returncode == 0
