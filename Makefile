@@ -40,7 +40,7 @@ $(FFCV): $(INSTALLED) scripts/install_ffcv.sh
 	@scripts/install_ffcv.sh $(BIN)/python
 	@if $(BIN)/python -c 'import ffcv.loader' 2>/dev/null; then touch $@; fi
 
-demo: setup ## train AC/DC at 90% on the embedded digits; about half a minute on 2 cores
+demo: setup ## train AC/DC at 90% on the embedded digits; about a minute on 2 cores
 	$(BIN)/acdc-data prepare digits
 	$(BIN)/acdc-train sparsity=0.9
 

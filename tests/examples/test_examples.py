@@ -28,8 +28,8 @@ each_example = pytest.mark.parametrize(
     "name",
     [
         "plain_loop",
-        pytest.param("lightning_trainer", marks=slow),
-        pytest.param("huggingface_trainer", marks=slow),
+        pytest.param("lightning_trainer", marks=pytest.mark.exhaustive),
+        pytest.param("huggingface_trainer", marks=pytest.mark.exhaustive),
         pytest.param("timm_model", marks=slow),
     ],
 )

@@ -19,7 +19,15 @@ FLAGS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("overrides", [[], ["method=dense"], ["epochs=2"]], ids=["acdc", "dense", "one sparse phase"])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        pytest.param(["method=dense"], marks=pytest.mark.exhaustive),
+        pytest.param(["epochs=2"], marks=pytest.mark.exhaustive),
+    ],
+    ids=["acdc", "dense", "one sparse phase"],
+)
 def test_the_page_renders_in_a_browser(overrides: list[str], tmp_path: Path, data_dir: Path) -> None:
     if BROWSER is None:
         pytest.skip("no chromium on this machine")

@@ -86,14 +86,12 @@ def test_a_resumed_run_has_one_offline_folder_with_the_whole_history(tmp_path: P
     assert_mirrors(run)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "variables",
     [
         {"WANDB_MODE": "online"},  # no key: W&B refuses at once
-        pytest.param(  # a key, and nobody who answers
-            {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}, marks=pytest.mark.exhaustive
-        ),
+        {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"},  # a key, and nobody who answers
     ],
     ids=["no key", "no network"],
 )

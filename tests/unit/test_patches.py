@@ -82,7 +82,7 @@ def test_a_photograph_that_is_no_longer_shipped_is_named(tmp_path: Path, monkeyp
         make_patches(tmp_path, {"train": 1, "val": 1})
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_set_is_prepared_on_first_use_and_mended(tmp_path: Path, acdc_data: Callable) -> None:
     dataset = open_dataset("patches", tmp_path)
     assert (dataset.kind, dataset.classes, dataset.info["size"], dataset.info["source"]) == ("files", 10, None, None)
