@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from acdc_cli.compose import allocation_of
-from acdc_cli.config import Config
+from acdc_cli.config.compose import allocation_of
+from acdc_cli.config.schema import Config
 from acdc_cli.data.dataset import Dataset
 from acdc_cli.data.sources import SOURCES
 from acdc_cli.errors import BadInput

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from acdc_cli.config import (
+from acdc_cli.config.schema import (
     DECIDES_SPARSITY,
     OFF_WHEN_NULL,
     READ_BY_METHOD,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from acdc_cli.compose import allocation_of
-from acdc_cli.config import Config, known
-from acdc_cli.schedule import epoch_window, timeline_of
+from acdc_cli.config.compose import allocation_of
+from acdc_cli.config.schedule import epoch_window, timeline_of
+from acdc_cli.config.schema import Config, known
 from acdc_cli.sparsity.fisher_sample import Passes
 from acdc_cli.sparsity.method import Method
 from acdc_cli.sparsity.methods import (

@@ -19,7 +19,7 @@ from machine import keep
 from rich.console import Console
 from rich.table import Table
 
-from acdc_cli.compose import compose_config
+from acdc_cli.config.compose import compose_config
 from acdc_cli.data.dataset import Dataset
 from acdc_cli.data.prepare import open_dataset
 from acdc_cli.training.checkpoint import load_checkpoint, save_checkpoint

@@ -20,7 +20,7 @@ from rich.table import Table
 from safetensors import safe_open
 from torch import Tensor
 
-from acdc_cli.compose import from_yaml
+from acdc_cli.config.compose import from_yaml
 from acdc_cli.data.sources import SOURCES
 from acdc_cli.errors import AcdcError, BadInput
 from acdc_cli.measure.dynamics import dead_channels, revived_share

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from acdc_cli.compose import compose_config
+from acdc_cli.config.compose import compose_config
 from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.training.execute import execute
 

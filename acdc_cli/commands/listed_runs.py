@@ -48,7 +48,7 @@ def listed_job(composed: DictConfig) -> None:
 
 
 def _run(composed: DictConfig) -> str:
-    from acdc_cli.compose import complete
+    from acdc_cli.config.compose import complete
     from acdc_cli.training.execute import execute
 
     hydra = HydraConfig.get()

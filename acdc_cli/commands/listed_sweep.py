@@ -16,8 +16,8 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from acdc_cli.config import register_schema
-from acdc_cli.overrides import conf_dir, quoted, rewrite
+from acdc_cli.config.command_line import conf_dir, quoted, rewrite
+from acdc_cli.config.schema import register_schema
 
 
 def launch_jobs(
@@ -35,7 +35,7 @@ def launch_jobs(
         AcdcError: if there is no such launcher, or it fails.
         KeyboardInterrupt: if the sweep was stopped.
     """
-    from acdc_cli.compose import explain
+    from acdc_cli.config.compose import explain
 
     register_schema()
     own = [f"hydra.sweep.dir={quoted(str(folder))}", "hydra.sweep.subdir=."]

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from acdc_cli.commands.console import Parser, run_command
+from acdc_cli.config.command_line import is_override
 from acdc_cli.errors import EXIT_DONE, BadInput, nearest
-from acdc_cli.overrides import is_override
 from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.report import table
 from acdc_cli.report.comparison import Row, compare

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from acdc_cli.commands.console import Parser, run_command
-from acdc_cli.config import DECIDES_SPARSITY
+from acdc_cli.config.schema import DECIDES_SPARSITY
 from acdc_cli.errors import EXIT_DONE, AcdcError, BadInput
 
 DIGITS = 4  # of a tried value: short enough to type, and the same run when the search is repeated
@@ -148,7 +148,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check_key(options: argparse.Namespace) -> None:
     """Raise BadInput, before the first run, for an end or a key that could not lead to a sparsity."""
-    from acdc_cli.compose import compose_config
+    from acdc_cli.config.compose import compose_config
     from acdc_cli.records.identity import identity
 
     at_low, at_high = (

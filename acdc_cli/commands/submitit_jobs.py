@@ -21,8 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 from acdc_cli.commands.job_process import JobProcess, stopping_jobs
 from acdc_cli.commands.launched import write_launched
 from acdc_cli.commands.sweep import read_outcomes, report_outcome, typed
+from acdc_cli.config.command_line import quoted
 from acdc_cli.errors import EXIT_FAILED, AcdcError, reason
-from acdc_cli.overrides import quoted
 
 FOLDER = ".submitit"  # in RUNS_DIR, which the machines of a cluster share; a temporary folder they do not
 

@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from acdc_cli.commands.console import print_error, rank
 from acdc_cli.commands.job_process import is_stopping
 from acdc_cli.commands.launchers import use_own_launchers
+from acdc_cli.config.command_line import NO_RULES
 from acdc_cli.errors import (
     EXIT_BAD_INPUT,
     EXIT_DATA_MISSING,
@@ -28,7 +29,6 @@ from acdc_cli.errors import (
     Interrupted,
     reason,
 )
-from acdc_cli.overrides import NO_RULES
 
 OUTCOMES = "outcomes.jsonl"
 

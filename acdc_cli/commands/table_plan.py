@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from acdc_cli.config import Config, known
+from acdc_cli.config.schedule import timeline_of
+from acdc_cli.config.schema import Config, known
 from acdc_cli.data.preparation_progress import stage
 from acdc_cli.report.table import NOTHING, csv_table, markdown_table
 from acdc_cli.report.terminal import print_table
-from acdc_cli.schedule import timeline_of
 from acdc_cli.tables.composed import composed
 from acdc_cli.tables.estimate import Clock, cost_key, flops_to_go
 from acdc_cli.tables.jobs import Request, RowJobs, every_job, finetuning, runs_dir_of, settled_here, table_jobs

@@ -13,8 +13,8 @@ from pathlib import Path
 from acdc_cli.commands.listed_runs import say
 from acdc_cli.commands.table_plan import print_plan
 from acdc_cli.commands.table_runs import run_missing
+from acdc_cli.config.command_line import key_of
 from acdc_cli.errors import EXIT_DONE, BadInput, not_a_choice
-from acdc_cli.overrides import key_of
 from acdc_cli.report.terminal import print_table
 from acdc_cli.tables.composed import compose_ahead
 from acdc_cli.tables.fill import OF_OWN_MARK, fill, published_recipes

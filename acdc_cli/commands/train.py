@@ -22,10 +22,10 @@ from omegaconf.errors import OmegaConfBaseException
 from acdc_cli.commands.console import output_closed, print_error, rank
 from acdc_cli.commands.job_process import interrupt
 from acdc_cli.commands.sweep import record_outcome, run_sweep, summarize
-from acdc_cli.config import Config, register_schema
+from acdc_cli.config.command_line import TABLES, check_overrides, conf_dir, quoted, rewrite
+from acdc_cli.config.schema import Config, register_schema
 from acdc_cli.data.held_signals import is_heard
 from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, BadInput
-from acdc_cli.overrides import TABLES, check_overrides, conf_dir, quoted, rewrite
 
 WIDTH_WITHOUT_TERMINAL = 80  # columns
 OF_TABLES = re.compile(rf"^{TABLES}: .*\n|(?<!\S){TABLES}=\S* ?", re.MULTILINE)  # in help, and in a completion
@@ -38,7 +38,7 @@ def say(line: str) -> None:
 
 def run_job(composed: DictConfig) -> str | None:
     """Run, or plan, what Hydra composed. Returns the run folder's path; None for a plan."""
-    from acdc_cli.compose import complete
+    from acdc_cli.config.compose import complete
 
     hydra_config = HydraConfig.get()
     config = complete(composed, hydra_config.runtime.choices.get("experiment"), list(hydra_config.overrides.task))
@@ -137,7 +137,7 @@ def _run_hydra(arguments: list[str], job: Callable[[DictConfig], object]) -> Non
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
     except (HydraException, OmegaConfBaseException) as error:
-        from acdc_cli.compose import explain
+        from acdc_cli.config.compose import explain
 
         raise explain(error) from None
 
@@ -154,7 +154,7 @@ def _print_help(arguments: list[str]) -> int:
 
 
 def _print_config(overrides: list[str], extra_dir: str | None) -> int:
-    from acdc_cli.compose import compose_config, to_yaml
+    from acdc_cli.config.compose import compose_config, to_yaml
 
     print(to_yaml(compose_config(overrides, extra_dir)), end="")
     return EXIT_DONE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from acdc_cli.config import Config, DatasetConfig, known
+from acdc_cli.config.schema import Config, DatasetConfig, known
 from acdc_cli.data.sources import SOURCES, Tree
 from acdc_cli.errors import BadInput
 

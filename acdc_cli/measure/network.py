@@ -6,7 +6,7 @@ from dataclasses import asdict
 from functools import cache
 from typing import Any
 
-from acdc_cli.config import ModelConfig
+from acdc_cli.config.schema import ModelConfig
 from acdc_cli.measure.flops import ForwardFlops, forward_flops
 from acdc_cli.models import build_skeleton
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from acdc_cli.config import Config
+from acdc_cli.config.schema import Config
 from acdc_cli.errors import AcdcError, DataMissing, not_a_choice, reason
 from acdc_cli.models.families import build_model, build_skeleton
 from acdc_cli.records.folder import MODELS, RunFolder

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from acdc_cli.config import ModelConfig, known
+from acdc_cli.config.schema import ModelConfig, known
 from acdc_cli.errors import BadInput
 from acdc_cli.models.libraries import timm_model, torchvision_model
 from acdc_cli.models.mobilenet_v1 import MobileNetV1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from acdc_cli.config import LIBRARIES, READ_BY_FAMILY, ModelConfig
+from acdc_cli.config.schema import LIBRARIES, READ_BY_FAMILY, ModelConfig
 from acdc_cli.errors import BadInput
 
 # Depth of the families that have one: the smallest is 6 and this many, each further block of every stage adds 6.

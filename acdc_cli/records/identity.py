@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from acdc_cli.config import Config, is_pruned_to_target
+from acdc_cli.config.schema import Config, is_pruned_to_target
 
 # Where things lie, what they are called and how they are watched changes no number. Of start_from, its hash enters.
 NOT_IN_ID = ("runs_dir", "data_dir", "run", "tracker", "checkpoint", "workers", "os_cache", "plan", "start_from")

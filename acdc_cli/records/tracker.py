@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from acdc_cli.config import Config, known
+from acdc_cli.config.schema import Config, known
 from acdc_cli.records.folder import RunFolder
 
 INIT_TIMEOUT_SECONDS = 20.0

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from torch.utils.data import DataLoader
 
-from acdc_cli.compose import compose_config
-from acdc_cli.config import Config
+from acdc_cli.config.compose import compose_config
+from acdc_cli.config.schema import Config
 from acdc_cli.data.held_signals import ignore_stop_signals
 from acdc_cli.data.preparation_progress import stage
 from acdc_cli.errors import AcdcError

@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
-from acdc_cli.config import Config, known
+from acdc_cli.config.dense_run import dense_share
+from acdc_cli.config.schema import Config, known
 from acdc_cli.data.sources import SOURCES
-from acdc_cli.dense_run import dense_share
 from acdc_cli.errors import AcdcError
 from acdc_cli.records.configs import read_config
 from acdc_cli.records.folder import RunFolder, run_folders

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from acdc_cli.config import known
+from acdc_cli.config.command_line import key_of
+from acdc_cli.config.schema import known
 from acdc_cli.measure.best import best_epoch
 from acdc_cli.measure.headline import HEADLINE
-from acdc_cli.overrides import key_of
 from acdc_cli.records.identity import NOT_IN_ID
 from acdc_cli.report.comparison import Spread
 from acdc_cli.tables.columns import COLUMNS, Measured

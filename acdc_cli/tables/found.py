@@ -11,7 +11,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from acdc_cli.config import Config
+from acdc_cli.config.schema import Config
 from acdc_cli.errors import AcdcError
 from acdc_cli.records.configs import read_config
 from acdc_cli.records.folder import RunFolder

@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from acdc_cli.config import Config, known, prunes_a_dense_run
+from acdc_cli.config.command_line import group_options, key_of, quoted
+from acdc_cli.config.finetune import finetuning_config
+from acdc_cli.config.schema import Config, known, prunes_a_dense_run
 from acdc_cli.errors import AcdcError, BadInput, DataMissing
-from acdc_cli.finetune import finetuning_config
-from acdc_cli.overrides import group_options, key_of, quoted
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.identity import readable_name, run_id

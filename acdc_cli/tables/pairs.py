@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from acdc_cli.config import known
+from acdc_cli.config.schema import known
 from acdc_cli.errors import DataMissing
 from acdc_cli.records.files import Damaged
 from acdc_cli.tables.jobs import Job, RowJobs, SeedJobs

@@ -35,8 +35,8 @@ from typing import Any
 
 import yaml
 
+from acdc_cli.config.command_line import conf_dir
 from acdc_cli.errors import BadInput, nearest, not_a_choice
-from acdc_cli.overrides import conf_dir
 from acdc_cli.tables.columns import COLUMNS
 
 SCALES = ("paper", "small")

@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from acdc_cli.config import known
+from acdc_cli.config.schema import known
 from acdc_cli.errors import AcdcError
 from acdc_cli.measure.best import best_epoch, possible_best_epochs
 from acdc_cli.records.files import Damaged

@@ -9,9 +9,10 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
-from acdc_cli.config import DECIDES_SPARSITY, Config, known, prunes_a_dense_run
+from acdc_cli.config.dense_run import dense_run_of
+from acdc_cli.config.resolution import enlarged
+from acdc_cli.config.schema import DECIDES_SPARSITY, Config, known, prunes_a_dense_run
 from acdc_cli.data.prepare import Dataset, open_dataset, read_dataset, require_beton
-from acdc_cli.dense_run import dense_run_of
 from acdc_cli.errors import AcdcError, BadInput, DataMissing
 from acdc_cli.fisher_options import require_fisher_memory, require_fisher_sample
 from acdc_cli.ranks import Ranks, ranks_of
@@ -19,7 +20,6 @@ from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.identity import readable_name, run_id
 from acdc_cli.report.page import write_page
-from acdc_cli.resolution import enlarged
 from acdc_cli.sparsity.coverage import uncovered_line
 from acdc_cli.sparsity.rules import excluded
 from acdc_cli.training.checkpoint import restore

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 import acdc_cli
-from acdc_cli.config import is_pruned_to_target
+from acdc_cli.config.schema import is_pruned_to_target
 from acdc_cli.measure.accuracy import agreement
 from acdc_cli.measure.best import best_epoch
 from acdc_cli.measure.dynamics import dead_channels

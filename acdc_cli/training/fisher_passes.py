@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 
-from acdc_cli.config import Config, known
+from acdc_cli.config.schema import Config, known
 from acdc_cli.data.batches import training_batches
 from acdc_cli.data.order import hash_of, sample_order
 from acdc_cli.measure.flops import inference_flops, nonzeros, train_flops

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from acdc_cli.config import Config, known
+from acdc_cli.config.resolution import view_of
+from acdc_cli.config.schema import Config, known
 from acdc_cli.data.dataset import Dataset
 from acdc_cli.errors import BadInput
 from acdc_cli.models import build_skeleton
-from acdc_cli.resolution import view_of
 
 
 def require_last_batch(config: Config, dataset: Dataset, ranks: int = 1) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-from acdc_cli.config import Config, known
+from acdc_cli.config.schema import Config, known
 from acdc_cli.data.ffcv_availability import reading_problem
 from acdc_cli.data.order import hash_of
 from acdc_cli.data.sources import SOURCES, Tree

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from acdc_cli.config import Config, OptimizerConfig, known
+from acdc_cli.config.schema import Config, OptimizerConfig, known
 
 
 def build_optimizer(config: OptimizerConfig, model: nn.Module, dtype: str) -> torch.optim.Optimizer:

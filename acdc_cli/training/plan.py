@@ -7,10 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from acdc_cli.compose import allocation_of
-from acdc_cli.config import Config, is_pruned_to_target, known, prunes_a_dense_run
+from acdc_cli.config.compose import allocation_of
+from acdc_cli.config.dense_run import dense_share
+from acdc_cli.config.resolution import keys_of_size, view_of
+from acdc_cli.config.schedule import epoch_window, gradual_epochs, timeline_of
+from acdc_cli.config.schema import Config, is_pruned_to_target, known, prunes_a_dense_run
 from acdc_cli.data.sources import SOURCES
-from acdc_cli.dense_run import dense_share
 from acdc_cli.errors import BadInput
 from acdc_cli.measure.flops import closed_form_train_fraction, inference_flops
 from acdc_cli.measure.network import network_flops
@@ -18,8 +20,6 @@ from acdc_cli.models import build_skeleton
 from acdc_cli.models.fit import require_fit
 from acdc_cli.records.configs import read_config
 from acdc_cli.records.folder import RunFolder
-from acdc_cli.resolution import keys_of_size, view_of
-from acdc_cli.schedule import epoch_window, gradual_epochs, timeline_of
 from acdc_cli.sparsity.allocate import closed_form_nonzeros, require_something_left, shares_of
 from acdc_cli.sparsity.coverage import prunable_by_kind, uncovered_share, uncovered_weights
 from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from acdc_cli.config import Config
+from acdc_cli.config.schema import Config
 
 # Flags of /proc/cpuinfo that mean arithmetic in bfloat16: x86's AVX512-BF16 and AMX, and Arm's BF16 extension.
 BFLOAT16_FEATURES = frozenset({"avx512_bf16", "amx_bf16", "bf16"})

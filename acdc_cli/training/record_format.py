@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from acdc_cli.config import LIBRARIES, Config, ModelConfig, is_pruned_to_target
+from acdc_cli.config.resolution import keys_of_size, view_of
+from acdc_cli.config.schema import LIBRARIES, Config, ModelConfig, is_pruned_to_target
 from acdc_cli.data.sources import SOURCES
 from acdc_cli.measure.network import network_flops
 from acdc_cli.models import build_skeleton
 from acdc_cli.models.fit import require_fit
-from acdc_cli.resolution import keys_of_size, view_of
 from acdc_cli.sparsity.prunable import prunable_layers
 
 CURRENT = 2

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from acdc_cli.compose import to_yaml
-from acdc_cli.config import Config
+from acdc_cli.config.compose import to_yaml
+from acdc_cli.config.schema import Config
 from acdc_cli.data.held_signals import signals_held_back
 from acdc_cli.errors import AcdcError, Interrupted
 from acdc_cli.records.files import Damaged

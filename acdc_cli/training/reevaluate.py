@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from acdc_cli.config import Config, known
+from acdc_cli.config.schema import Config, known
 from acdc_cli.data.prepare import open_dataset
 from acdc_cli.data.sources import SOURCES
 from acdc_cli.errors import BadInput, not_a_choice

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from acdc_cli.config import Config, known
+from acdc_cli.config.resolution import view_of
+from acdc_cli.config.schedule import timeline_of
+from acdc_cli.config.schema import Config, known
 from acdc_cli.data.batches import MicroBatch, evaluation_batches, training_batches
 from acdc_cli.data.crops import Crops
 from acdc_cli.data.input_step import Augmentation, Normalization
@@ -28,8 +30,6 @@ from acdc_cli.methods import build_method
 from acdc_cli.models import build_model
 from acdc_cli.ranks import Ranks
 from acdc_cli.records.folder import RunFolder
-from acdc_cli.resolution import view_of
-from acdc_cli.schedule import timeline_of
 from acdc_cli.sparsity.coverage import UncoveredWeights
 from acdc_cli.sparsity.method import Method
 from acdc_cli.sparsity.prunable import prunable_weights

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from acdc_cli.config import Config, prunes_a_dense_run
+from acdc_cli.config.schema import Config, prunes_a_dense_run
 from acdc_cli.errors import BadInput, DataMissing, reason
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder

@@ -10,8 +10,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 import yaml
 
-from acdc_cli.compose import compose_config
-from acdc_cli.config import Config
+from acdc_cli.config.compose import compose_config
+from acdc_cli.config.schema import Config
 from acdc_cli.training.plan import plan
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from acdc_cli.compose import compose_config
+from acdc_cli.config.compose import compose_config
+from acdc_cli.config.schedule import timeline_of
 from acdc_cli.errors import BadInput
 from acdc_cli.methods import _window
-from acdc_cli.schedule import timeline_of
 
 
 @pytest.mark.parametrize(("batch_size", "steps"), [(256, 25025), (1024, 6260)])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from acdc_cli.compose import compose_config
-from acdc_cli.config import Config, known
-from acdc_cli.schedule import epoch_window
+from acdc_cli.config.compose import compose_config
+from acdc_cli.config.schedule import epoch_window
+from acdc_cli.config.schema import Config, known
 from acdc_cli.sparsity.window import gradual_sparsity
 from acdc_cli.tables.spec import read_table, table_names
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from acdc_cli.compose import compose_config, from_yaml, to_yaml
+from acdc_cli.config.compose import compose_config, from_yaml, to_yaml
+from acdc_cli.config.retyped import as_overrides
 from acdc_cli.records.identity import identity
-from acdc_cli.retyped import as_overrides
 from acdc_cli.training.machine import settle
 
 TYPED = [

@@ -8,8 +8,8 @@ from itertools import accumulate, pairwise
 
 import pytest
 
-from acdc_cli.compose import compose_config
-from acdc_cli.schedule import timeline_of
+from acdc_cli.config.compose import compose_config
+from acdc_cli.config.schedule import timeline_of
 
 Span = tuple[str, int, int]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from acdc_cli.compose import compose_config
+from acdc_cli.config.compose import compose_config
 from acdc_cli.records.identity import run_id
 from acdc_cli.training.machine import settle
 

@@ -6,8 +6,8 @@ from functools import cache
 
 import pytest
 
-from acdc_cli.compose import compose_config
-from acdc_cli.config import Config
+from acdc_cli.config.compose import compose_config
+from acdc_cli.config.schema import Config
 from acdc_cli.errors import BadInput
 from acdc_cli.tables.spec import TableRow, read_table, table_names
 

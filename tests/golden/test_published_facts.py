@@ -16,7 +16,8 @@ from support import Command
 from torch import nn
 
 from acdc_cli import ACDC
-from acdc_cli.compose import compose_config
+from acdc_cli.config.compose import compose_config
+from acdc_cli.config.schedule import timeline_of
 from acdc_cli.measure.flops import (
     LayerSize,
     closed_form_train_fraction,
@@ -26,7 +27,6 @@ from acdc_cli.measure.flops import (
     step_flops,
 )
 from acdc_cli.models import build_model
-from acdc_cli.schedule import timeline_of
 from acdc_cli.sparsity import Allocation, Dense, Timeline, prunable_layers
 from acdc_cli.sparsity.allocate import closed_form_nonzeros
 

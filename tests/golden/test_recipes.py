@@ -16,7 +16,7 @@ import pytest
 import yaml
 from support import Command
 
-from acdc_cli.compose import compose_config
+from acdc_cli.config.compose import compose_config
 from acdc_cli.training.optim import learning_rate
 
 HERE = Path(__file__).resolve().parent

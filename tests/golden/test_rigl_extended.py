@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 from support import Command
 
-from acdc_cli.compose import compose_config
-from acdc_cli.config import Config
+from acdc_cli.config.compose import compose_config
+from acdc_cli.config.schema import Config
 from acdc_cli.methods import build_method
 from acdc_cli.training.optim import learning_rate
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from acdc_cli.config import DECIDES_SPARSITY, Config, is_pruned_to_target
+from acdc_cli.config.dense_run import dense_run_of
+from acdc_cli.config.schedule import epoch_window, timeline_of
+from acdc_cli.config.schema import DECIDES_SPARSITY, Config, is_pruned_to_target
 from acdc_cli.data.sources import SOURCES
-from acdc_cli.dense_run import dense_run_of
 from acdc_cli.methods import _window
-from acdc_cli.schedule import epoch_window, timeline_of
 from acdc_cli.tables.composed import composed
 from acdc_cli.tables.jobs import first_missing
 from acdc_cli.tables.spec import TableRow, read_table, table_names

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from acdc_cli.compose import compose_config
+from acdc_cli.config.compose import compose_config
 from acdc_cli.data.batches import in_batches
 from acdc_cli.data.loaders import to_device
 from acdc_cli.data.sources import SOURCES

@@ -12,7 +12,7 @@ from hostile import QUICK, flip, make_old
 from support import Command
 from training import check_same, train
 
-from acdc_cli.compose import compose_config
+from acdc_cli.config.compose import compose_config
 from acdc_cli.errors import EXIT_DATA_MISSING, EXIT_FAILED, AcdcError
 from acdc_cli.models import load_model
 from acdc_cli.records.folder import RunFolder

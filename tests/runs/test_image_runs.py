@@ -15,7 +15,7 @@ from support import environment
 from torch import nn
 from training import train
 
-from acdc_cli.compose import compose_config, from_yaml
+from acdc_cli.config.compose import compose_config, from_yaml
 from acdc_cli.data.prepare import prepare
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import AcdcError

@@ -15,7 +15,7 @@ from console_process import ConsoleProcess
 from safetensors import safe_open
 from training import check_same, equal_bits, model_state, position, train, without_times
 
-from acdc_cli.compose import compose_config
+from acdc_cli.config.compose import compose_config
 from acdc_cli.errors import AcdcError, BadInput, DataMissing, Interrupted
 from acdc_cli.models import load_model
 from acdc_cli.records.folder import RunFolder, run_folders

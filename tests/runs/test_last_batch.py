@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from training import train
 
-from acdc_cli.compose import compose_config
+from acdc_cli.config.compose import compose_config
 from acdc_cli.data.dataset import Dataset
 from acdc_cli.errors import BadInput
 from acdc_cli.training.last_batch import require_last_batch

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from acdc_cli.compose import compose_config
+from acdc_cli.config.compose import compose_config
 from acdc_cli.sparsity import UncoveredWeights
 from acdc_cli.training.execute import execute
 from acdc_cli.training.plan import plan

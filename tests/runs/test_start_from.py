@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 from training import model_state, train
 
-from acdc_cli.compose import compose_config, from_yaml
+from acdc_cli.config.compose import compose_config, from_yaml
 from acdc_cli.data.prepare import open_dataset
 from acdc_cli.errors import BadInput
 from acdc_cli.models import load_model

@@ -13,7 +13,7 @@ import yaml
 from support import BIN, Command, environment
 from training import train
 
-from acdc_cli.compose import compose_config
+from acdc_cli.config.compose import compose_config
 from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.records.tracker import WandbMirror
 from acdc_cli.training.execute import execute

@@ -49,7 +49,9 @@ def run(installed: Path, folder: Path, *command: str) -> subprocess.CompletedPro
 @pytest.mark.exhaustive
 def test_console_script_of_the_wheel_trains_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     script = str(installed / "bin" / "acdc-train")
-    where = run(installed, tmp_path, "-c", "import acdc_cli.overrides as o; print(o.__file__, o.conf_dir())").stdout
+    where = run(
+        installed, tmp_path, "-c", "import acdc_cli.config.command_line as o; print(o.__file__, o.conf_dir())"
+    ).stdout
     assert where.split() == [str(installed / "acdc_cli" / "overrides.py"), str(installed / "acdc_cli" / "conf")]
     ended = run(installed, tmp_path, script, "epochs=2", "loader=device", "tracker=none", "threads=1")
     assert " sparse   0." in ended.stdout

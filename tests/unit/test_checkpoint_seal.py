@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from acdc_cli.compose import compose_config
+from acdc_cli.config.compose import compose_config
 from acdc_cli.data.prepare import open_dataset
 from acdc_cli.errors import AcdcError
 from acdc_cli.records.files import Damaged

@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
-from acdc_cli.compose import compose_config
-from acdc_cli.config import Config
+from acdc_cli.config.compose import compose_config
+from acdc_cli.config.schema import Config
 from acdc_cli.errors import BadInput
 from acdc_cli.tables import composed as module
 from acdc_cli.tables.composed import compose_ahead, composed

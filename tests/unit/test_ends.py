@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import nn
 
-from acdc_cli.compose import compose_config
+from acdc_cli.config.compose import compose_config
 from acdc_cli.sparsity import prunable_layers
 from acdc_cli.training.plan import plan
 

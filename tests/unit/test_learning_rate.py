@@ -9,8 +9,8 @@ from functools import cache
 import pytest
 import torch
 
-from acdc_cli.compose import compose_config
-from acdc_cli.config import Config
+from acdc_cli.config.compose import compose_config
+from acdc_cli.config.schema import Config
 from acdc_cli.models.resnet import ResNet
 from acdc_cli.training.optim import build_optimizer, learning_rate, set_learning_rate
 

@@ -12,12 +12,12 @@ import torchvision
 from torch import nn
 
 from acdc_cli import load_model
-from acdc_cli.compose import compose_config, to_yaml
+from acdc_cli.config.compose import compose_config, to_yaml
+from acdc_cli.config.resolution import keys_of_size
 from acdc_cli.errors import BadInput
 from acdc_cli.measure.flops import inference_flops, layer_sizes
 from acdc_cli.models import build_model, build_skeleton
 from acdc_cli.models.fit import require_fit
-from acdc_cli.resolution import keys_of_size
 from acdc_cli.sparsity import prunable_weights
 from acdc_cli.training.plan import plan
 from acdc_cli.training.start import load_start

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from acdc_cli.compose import compose_config
+from acdc_cli.config.compose import compose_config
 from acdc_cli.training.machine import cores, described, settle
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from acdc_cli import load_model
-from acdc_cli.compose import compose_config, to_yaml
+from acdc_cli.config.compose import compose_config, to_yaml
 from acdc_cli.errors import BadInput
 from acdc_cli.models import build_model
 

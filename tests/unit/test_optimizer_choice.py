@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from acdc_cli.compose import compose_config
+from acdc_cli.config.compose import compose_config
 from acdc_cli.errors import BadInput
 from acdc_cli.models.resnet import ResNet
 from acdc_cli.sparsity import ACDC, Timeline

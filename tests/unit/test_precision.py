@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from acdc_cli.compose import compose_config
+from acdc_cli.config.compose import compose_config
 from acdc_cli.training.precision import planned_dtype, processor_features, settle_precision
 
 # Excerpts of /proc/cpuinfo, from the processors that are named.

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from acdc_cli.compose import compose_config
+from acdc_cli.config.compose import compose_config
 from acdc_cli.errors import BadInput
 from acdc_cli.ranks import ONE_RANK, Ranks
 from acdc_cli.records.identity import run_id

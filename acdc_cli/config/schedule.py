@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-from acdc_cli.config import Config, ScheduleConfig, known
+from acdc_cli.config.schema import Config, ScheduleConfig, known
 from acdc_cli.errors import BadInput
 from acdc_cli.sparsity.timeline import Timeline, TimelineError, default_phase_epochs, nearest_stretched_epochs
 from acdc_cli.sparsity.window import Window

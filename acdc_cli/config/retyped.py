@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from acdc_cli.config import LIBRARIES, Config
-from acdc_cli.finetune import MAY_BE_TYPED, OF_THIS_RUN
-from acdc_cli.overrides import quoted
+from acdc_cli.config.command_line import quoted
+from acdc_cli.config.finetune import MAY_BE_TYPED, OF_THIS_RUN
+from acdc_cli.config.schema import LIBRARIES, Config
 
 DERIVED = ("start_from_hash", "first_epoch", "record_format", "schedule.published", "plan", "run.overwrite")
 

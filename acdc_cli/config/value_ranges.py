@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from acdc_cli.config import Config, schema_keys
+from acdc_cli.config.schema import Config, schema_keys
 from acdc_cli.errors import BadInput, not_a_choice
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from acdc_cli.config import Config, known
+from acdc_cli.config.schema import Config, known
 from acdc_cli.data.view import View
 
 DIGITS_KEPT = 9  # of an interpolated resolution: 65/88 of 88 epochs is 65 epochs

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
-from acdc_cli.config import schema_keys
+from acdc_cli.config.schema import schema_keys
 from acdc_cli.errors import BadInput, nearest, not_a_choice
 
 # A group whose amount may be given in place of an option: sparsity=0.9 is short for sparsity.target=0.9.
@@ -32,7 +32,7 @@ NUMBER_MEANT = {
 
 def conf_dir() -> Path:
     """The YAML tree: inside the installed package, or beside it in a checkout."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parent.parent
     for candidate in (here / "conf", here.parent / "conf"):
         if (candidate / "config.yaml").is_file():
             return candidate

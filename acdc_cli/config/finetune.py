@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
-from acdc_cli.config import Config
+from acdc_cli.config.command_line import key_of
+from acdc_cli.config.schedule import PHASE_NUMBERS, timeline_of
+from acdc_cli.config.schema import Config
 from acdc_cli.errors import BadInput
 from acdc_cli.method_options import resolve_method
-from acdc_cli.overrides import key_of
 from acdc_cli.records.configs import read_config, require_same_run
 from acdc_cli.records.folder import RunFolder
-from acdc_cli.schedule import PHASE_NUMBERS, timeline_of
 
 MAY_BE_TYPED = (
     "data_dir",

@@ -17,18 +17,18 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from acdc_cli.config import Config, register_schema, schema_keys
+from acdc_cli.config.command_line import check_overrides, conf_dir, rewrite
+from acdc_cli.config.schedule import resolve_schedule
+from acdc_cli.config.schema import Config, register_schema, schema_keys
+from acdc_cli.config.value_ranges import check_ranges
 from acdc_cli.data.options import check_dataset
 from acdc_cli.errors import BadInput, nearest, not_a_choice
 from acdc_cli.method_options import check_method, resolve_method, resolve_spread
 from acdc_cli.models.libraries import require_timm
 from acdc_cli.models.options import check_model
-from acdc_cli.overrides import check_overrides, conf_dir, rewrite
-from acdc_cli.schedule import resolve_schedule
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.rules import parse_rules
 from acdc_cli.sparsity.target import AllocationError, Pattern, parse_target
-from acdc_cli.value_ranges import check_ranges
 
 SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where PyYAML was built with it
 
@@ -90,11 +90,11 @@ def complete(composed: DictConfig, experiment: str | None, overrides: list[str])
     config.run.experiment = config.run.experiment or experiment or "default"
     config.runs_dir, config.data_dir = os.path.expanduser(config.runs_dir), os.path.expanduser(config.data_dir)
     if config.dense_run is not None:
-        from acdc_cli.dense_run import dense_run_of  # which composes another config, and so imports this module
+        from acdc_cli.config.dense_run import dense_run_of  # which composes another config, and so imports this module
 
         dense_run_of(config)
     if config.finetune is not None:
-        from acdc_cli.finetune import finetuning_config  # which reads configs, and so imports this module
+        from acdc_cli.config.finetune import finetuning_config  # which reads configs, and so imports this module
 
         return finetuning_config(config, overrides)
     return config

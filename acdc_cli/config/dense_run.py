@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 
-from acdc_cli.compose import compose_config
-from acdc_cli.config import Config, known, prunes_a_dense_run
+from acdc_cli.config.compose import compose_config
+from acdc_cli.config.schema import Config, known, prunes_a_dense_run
 from acdc_cli.errors import BadInput
 from acdc_cli.method_options import resolve_method
 

@@ -1,0 +1,32 @@
+"""How a dataclass says which values each of its keys takes. The values themselves are in YAML."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import MISSING, field
+from typing import Any
+
+
+def one_of(*choices: str, default: Any = MISSING) -> Any:
+    """Declare a key that takes one of these words.
+
+    Args:
+        choices: the words.
+        default: None for a key that may be left out; without it the YAML has to give a value.
+    """
+    return field(default=default, metadata={"choices": choices})
+
+
+def number(
+    low: float = -math.inf, high: float = math.inf, *, above: bool = False, below: bool = False, default: Any = MISSING
+) -> Any:
+    """Declare a key that takes a number in the range [low, high].
+
+    Args:
+        low: the smallest value.
+        high: the largest value.
+        above: the value has to be above ``low``, which itself is left out.
+        below: the value has to be below ``high``, which itself is left out.
+        default: None for a key that may be left out; without it the YAML has to give a value.
+    """
+    return field(default=default, metadata={"range": (low, high, above, below)})
