@@ -16,10 +16,11 @@ from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered, cover
 from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, is_compared
 from acdc_cli.sparsity.masks import MaskSet
-from acdc_cli.sparsity.method import Work, model_state
+from acdc_cli.sparsity.method import model_state
 from acdc_cli.sparsity.moments import forget_directions
 from acdc_cli.sparsity.rules import Share
 from acdc_cli.sparsity.steps import require_one_gradient
+from acdc_cli.sparsity.work import Work, sparse_work
 
 Masks = dict[str, Tensor]  # name -> bool, True where the weight exists
 Choose = Callable[[Covered, int], Masks]  # (weights with their masks and gradients, steps done) -> new masks
@@ -189,7 +190,7 @@ class MovingMasks:
         share = self._epoch_dense_gradients / self._epoch_step if self._epoch_step else 0.0
         is_held = self._masks.enforced and not self.rule.is_hard_threshold
         connections = self._masks.kept_per_layer() if is_held else None
-        return Work(True, True, True, dense_gradient_share=share, forward_weights=connections)
+        return sparse_work(share, forward_weights=connections)
 
     def outputs(self) -> dict[str, dict[str, Tensor] | None]:
         """The sparse model. Raises RuntimeError before ``attach``."""

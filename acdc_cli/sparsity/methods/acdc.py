@@ -14,11 +14,12 @@ from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered, cover
 from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank
 from acdc_cli.sparsity.masks import MaskSet
-from acdc_cli.sparsity.method import Work, model_state
+from acdc_cli.sparsity.method import model_state
 from acdc_cli.sparsity.moments import forget_directions
 from acdc_cli.sparsity.rules import Share
 from acdc_cli.sparsity.select import magnitude_masks
 from acdc_cli.sparsity.timeline import Timeline
+from acdc_cli.sparsity.work import Work, alternating_work
 
 
 class ACDC:
@@ -143,7 +144,7 @@ class ACDC:
 
     def work(self) -> Work:
         """AC/DC, C.2: 3f in a sparse phase; 2f + F in a dense one, where weight gradients are taken for all weights."""
-        return Work(True, True, weight_gradient_skips_zeros=self._masks.enforced)
+        return alternating_work(self._masks.enforced)
 
     def outputs(self) -> dict[str, dict[str, Tensor] | None]:
         """``sparse``: the state now; ``dense``: the state at the end of the last dense phase. Detached copies.

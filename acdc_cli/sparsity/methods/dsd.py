@@ -10,11 +10,12 @@ from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered, cover
 from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank
 from acdc_cli.sparsity.masks import MaskSet
-from acdc_cli.sparsity.method import Work, model_state
+from acdc_cli.sparsity.method import model_state
 from acdc_cli.sparsity.moments import forget_directions
 from acdc_cli.sparsity.rules import Share
 from acdc_cli.sparsity.select import magnitude_masks
 from acdc_cli.sparsity.timeline import Timeline
+from acdc_cli.sparsity.work import Work, alternating_work
 
 
 class DSD:
@@ -89,7 +90,7 @@ class DSD:
 
     def work(self) -> Work:
         """3f in the sparse phase, else 2f + F, as AC/DC is charged."""
-        return Work(True, True, weight_gradient_skips_zeros=self._masks.enforced)
+        return alternating_work(self._masks.enforced)
 
     def outputs(self) -> dict[str, dict[str, Tensor] | None]:
         """``sparse``: the end of the sparse phase; ``dense``: the state now.

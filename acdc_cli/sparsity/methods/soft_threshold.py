@@ -12,10 +12,11 @@ from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered, cover
 from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank
 from acdc_cli.sparsity.masks import MaskSet
-from acdc_cli.sparsity.method import Work, model_state
+from acdc_cli.sparsity.method import model_state
 from acdc_cli.sparsity.rules import Share
 from acdc_cli.sparsity.steps import require_one_gradient
 from acdc_cli.sparsity.target import AllocationError
+from acdc_cli.sparsity.work import Work, sparse_work
 
 
 def soft_threshold(weight: Tensor, threshold: Tensor) -> Tensor:
@@ -171,7 +172,7 @@ class SoftThreshold:
 
     def work(self) -> Work:
         """3f: the gradients of w and of s take those of the weights above the threshold alone."""
-        return Work(True, True, True)
+        return sparse_work()
 
     def outputs(self) -> dict[str, dict[str, Tensor] | None]:
         """The sparse model: thresholded weights under plain names. Raises RuntimeError before ``attach``."""

@@ -10,9 +10,10 @@ from acdc_cli.sparsity.coverage import warn_of_uncovered
 from acdc_cli.sparsity.covered import Covered
 from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, optimizers_of
 from acdc_cli.sparsity.masks import MaskSet
-from acdc_cli.sparsity.method import Work, model_state, plain_model
+from acdc_cli.sparsity.method import model_state, plain_model
 from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
 from acdc_cli.sparsity.rules import Share
+from acdc_cli.sparsity.work import Work, sparse_work
 
 
 class Static:
@@ -86,7 +87,7 @@ class Static:
 
     def work(self) -> Work:
         """3f: zero weights need neither a product nor a gradient."""
-        return Work(True, True, True)
+        return sparse_work()
 
     def outputs(self) -> dict[str, dict[str, Tensor] | None]:
         """The sparse model; there is no dense one. Raises RuntimeError before ``attach``."""

@@ -12,11 +12,12 @@ from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered, cover
 from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, is_compared
 from acdc_cli.sparsity.masks import MaskSet
-from acdc_cli.sparsity.method import Work, model_state
+from acdc_cli.sparsity.method import model_state
 from acdc_cli.sparsity.rules import Share
 from acdc_cli.sparsity.select import magnitude_masks
 from acdc_cli.sparsity.steps import require_one_gradient
 from acdc_cli.sparsity.target import AllocationError, Pattern, require_fractions
+from acdc_cli.sparsity.work import Work, sparse_work
 
 
 class TopKAST:
@@ -182,7 +183,7 @@ class TopKAST:
 
     def work(self) -> Work:
         """2f, and weight gradients for B."""
-        return Work(True, True, True, weight_gradient_weights=self._backward.kept_per_layer())
+        return sparse_work(weight_gradient_weights=self._backward.kept_per_layer())
 
     def outputs(self) -> dict[str, dict[str, Tensor] | None]:
         """The sparse model, A. Raises RuntimeError before ``attach``."""

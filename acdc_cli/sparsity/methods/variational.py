@@ -13,12 +13,13 @@ from acdc_cli.sparsity.covered import Covered, cover
 from acdc_cli.sparsity.dropout_kl import kl_gradients, log_alpha
 from acdc_cli.sparsity.hooks import Optimizers, average_over_ranks, check_same_on_every_rank
 from acdc_cli.sparsity.masks import MaskSet
-from acdc_cli.sparsity.method import Work, model_state
+from acdc_cli.sparsity.method import model_state
 from acdc_cli.sparsity.noisy_layers import ForwardHook, add_noise, drop_copied_hooks, is_training, layers_with
 from acdc_cli.sparsity.rules import Share, excluded
 from acdc_cli.sparsity.steps import require_one_gradient
 from acdc_cli.sparsity.target import AllocationError, require_fractions
 from acdc_cli.sparsity.window import Window
+from acdc_cli.sparsity.work import Work, dense_work
 
 REPLICAS = (
     "sparse_vd: DataParallel passes through copies of the model, which are not told to put theta back after an "
@@ -232,7 +233,7 @@ class SparseVD:
 
     def work(self) -> Work:
         """Twice a dense step: every pass is done for the means and for the variances (AC/DC, appendix B.5)."""
-        return Work(False, False, False, passes=2)
+        return dense_work(passes=2)
 
     def outputs(self) -> dict[str, dict[str, Tensor] | None]:
         """The thresholded model, and theta, which AC/DC's Table 14 compares it with. RuntimeError before ``attach``."""
