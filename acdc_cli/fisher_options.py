@@ -7,7 +7,7 @@ import torch
 from acdc_cli.config.compose import allocation_of
 from acdc_cli.config.schema import Config
 from acdc_cli.data.dataset import Dataset
-from acdc_cli.data.sources import SOURCES
+from acdc_cli.data.options import image_facts
 from acdc_cli.errors import BadInput
 from acdc_cli.models import build_skeleton
 from acdc_cli.ranks import Ranks
@@ -67,7 +67,7 @@ def _memory(config: Config, ranks: Ranks) -> tuple[torch.device, int]:
 
 def _counts(config: Config) -> list[int]:
     """Weights of each layer that is pruned."""
-    images = SOURCES[config.dataset.name]
+    images = image_facts(config)
     layers = prunable_layers(build_skeleton(config.model, images.sample_shape[0], images.classes), embeddings=True)
     shares = shares_of(layers, allocation_of(config))
     return [layers[name].shape.numel() for share in shares if share.target is not None for name in share.names]

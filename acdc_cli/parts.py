@@ -61,11 +61,14 @@ class DatasetFacts:
         summary: one line for ``acdc-data list``.
         task: the task that learns it.
         is_embedded: it needs no folder and no file; ``acdc-train`` prepares it on first use.
+        content_keys: its keys that decide what the samples are; dataset.json records them. With ``source`` among them
+            it is data of the user's own: the hash of the content enters a run's id, and these keys do not.
     """
 
     summary: str = ""
     task: str = "image_classification"
     is_embedded: bool = False
+    content_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class TaskFacts:
 
 
 MODELS = Registry("model", "acdc_cli.models.families", ("build",), ModelFacts)
-DATASETS = Registry("dataset", "acdc_cli.data.sets", ("source",), DatasetFacts)
+DATASETS = Registry("dataset", "acdc_cli.data.sets", ("origin",), DatasetFacts)
 METHODS = Registry("method", "acdc_cli.methods", ("build", "phases", "expected"), MethodFacts)
 TASKS = Registry("task", "acdc_cli.tasks", (), TaskFacts)
 

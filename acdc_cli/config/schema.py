@@ -8,6 +8,8 @@ from typing import Any, TypeVar, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 
+from acdc_cli.parts import DATASETS
+
 T = TypeVar("T")
 
 
@@ -78,7 +80,7 @@ class ModelConfig:
 class DatasetConfig:
     """Which images, and how training batches are augmented."""
 
-    name: str = one_of("digits", "patches", "cifar10", "cifar100", "imagenet")
+    name: str = one_of(*DATASETS.names())
     crop_padding: int | None = number(0)  # pixels of zeros on each side before a random crop back to size
     flip: bool = field()  # random left-right flip
     resolution: int | None = number(1)  # of evaluation, pixels

@@ -42,11 +42,14 @@ def load_model(run: str | Path, kind: str = "sparse") -> nn.Module:
 
 
 def _loaded(config: Config, state: dict[str, Tensor], built_for: dict[str, str]) -> nn.Module:
-    from acdc_cli.data.sources import SOURCES
+    if "channels" in built_for:
+        channels, classes = int(built_for["channels"]), int(built_for["classes"])
+    else:  # the run is older than these two words
+        from acdc_cli.data.options import image_facts
 
-    usual = SOURCES[config.dataset.name]  # of a run that is older than these two words
-    channels = int(built_for.get("channels", usual.sample_shape[0]))
-    model = build_model(config.model, channels, int(built_for.get("classes", usual.classes)))
+        usual = image_facts(config)
+        channels, classes = usual.sample_shape[0], usual.classes
+    model = build_model(config.model, channels, classes)
     weights = next(tensor for tensor in state.values() if tensor.is_floating_point())
     model.to(weights.dtype).load_state_dict(state)  # float64 of precision=fp64 stays that
     return model.eval()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from acdc_cli.config.dense_run import dense_share
 from acdc_cli.config.schema import Config, known
-from acdc_cli.data.sources import SOURCES
+from acdc_cli.data.options import image_facts
 from acdc_cli.errors import AcdcError
 from acdc_cli.records.configs import read_config
 from acdc_cli.records.folder import RunFolder, run_folders
@@ -37,7 +37,7 @@ def flops_to_go(config: Config) -> float:
     from acdc_cli.training.plan import plan
 
     planned = plan(config)
-    total = planned["train_flops_per_sample"] * SOURCES[config.dataset.name].train_samples
+    total = planned["train_flops_per_sample"] * image_facts(config).train_samples
     dense_run = total / planned["train_flops_fraction"]
     if config.first_epoch is not None:
         return dense_run * epochs_to_go(config) / known(config.epochs)

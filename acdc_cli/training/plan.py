@@ -12,7 +12,7 @@ from acdc_cli.config.dense_run import dense_share
 from acdc_cli.config.resolution import keys_of_size, view_of
 from acdc_cli.config.schedule import epoch_window, gradual_epochs, timeline_of
 from acdc_cli.config.schema import Config, is_pruned_to_target, known, prunes_a_dense_run
-from acdc_cli.data.sources import SOURCES
+from acdc_cli.data.options import image_facts
 from acdc_cli.errors import BadInput
 from acdc_cli.measure.flops import closed_form_train_fraction, inference_flops
 from acdc_cli.measure.network import network_flops
@@ -39,7 +39,7 @@ def plan(config: Config) -> dict[str, Any]:
     Raises:
         BadInput: if the model cannot take the sparsity.
     """
-    images = SOURCES[config.dataset.name]
+    images = image_facts(config)
     model = build_skeleton(config.model, images.sample_shape[0], images.classes)
     resolutions = [view_of(config, epoch, images.sample_shape[-1]).resolution for epoch in range(known(config.epochs))]
     resolution = view_of(config, None, images.sample_shape[-1]).resolution

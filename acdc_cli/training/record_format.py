@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from acdc_cli.config.resolution import keys_of_size, view_of
 from acdc_cli.config.schema import LIBRARIES, Config, ModelConfig, is_pruned_to_target
-from acdc_cli.data.sources import SOURCES
+from acdc_cli.data.options import image_facts
 from acdc_cli.measure.network import network_flops
 from acdc_cli.models import build_skeleton
 from acdc_cli.models.fit import require_fit
@@ -40,7 +40,7 @@ def record_format(config: Config) -> int | None:
     """
     if config.model.family not in LIBRARIES:
         return None
-    images = SOURCES[config.dataset.name]
+    images = image_facts(config)
     pixels = view_of(config, None, images.sample_shape[-1]).resolution
     model = tuple(asdict(config.model).items())
     shape = images.sample_shape[0], pixels, pixels

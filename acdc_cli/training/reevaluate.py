@@ -12,10 +12,11 @@ from torch import Tensor
 
 from acdc_cli.config.schema import Config, known
 from acdc_cli.data.prepare import open_dataset
-from acdc_cli.data.sources import SOURCES
-from acdc_cli.errors import BadInput, not_a_choice
+from acdc_cli.data.source import source_of
+from acdc_cli.errors import BadInput
 from acdc_cli.measure.accuracy import agreement
 from acdc_cli.models import load_model, read_model_file
+from acdc_cli.parts import DATASETS
 from acdc_cli.records.checksums import REMEDY
 from acdc_cli.records.configs import read_config, require_same_run
 from acdc_cli.records.files import Damaged
@@ -77,23 +78,22 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
     folder = RunFolder.open(run_path)
     result = folder.read_result()
     kind = kind or ("sparse" if result["sparse"] is not None else "dense")
-    if result["dataset"] not in SOURCES:
+    if result["dataset"] not in DATASETS.names():
         raise Damaged(folder.result, f"its data set is {result['dataset']!r}", REMEDY)
     require_same_run(folder, read_config(folder), result["run_id"])
     config = _evaluation_config(folder)
     if dataset_name is not None:
-        if dataset_name not in SOURCES:
-            raise not_a_choice("--dataset", dataset_name, SOURCES)
+        DATASETS.part(dataset_name, "--dataset")
         config.dataset.name = dataset_name
     model = load_model(run_path, kind)
     dataset = open_dataset(config.dataset.name, data_dir or config.data_dir)
     trained_with = read_model_file(folder, kind)[1]
     mean, std = _normalization(folder, kind, trained_with)
-    trained_on = SOURCES[result["dataset"]]  # of a run that is older than its model's two words
-    expected = (
-        int(trained_with.get("channels", trained_on.sample_shape[0])),
-        int(trained_with.get("classes", trained_on.classes)),
-    )
+    if "channels" in trained_with:
+        expected = int(trained_with["channels"]), int(trained_with["classes"])
+    else:  # the run is older than its model's two words
+        trained_on = source_of(result["dataset"])
+        expected = known(trained_on.sample_shape)[0], known(trained_on.classes)
     found = (dataset.sample_shape[0], dataset.classes)
     if expected != found:
         raise BadInput(

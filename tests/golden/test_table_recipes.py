@@ -17,7 +17,7 @@ import yaml
 from acdc_cli.config.dense_run import dense_run_of
 from acdc_cli.config.schedule import epoch_window, timeline_of
 from acdc_cli.config.schema import DECIDES_SPARSITY, Config, is_pruned_to_target
-from acdc_cli.data.sources import SOURCES
+from acdc_cli.data.options import image_facts
 from acdc_cli.methods import _window
 from acdc_cli.tables.composed import composed
 from acdc_cli.tables.jobs import first_missing
@@ -113,7 +113,7 @@ def prunes_at(config: Config) -> list[float]:
         return [epoch for epoch in range(config.epochs) if epoch_window(config).is_due(epoch)]
     if config.method.name != "gmp":
         return []
-    per_epoch = -(-SOURCES[config.dataset.name].train_samples // config.batch_size)
+    per_epoch = -(-image_facts(config).train_samples // config.batch_size)
     window = _window(config, config.epochs * per_epoch)
     return [step / per_epoch for step in range(window.start, window.end + 1, window.interval)]
 
