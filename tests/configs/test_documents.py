@@ -1,4 +1,4 @@
-"""The documents tell the truth as far as a machine can see: links, commands, flags, keys, parts, the picture of a plan."""
+"""What the documents name exists: links, commands, flags, make targets, keys, parts; the drawn plan is the real one."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ README_LINES = 120
 # docs/extending.md runs from its first block to its last in a test of its own.
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md"), *DOCS.glob("*/README.md")])
 IDS = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
+FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 PLACEHOLDER = re.compile(r"\b(RUN|NAME|FAMILY|DIR|FILE|VALUE|KEY|GROUP|OPTION|AMOUNT|RUN_OR_FILE|N)\b|model\.pt|\.\.\.")
 ANSWERED_BY_HYDRA = {"--help", "-sc"}
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -31,8 +32,8 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def commands_of(text: str) -> Iterator[list[str]]:
-    """The words of every command of ``sh`` blocks and of inline code; a comment ends a line."""
-    inline = re.findall(r"`((?:acdc-\w+|make) [^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+    """Yield the words of every command in ``sh`` blocks and in inline code, without comments."""
+    inline = re.findall(r"`((?:acdc-\w+|make) [^`]+)`", FENCED.sub("", text))
     for part in [*blocks(text, "sh"), *(" ".join(code.split()) for code in inline)]:
         for line in part.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
@@ -53,8 +54,8 @@ def first_of_sweep(override: str) -> str:
 
 
 def anchors(text: str) -> set[str]:
-    """GitHub's: lower case, blanks become hyphens, punctuation goes."""
-    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    """Return the anchors that GitHub gives to a text's headings: lower case, hyphens for blanks, no punctuation."""
+    headings = re.findall(r"^#+ (.*)$", FENCED.sub("", text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -151,13 +152,13 @@ def test_imports_of_python_blocks_work() -> None:
 
 
 def keys_in(file: Path, group: str) -> set[str]:
-    """Keys of a group that a YAML of it sets: a model's file sets them under ``model``, and others for its recipe."""
+    """Return the keys of a group that one of its YAML files sets. A model's file has them under ``model``."""
     content = yaml.safe_load(file.read_text()) or {}
     content = content.get(group, content) if group == "model" else content
     return {key for key in content if key != "defaults"}
 
 
-GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in ("experiment", "table"))
+GROUPS = sorted({folder.name for folder in CONF.iterdir() if folder.is_dir()} - {"experiment", "table"})
 
 
 @pytest.mark.parametrize("group", [group for group in GROUPS if group not in ("method", "model")])
@@ -176,7 +177,9 @@ def test_every_key_of_a_run_is_described() -> None:
 
 
 def test_every_key_of_a_method_is_in_its_row() -> None:
-    rows = {line.split("`")[1]: line for line in (DOCS / "methods.md").read_text().splitlines() if line.startswith("| `")}
+    rows = {
+        line.split("`")[1]: line for line in (DOCS / "methods.md").read_text().splitlines() if line.startswith("| `")
+    }
     rows["woodfisher_gradual"] = rows["woodfisher"]  # "the keys of woodfisher"
     for file in (CONF / "method").glob("*.yaml"):
         keys = keys_in(file, "method") - {"name"}
@@ -191,7 +194,9 @@ def test_every_option_is_described(group: str, page: str) -> None:
 
 
 def test_the_plan_that_is_drawn_is_the_one_that_is_printed(acdc_train: Callable[..., Any]) -> None:
-    block = re.search(r"^```\n\$ acdc-train (.*?) > plan.json\n(.*?)^```", (DOCS / "schedules.md").read_text(), re.M | re.S)
+    block = re.search(
+        r"^```\n\$ acdc-train (.*?) > plan.json\n(.*?)^```", (DOCS / "schedules.md").read_text(), re.M | re.S
+    )
     assert block is not None
     outcome = acdc_train(*block[1].split())
     assert outcome.err == block[2]
