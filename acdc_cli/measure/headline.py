@@ -1,4 +1,4 @@
-"""The metric that the program shows first for a run: its name for people, and its keys in the records."""
+"""The headline metric, which the program shows first for a run: its displayed name and its keys in the records."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ class Headline:
     """One metric of the records.
 
     Attributes:
-        name: as people know it, without "validation" before it.
-        val_key: in rows of metrics.jsonl and in the sections of result.json.
-        train_key: in rows of metrics.jsonl.
-        direction: 1 if a larger value is better, -1 if a smaller one is.
-        digits: shown behind the point.
+        name: displayed name, without the word "validation".
+        val_key: key of the validation value in rows of metrics.jsonl and in the sections of result.json.
+        train_key: key of the training value in rows of metrics.jsonl.
+        direction: 1 if larger values are better, -1 if smaller values are better.
+        digits: number of displayed decimals.
     """
 
     name: str
@@ -24,7 +24,7 @@ class Headline:
     digits: int = 4
 
     def text(self, value: float | None) -> str:
-        """A value of the metric, as it is shown; a dash for None."""
+        """Return a value of the metric as text; a dash for None."""
         return "–" if value is None else f"{value:.{self.digits}f}"
 
 

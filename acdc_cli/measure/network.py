@@ -12,11 +12,15 @@ from acdc_cli.models import build_skeleton
 
 
 def network_flops(config: ModelConfig, in_channels: int, classes: int, pixels: int) -> ForwardFlops:
-    """``forward_flops`` of the network that a config describes, on the meta device.
+    """Return ``forward_flops`` of the network that a config describes, counted on the meta device.
 
-    The result is kept for the length of the process, because a table plans many runs of one network; do not change it.
+    The result is cached for the lifetime of the process, because a results table plans many runs of one network.
+    Callers must not change the result.
 
     Args:
+        config: the model's config.
+        in_channels: channels of the images.
+        classes: number of classes.
         pixels: height and width of the images.
     """
     return _counted(tuple(asdict(config).items()), in_channels, classes, pixels)
