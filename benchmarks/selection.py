@@ -76,14 +76,17 @@ def seconds(way: str, weights: list[Tensor], removed: int) -> float:
 
 
 def extra_memory(network: str, way: str, device: torch.device) -> float:
-    """Peak memory of one selection above the weights', over the weights' bytes; in a fresh process."""
+    """Return the peak memory of one selection, without the weights, as a fraction of the weights' bytes.
+
+    The memory is measured in a new process.
+    """
     command = [sys.executable, __file__, "--device", str(device), "--memory-of", network, way]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def print_extra_memory(network: str, way: str, device: torch.device) -> None:
     weights = NETWORKS[network](device)
-    keep_largest([torch.randn(100, device=device)], 50)  # what the first call of any kind sets up
+    keep_largest([torch.randn(100, device=device)], 50)  # the first call of any function allocates memory that later calls share
     total = sum(weight.numel() for weight in weights)
     reset_peak_memory(device)
     before = peak_memory_bytes(device)
@@ -99,7 +102,7 @@ def measure(network: str, rounds: int, device: torch.device) -> list[dict[str, o
     for round_number in range(rounds + 1):
         for way in WAYS:
             spent = seconds(way, weights, removed)
-            if round_number:  # the first warms up
+            if round_number:  # the first round warms up
                 times[way].append(spent)
     ours = statistics.median(times["keep_largest"])
     kept = [sum(int(mask.count_nonzero()) for mask in WAYS[way](weights, removed)) for way in WAYS]

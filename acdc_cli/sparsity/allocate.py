@@ -53,9 +53,9 @@ class Allocation:
         object.__setattr__(self, "rules", parse_rules(self.rules))
         object.__setattr__(self, "block", None if self.block is None else tuple(self.block))
         if self.distribution not in DISTRIBUTIONS:
-            raise AllocationError(f"distribution {self.distribution!r} is none of {', '.join(DISTRIBUTIONS)}")
+            raise AllocationError(f"distribution {self.distribution!r} is not one of {', '.join(DISTRIBUTIONS)}")
         if self.indivisible not in INDIVISIBLE:
-            raise AllocationError(f"indivisible {self.indivisible!r} is none of {', '.join(INDIVISIBLE)}")
+            raise AllocationError(f"indivisible {self.indivisible!r} is not one of {', '.join(INDIVISIBLE)}")
         if self.block is not None:
             self._check_block(self.block)
         if not 0 <= self.min_layer_density <= 1:

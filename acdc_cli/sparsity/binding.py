@@ -10,8 +10,8 @@ from torch.optim import Optimizer
 
 REPLACED = (
     "load_state_dict(assign=True), `module.weight = ...`, a parametrization and a new module all replace parameters. "
-    "Give the optimizer those that the model has now and call method.rebind(model, optimizer), which keeps masks and "
-    "position; or load without assign, or detach() the method first"
+    "Give the optimizer the model's new parameters and call method.rebind(model, optimizer), which keeps the masks and "
+    "the position in the schedule; or load without assign=True, or detach() the method first"
 )
 
 

@@ -34,7 +34,7 @@ def optimizers_of(optimizer: Optimizers, weights: dict[str, nn.Parameter]) -> li
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ValueError(
             f"{missing[0]}{more}: not among the optimizer's parameters; attach to all optimizers of the model, "
-            "attach(model, [first, second]), and freeze what none of them trains"
+            "attach(model, [first, second]), and freeze parameters that none of them trains"
         )
     return optimizers
 
@@ -103,7 +103,7 @@ def _check_hooks_are_called(optimizer: Optimizer) -> None:
         return
     kind = f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
     inside = "; attach to its .optimizer" if hasattr(optimizer, "optimizer") else ""
-    raise TypeError(f"{kind} wraps an optimizer, its hooks and its moments{inside}")
+    raise TypeError(f"{kind} wraps an optimizer, whose hooks or moments a method cannot reach through it{inside}")
 
 
 def is_compared(step: int, compared_at: int | None) -> bool:

@@ -12,7 +12,7 @@ OUTPUT_AXIS, INPUT_AXIS = 0, 1  # axes of a weight (out, in / groups, *kernel)
 
 @dataclass(frozen=True)
 class Layout:
-    """Storage order of a weight of two or more dimensions.
+    """The order in which the axes of a weight with two or more dimensions are stored.
 
     Linear, convolution, attention and recurrent weights are stored outputs first: (out, in / groups, *kernel).
     Transposed convolutions and Hugging Face's ``Conv1D`` are stored inputs first: (in, out / groups, *kernel).

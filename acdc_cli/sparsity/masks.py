@@ -96,7 +96,8 @@ class MaskSet:
     def load_state_dict(self, packed: Mapping[str, Tensor]) -> None:
         """Restore the masks that ``state_dict`` returned, in place. Raises ValueError if the weight names differ."""
         if packed.keys() != self._masks.keys():
-            raise ValueError(f"masks of other weights: {', '.join(sorted(packed.keys() ^ self._masks.keys()))}")
+            different = ", ".join(sorted(packed.keys() ^ self._masks.keys()))
+            raise ValueError(f"these are the masks of other weights; names in only one of the two models: {different}")
         unpacked = {name: unpack(packed[name], mask.shape) for name, mask in self._masks.items()}
         self.copy_({name: mask.to(self._masks[name].device) for name, mask in unpacked.items()})
 

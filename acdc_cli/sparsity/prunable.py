@@ -16,7 +16,7 @@ WORDS = (
     *("first", "last", "depthwise", "downsample", "embedding"),
     *("linear", "conv", "conv1d", "conv2d", "conv3d", "attention", "recurrent", "transposed"),
 )
-WHAT_IS_PRUNABLE = "linear, convolution, attention or recurrent"  # layers, as messages call them
+WHAT_IS_PRUNABLE = "linear, convolution, attention or recurrent"  # the prunable kinds of layer, as text for messages
 
 
 @dataclass(frozen=True)

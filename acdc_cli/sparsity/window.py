@@ -22,7 +22,10 @@ class Window:
 
     def __post_init__(self) -> None:
         if not 0 <= self.start <= self.end or self.interval < 1:
-            raise ValueError(f"no window: steps {self.start} to {self.end}, every {self.interval}")
+            raise ValueError(
+                f"a window needs 0 <= start <= end and interval >= 1, not start={self.start}, end={self.end}, "
+                f"interval={self.interval}"
+            )
 
     def is_due(self, step: int) -> bool:
         """Return whether masks change at this step (0-based)."""
