@@ -86,7 +86,7 @@ def extra_memory(network: str, way: str, device: torch.device) -> float:
 
 def print_extra_memory(network: str, way: str, device: torch.device) -> None:
     weights = NETWORKS[network](device)
-    keep_largest([torch.randn(100, device=device)], 50)  # the first call of any function allocates memory that later calls share
+    keep_largest([torch.randn(100, device=device)], 50)  # the first call allocates memory that later calls share
     total = sum(weight.numel() for weight in weights)
     reset_peak_memory(device)
     before = peak_memory_bytes(device)
