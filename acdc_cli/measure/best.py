@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from acdc_cli.measure.headline import HEADLINE
+from acdc_cli.records.headline import TOP1, Headline
 
 Row = Mapping[str, Any]  # a row of metrics.jsonl
 
 SPARSITY_TOLERANCE = 0.001  # an epoch may be this much less sparse than the last epoch of its kind
 
 
-def best_epoch(rows: Sequence[Row], kind: str) -> Row | None:
+def best_epoch(rows: Sequence[Row], kind: str, headline: Headline = TOP1) -> Row | None:
     """Return the best epoch of a phase kind, or None if there is no epoch of this kind.
 
     The earliest of equally good epochs is returned.
@@ -25,15 +25,16 @@ def best_epoch(rows: Sequence[Row], kind: str) -> Row | None:
         rows: the records of all epochs, in order.
         kind: ``sparse`` compares the epochs whose ``sparsity`` is at least that of the last sparse epoch minus 0.001;
             ``dense`` compares all dense epochs.
+        headline: the metric by which epochs are compared.
     """
     of_kind = [row for row in rows if row["phase"] == kind]
     if not of_kind:
         return None
     least = _required_sparsity(of_kind[-1]) - SPARSITY_TOLERANCE
-    return max((row for row in of_kind if _required_sparsity(row) >= least), key=_score)
+    return max((row for row in of_kind if _required_sparsity(row) >= least), key=lambda row: _score(row, headline))
 
 
-def possible_best_epochs(rows: Sequence[Row], kind: str) -> list[int]:
+def possible_best_epochs(rows: Sequence[Row], kind: str, headline: Headline = TOP1) -> list[int]:
     """Return the epochs of a phase kind that ``best_epoch`` may still return at the end of an unfinished run.
 
     The final sparsity is not known before the end. An epoch can be ruled out if another epoch is at least as sparse and
@@ -41,17 +42,17 @@ def possible_best_epochs(rows: Sequence[Row], kind: str) -> list[int]:
     are the Pareto front of accuracy and sparsity. For dense epochs this is a single epoch.
     """
     of_kind = [row for row in rows if row["phase"] == kind]
-    return [row["epoch"] for row in of_kind if not any(_replaces(other, row) for other in of_kind)]
+    return [row["epoch"] for row in of_kind if not any(_replaces(other, row, headline) for other in of_kind)]
 
 
-def _replaces(other: Row, row: Row) -> bool:
+def _replaces(other: Row, row: Row, headline: Headline) -> bool:
     if _required_sparsity(other) < _required_sparsity(row):
         return False
-    return (_score(other), -other["epoch"]) > (_score(row), -row["epoch"])
+    return (_score(other, headline), -other["epoch"]) > (_score(row, headline), -row["epoch"])
 
 
-def _score(row: Row) -> float:
-    return HEADLINE.direction * row[HEADLINE.val_key]
+def _score(row: Row, headline: Headline) -> float:
+    return headline.direction * row[headline.val_key]
 
 
 def _required_sparsity(row: Row) -> float:

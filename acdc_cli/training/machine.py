@@ -14,8 +14,8 @@ from acdc_cli.data.ffcv_availability import reading_problem
 from acdc_cli.data.order import hash_of
 from acdc_cli.data.sources import SOURCES, Tree
 from acdc_cli.errors import BadInput
-from acdc_cli.fisher_options import fitting_block
 from acdc_cli.ranks import ONE_RANK, Ranks
+from acdc_cli.training.method_needs import settle_method
 from acdc_cli.training.precision import device_kind, settle_precision
 from acdc_cli.training.record_format import record_format
 
@@ -53,7 +53,7 @@ def settle(config: Config, warn: Callable[[str], None], ranks: Ranks = ONE_RANK)
     settle_precision(config, warn)
     if config.precision.compile is None:
         config.precision.compile = config.device == "cuda" and _can_compile(warn)
-    config.method.fisher_block = fitting_block(config, ranks)
+    settle_method(config, ranks)
     config.record_format = record_format(config)
     if config.loader != "device" and config.loader != "torch" and (problem := reading_problem()):
         if config.loader == "ffcv":
