@@ -7,19 +7,17 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from acdc_cli.config.command_line import check_overrides, conf_dir, rewrite
+from acdc_cli.config.command_line import check_overrides, rewrite
+from acdc_cli.config.hydra_compose import composed_by_hydra
 from acdc_cli.config.schedule import resolve_schedule
-from acdc_cli.config.schema import Config, register_schema, schema_keys
+from acdc_cli.config.schema import Config, schema_keys
 from acdc_cli.config.value_ranges import check_ranges
 from acdc_cli.data.options import check_dataset
 from acdc_cli.errors import BadInput, nearest, not_a_choice
@@ -41,18 +39,10 @@ def compose_config(arguments: list[str], extra_dir: str | None = None) -> Config
     """
     arguments = rewrite(arguments)
     check_overrides(arguments, extra_dir=extra_dir)
-    if extra_dir is not None:
-        arguments = [*arguments, f"hydra.searchpath=[file://{Path(extra_dir).absolute()}]"]
-    register_schema()
-    hydra = GlobalHydra.instance()
-    outer, hydra.hydra = hydra.hydra, None  # that of acdc-train, where a config names another one
     try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            composed = compose("config", overrides=arguments, return_hydra_config=True)
+        composed = composed_by_hydra(arguments, extra_dir)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise explain(error) from None
-    finally:
-        hydra.hydra = outer
     experiment = composed.hydra.runtime.choices.get("experiment")
     return complete(composed, experiment, arguments)
 

@@ -35,6 +35,16 @@ def reading_problem() -> str | None:
     return None
 
 
+def not_installed() -> str | None:
+    """Which part of FFCV is not installed, or None. It loads nothing, so it cannot say whether what is there works."""
+    try:
+        ffcv_library()
+    except ImportError as error:
+        return str(error)
+    missing = [name for name in ("cv2", "numba") if find_spec(name) is None]
+    return f"{missing[0]} is not installed" if missing else None
+
+
 def ffcv_library() -> Path:
     """FFCV's compiled library, found without importing FFCV. Raises ImportError if there is none."""
     spec = find_spec("ffcv")

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from acdc_cli.config.schema import Config
 from acdc_cli.errors import AcdcError, DataMissing, not_a_choice, reason
-from acdc_cli.models.families import build_model, build_skeleton
 from acdc_cli.records.folder import MODELS, RunFolder
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from acdc_cli.models.families import build_model, build_skeleton
+
 __all__ = ["build_model", "build_skeleton", "load_model", "read_model_file"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use (PEP 562): a config's model can be checked without torch."""
+    if name not in ("build_model", "build_skeleton"):
+        raise AttributeError(f"module 'acdc_cli.models' has no attribute {name!r}")
+    return getattr(import_module("acdc_cli.models.families"), name)
 
 
 def load_model(run: str | Path, kind: str = "sparse") -> nn.Module:
@@ -43,6 +54,7 @@ def load_model(run: str | Path, kind: str = "sparse") -> nn.Module:
 
 def _loaded(config: Config, state: dict[str, Tensor], built_for: dict[str, str]) -> nn.Module:
     from acdc_cli.data.sources import SOURCES
+    from acdc_cli.models.families import build_model
 
     usual = SOURCES[config.dataset.name]  # of a run that is older than these two words
     channels = int(built_for.get("channels", usual.sample_shape[0]))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from difflib import get_close_matches
 from importlib.util import find_spec
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from acdc_cli.errors import BadInput, nearest
+
+if TYPE_CHECKING:
+    from torch import nn
 
 NAMES_OFFERED = 3  # of the models that may be meant by a name that there is not
 # Networks with auxiliary classifiers give more than logits while they train, unless they are built without.

@@ -2,48 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from acdc_cli.sparsity.ends import first_and_last
-from acdc_cli.sparsity.kinds import KINDS, Use, uses_of_weights
+from acdc_cli.sparsity.kinds import Use, uses_of_weights
+from acdc_cli.sparsity.layer import Layer
 from acdc_cli.sparsity.layout import OUTPUTS_FIRST, Layout
-
-WORDS = (
-    *("first", "last", "depthwise", "downsample", "embedding"),
-    *("linear", "conv", "conv1d", "conv2d", "conv3d", "attention", "recurrent", "transposed"),
-)
-WHAT_IS_PRUNABLE = "linear, convolution, attention or recurrent"  # layers, as messages call them
-
-
-@dataclass(frozen=True)
-class Layer:
-    """What an allocation has to know about a weight.
-
-    Attributes:
-        shape: (out, in / groups, *kernel), however the weight is stored.
-        words: those of ``WORDS`` that are true of it.
-        layout: how it is stored.
-        aliases: its further names, where several modules share it.
-    """
-
-    shape: torch.Size
-    words: frozenset[str] = frozenset()
-    layout: Layout = OUTPUTS_FIRST
-    aliases: tuple[str, ...] = ()
-
-    @property
-    def kind(self) -> str:
-        """One of ``kinds.KINDS``; empty for a layer without words."""
-        return next((kind for kind in KINDS if kind in self.words), "")
-
-    @property
-    def is_table(self) -> bool:
-        """Whether it is the table of an embedding, whatever else uses it as a matrix."""
-        return "embedding" in self.words
 
 
 def prunable_weights(model: nn.Module, embeddings: bool = False) -> dict[str, nn.Parameter]:

@@ -251,8 +251,8 @@ _ANY_RUN = (
 
 def settled_here(config: Config) -> Config:
     """As it would run on this machine; as it was asked for where that is for another, such as one with a GPU."""
-    from acdc_cli.training.machine import settle
     from acdc_cli.training.record_format import record_format
+    from acdc_cli.training.settle import settle
 
     try:
         return settle(config, lambda line: None)
@@ -263,7 +263,7 @@ def settled_here(config: Config) -> Config:
 
 
 def _job(config: Config, overrides: tuple[str, ...], runs: Runs) -> Job:
-    from acdc_cli.training.start import locate_start
+    from acdc_cli.training.start_file import locate_start
 
     asked = locate_start(config)
     settled = settled_here(asked)

@@ -25,7 +25,7 @@ from acdc_cli.records.tensors import read_tensors
 from acdc_cli.sparsity.method import model_state
 from acdc_cli.training.finish import KINDS, input_metadata, save_tensors
 from acdc_cli.training.run import Run
-from acdc_cli.training.start import MAKE_A_DENSE_MODEL
+from acdc_cli.training.start_file import MAKE_A_DENSE_MODEL
 
 Rows = list[dict[str, Any]]
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from acdc_cli.commands.table_plan import print_plan
+from acdc_cli.commands.table_runs import run_missing
 from safetensors import safe_open
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -20,8 +22,6 @@ from training import train
 
 from acdc_cli import load_model
 from acdc_cli.commands.report import _parser, _run
-from acdc_cli.commands.table_plan import print_plan
-from acdc_cli.commands.table_runs import run_missing
 from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, BadInput
 from acdc_cli.records.files import replace_json
 from acdc_cli.records.folder import RunFolder, run_folders

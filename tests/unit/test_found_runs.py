@@ -15,7 +15,7 @@ from acdc_cli.records.files import replace_json, replace_text
 from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.records.identity import readable_name, run_id
 from acdc_cli.tables.found import FoundRuns
-from acdc_cli.training.machine import settle
+from acdc_cli.training.settle import settle
 
 ASKED = ("sparsity=0.9", "precision=fp16")
 ON_A_GPU = {"device": "cuda", "loader": "ffcv", "threads": 32, "precision.compile": True}
