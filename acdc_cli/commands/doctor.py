@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from acdc_cli.commands.console import Parser, run_command
-from acdc_cli.errors import EXIT_DONE, EXIT_FAILED
+from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, typed_reason
+from acdc_cli.system.processors import cores
 
 REQUIRED = (
     "torch", "torchvision", "hydra-core", "omegaconf", "wandb", "numpy", "safetensors", "rich", "matplotlib",
@@ -88,11 +89,11 @@ def _package(name: str) -> Finding:
 
 
 def _devices() -> Iterator[Finding]:
-    yield Finding("CPU", "ok", f"{len(os.sched_getaffinity(0))} cores")
+    yield Finding("CPU", "ok", f"{cores()} cores")
     try:
         import torch
     except Exception as error:  # a broken native library raises what it likes
-        yield Finding("import torch", "missing", _one_line(error), f"{_pip()} install --force-reinstall torch")
+        yield Finding("import torch", "missing", typed_reason(error), f"{_pip()} install --force-reinstall torch")
         return
     from acdc_cli.training.precision import automatic_dtype, computes_bfloat16, device_kind, processor_features
 
@@ -140,7 +141,7 @@ def _wandb() -> Finding:
 
         has_key = bool(wandb.login(prompt=False))
     except Exception as error:
-        return Finding("W&B key", "without", f"{_one_line(error)}; runs are written offline")
+        return Finding("W&B key", "without", f"{typed_reason(error)}; runs are written offline")
     if has_key:
         return Finding("W&B key", "ok", "runs go online")
     return Finding("W&B key", "without", "none: runs are written offline, `wandb sync` uploads them", "wandb login")
@@ -152,7 +153,3 @@ def _disk() -> Finding:
     if free >= LEAST_FREE_BYTES:
         return Finding("disk", "ok", text)
     return Finding("disk", "missing", text, "free some space, or set runs_dir= and data_dir= to another disk")
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

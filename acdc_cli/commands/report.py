@@ -72,7 +72,7 @@ def _run(options: argparse.Namespace) -> int:
         )
     if not options.retry:
         return _runs(Path(places[0]), options)
-    from acdc_cli.commands.retry import retry
+    from acdc_cli.launch.retry import retry
 
     code = retry(Path(places[0]), others)
     _runs(Path(places[0]), options)

@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from errno import EACCES
 from pathlib import Path
 
-from acdc_cli.commands.listed_runs import say
-from acdc_cli.commands.table_plan import print_plan
-from acdc_cli.commands.table_runs import run_missing
 from acdc_cli.config.command_line import key_of
 from acdc_cli.errors import EXIT_DONE, BadInput, not_a_choice
+from acdc_cli.launch.listed_runs import say
+from acdc_cli.launch.table_runs import run_missing
 from acdc_cli.report.terminal import print_table
 from acdc_cli.tables.composed import compose_ahead
 from acdc_cli.tables.fill import OF_OWN_MARK, fill, published_recipes
 from acdc_cli.tables.formats import full_csv, latex, markdown, write_table
 from acdc_cli.tables.jobs import Request, RowJobs, every_job, recipes, runs_dir_of, table_jobs
 from acdc_cli.tables.pairs import measure_pairs
+from acdc_cli.tables.plan import print_plan
 from acdc_cli.tables.selection import select
 from acdc_cli.tables.spec import SELECTIONS, TableSpec, read_table
 from acdc_cli.tables.text import text_table

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from acdc_cli.commands.console import output_closed
 from acdc_cli.config.command_line import check_overrides, key_of, rewrite
-from acdc_cli.data.held_signals import is_heard
 from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, BadInput
 from acdc_cli.launch.flags import as_arguments, flags_of
 from acdc_cli.launch.messages import print_error, rank, say
+from acdc_cli.system.signals import interrupt, is_heard
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """The console script."""
-    from acdc_cli.launch.job_process import interrupt
-
     for number in filter(is_heard, (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)):
         signal.signal(number, interrupt)
     if "COMP_LINE" in os.environ:  # tab completion runs this program once a Tab, with the line so far

@@ -27,6 +27,7 @@ from acdc_cli.models.options import check_model
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.rules import parse_rules
 from acdc_cli.sparsity.target import AllocationError, Pattern, parse_target
+from acdc_cli.system.nested import leaves
 
 SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where PyYAML was built with it
 
@@ -98,15 +99,10 @@ def _typed(content: Any) -> Config:
 
 def _check_keys(composed: DictConfig) -> None:
     schema = schema_keys()
-    for key in _leaf_keys(OmegaConf.to_container(composed, resolve=False)):
+    content: Any = OmegaConf.to_container(composed, resolve=False)
+    for key, _ in leaves(content, with_empty=True):
         if key not in schema and not key.startswith(("schedule.published.", "sparsity.rules.")):
             raise BadInput(f"{key}: there is no such key; did you mean {nearest(key, schema)}?")
-
-
-def _leaf_keys(node: Any, prefix: str = "") -> list[str]:
-    if isinstance(node, dict) and node:
-        return [leaf for name, child in node.items() for leaf in _leaf_keys(child, f"{prefix}{name}.")]
-    return [prefix.rstrip(".")]
 
 
 def _resolve_start(config: Config) -> None:

@@ -19,9 +19,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from acdc_cli.data.beton_index import ALLOCATION, HEADER, VERSION
-from acdc_cli.data.held_signals import signals_held_back
-from acdc_cli.data.preparation_progress import stage
 from acdc_cli.errors import AcdcError, naming
+from acdc_cli.system.progress import stage
+from acdc_cli.system.signals import signals_held_back
 
 PAGE_BYTES = 2**21  # the smallest page FFCV writes; a small set fits in a few
 CHUNK = 16  # samples that a process takes at a time

@@ -14,7 +14,8 @@ from acdc_cli.data.image_files import SPLITS, ImageFiles, parse_samples
 from acdc_cli.data.sources import SOURCES, Arrays, Samples, Tree
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import DataMissing
-from acdc_cli.records.files import NUMBER, Shape, canonical_sum, check_shape, or_null, parse_object
+from acdc_cli.records.files import NUMBER, Shape, check_shape, or_null, parse_object
+from acdc_cli.system.files import canonical_sum
 
 FORMAT = 1
 SUM = "record_sha256"  # key of dataset.json: the SHA-256 of the rest, as canonical JSON; older files have none

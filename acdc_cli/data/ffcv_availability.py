@@ -8,6 +8,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+from acdc_cli.errors import typed_reason
+
 
 @cache
 def ffcv_problem() -> str | None:
@@ -19,7 +21,7 @@ def ffcv_problem() -> str | None:
     try:
         import_module("ffcv.loader")
     except Exception as error:  # whatever a broken native library raises
-        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return typed_reason(error)
     return None
 
 

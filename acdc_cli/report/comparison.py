@@ -14,6 +14,7 @@ from acdc_cli.records.configs import read_config, require_same_run
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.identity import identity
+from acdc_cli.system.nested import leaves
 
 NOT_TO_GROUP_BY = ("seed", "start_from_hash")  # the dense network that is pruned has the seed, too
 HAS_A_COLUMN = ("method.name", "sparsity.target")
@@ -168,7 +169,7 @@ def _costs_like(one: _Finished, other: _Finished) -> bool:
 
 def _settings(configs: list[dict[str, Any]]) -> list[str]:
     """For each config what tells it from others of its method, in as few keys as that takes, as they would be typed."""
-    flat = [dict(_flat(_without(config, NOT_TO_GROUP_BY))) for config in configs]
+    flat = [_flat(_without(config, NOT_TO_GROUP_BY)) for config in configs]
     everywhere = [key for key in IN_EVERY_LABEL if len({own.get(key) for own in flat}) > 1]
     labels = []
     for own in flat:
@@ -192,12 +193,10 @@ def _distinct(configs: list[dict[str, str]], keys: list[str]) -> int:
     return len({tuple(config.get(key) for key in keys) for config in configs})
 
 
-def _flat(node: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, _typed_rules(value) if key == "rules" else str(value)
+def _flat(config: dict[str, Any]) -> dict[str, str]:
+    return {
+        key: _typed_rules(value) if key.rpartition(".")[2] == "rules" else str(value) for key, value in leaves(config)
+    }
 
 
 def _typed_rules(rules: list[list[Any]]) -> str:

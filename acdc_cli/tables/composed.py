@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
 from torch.utils.data import DataLoader
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.schema import Config
-from acdc_cli.data.held_signals import ignore_stop_signals
-from acdc_cli.data.preparation_progress import stage
 from acdc_cli.errors import AcdcError
+from acdc_cli.system.processors import cores
+from acdc_cli.system.progress import stage
+from acdc_cli.system.signals import ignore_stop_signals
 
 _kept: dict[tuple[str, ...], Config] = {}
 
@@ -33,7 +33,7 @@ def compose_ahead(wanted: Iterable[tuple[str, ...]]) -> None:
     What cannot be composed, or was not because a process was killed, is left to ``composed``, which says why.
     """
     todo = [overrides for overrides in dict.fromkeys(wanted) if overrides not in _kept]
-    processes = min(len(os.sched_getaffinity(0)), len(todo))
+    processes = min(cores(), len(todo))
     if processes < 2:
         return
     # A loader's processes end with this one, however it ends; those of a plain pool would wait for ever.

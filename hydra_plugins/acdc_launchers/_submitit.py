@@ -23,6 +23,7 @@ from acdc_cli.launch.job_process import JobProcess, stopping_jobs
 from acdc_cli.launch.launched import write_launched
 from acdc_cli.launch.messages import say
 from acdc_cli.launch.outcomes import read_outcomes, report_outcome, typed
+from acdc_cli.system.signals import handled_by
 
 FOLDER = ".submitit"  # in RUNS_DIR, which the machines of a cluster share; a temporary folder they do not
 
@@ -88,11 +89,8 @@ class LocalJobs(_Jobs, LocalLauncher):
     def _submit(self, folder: Path, overrides_of: Mapping[int, Sequence[str]]) -> dict[int, Any]:
         # Ctrl-C reaches all processes of a terminal, and submitit's would give the jobs a second. Ignored, it stays so
         # in what is started here; stopping_jobs hands it on.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
+        with handled_by(signal.SIG_IGN, [signal.SIGINT]):
             return super()._submit(folder, overrides_of)
-        finally:
-            signal.signal(signal.SIGINT, before)
 
 
 class SlurmJobs(_Jobs, SlurmLauncher):
