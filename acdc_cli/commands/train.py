@@ -8,17 +8,13 @@ import sys
 import traceback
 from argparse import Namespace
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from acdc_cli.commands.console import output_closed
 from acdc_cli.config.command_line import check_overrides, key_of, rewrite
 from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, BadInput
 from acdc_cli.launch.flags import as_arguments, flags_of
-from acdc_cli.launch.messages import print_error, rank, say
+from acdc_cli.launch.messages import print_error, say
 from acdc_cli.system.signals import interrupt, is_heard
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 
 def main() -> None:
@@ -72,17 +68,21 @@ def _dispatch(flags: Namespace) -> int:
         return EXIT_DONE
     is_sweep = flags.multirun or "hydra.mode=MULTIRUN" in flags.overrides
     if is_sweep and not flags.cfg:
+        from acdc_cli.launch.train import sweep
+
         check_overrides(flags.overrides, True, flags.config_dir)
-        return _sweep(as_arguments(flags))
+        return sweep(as_arguments(flags))
     if flags.cfg == "job" and flags.resolve:
         from acdc_cli.config.compose import compose_config, to_yaml
 
         print(to_yaml(compose_config(flags.overrides, flags.config_dir)), end="")
     elif _concerns_hydra(flags):
+        from acdc_cli.launch.train import run_by_hydra
+
         check_overrides(flags.overrides, is_sweep, flags.config_dir)
-        _run_by_hydra(as_arguments(flags))
+        run_by_hydra(as_arguments(flags))
     else:
-        from acdc_cli.launch.single import run_overrides
+        from acdc_cli.launch.train import run_overrides
 
         run_overrides(flags.overrides, flags.config_dir)
     return EXIT_DONE
@@ -92,41 +92,3 @@ def _concerns_hydra(flags: Namespace) -> bool:
     """Whether keys or files of Hydra's own can change a single run; without them it needs no Hydra around it."""
     own = (flags.cfg, flags.config_dir, flags.config_path, flags.config_name, flags.experimental_rerun)
     return any(own) or any(key_of(each).startswith("hydra") for each in flags.overrides)
-
-
-def _run_by_hydra(arguments: list[str]) -> None:
-    """One run. Its error is carried past Hydra, which would print lines of its own about it."""
-    from acdc_cli.launch.hydra_main import run_hydra
-    from acdc_cli.launch.single import run_composed
-
-    errors: list[Exception] = []
-
-    def job(composed: DictConfig) -> None:
-        try:
-            run_composed(composed)
-        except Exception as error:
-            errors.append(error)
-
-    run_hydra(arguments, job)
-    if errors:
-        raise errors[0]
-
-
-def sweep_job(composed: DictConfig) -> None:
-    """One job of a sweep: nothing that it raises may stop the others."""
-    from acdc_cli.launch.single import run_composed
-    from acdc_cli.launch.sweep import record_outcome
-
-    record_outcome(lambda: run_composed(composed))
-
-
-def _sweep(arguments: list[str]) -> int:
-    """All jobs of a sweep, then one table; jobs that are done already cost nothing."""
-    from acdc_cli.launch.hydra_main import run_jobs
-    from acdc_cli.launch.sweep import run_sweep, summarize
-
-    ended = run_sweep(lambda folder: run_jobs(arguments, sweep_job, folder))
-    code = summarize(ended.outcomes, ended.interrupted, is_shown=rank() == 0)
-    if ended.error is not None:
-        raise ended.error
-    return code

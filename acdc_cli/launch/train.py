@@ -1,4 +1,4 @@
-"""One run: from a config to its finished folder and its summary, or to its plan."""
+"""What acdc-train does: a run up to its summary, its plan, or a sweep with its table."""
 
 from __future__ import annotations
 
@@ -25,6 +25,53 @@ def run_overrides(overrides: list[str], extra_dir: str | None) -> None:
         AcdcError: with the exit code for how it ended.
     """
     run_config(compose_config(overrides, extra_dir))
+
+
+def run_by_hydra(arguments: list[str]) -> None:
+    """Do one run inside Hydra's main program, or let it print a config. The run's error is carried past Hydra.
+
+    Args:
+        arguments: see ``hydra_main.run_hydra``.
+    """
+    from acdc_cli.launch.hydra_main import run_hydra
+
+    errors: list[Exception] = []
+
+    def job(composed: DictConfig) -> None:
+        try:
+            run_composed(composed)
+        except Exception as error:  # of which Hydra would print lines of its own
+            errors.append(error)
+
+    run_hydra(arguments, job)
+    if errors:
+        raise errors[0]
+
+
+def sweep(arguments: list[str]) -> int:
+    """Do all jobs of a sweep, then print one table; jobs that are done already cost nothing.
+
+    Args:
+        arguments: see ``hydra_main.run_hydra``.
+
+    Returns:
+        The exit code.
+    """
+    from acdc_cli.launch.hydra_main import run_jobs
+    from acdc_cli.launch.sweep import run_sweep, summarize
+
+    ended = run_sweep(lambda folder: run_jobs(arguments, sweep_job, folder))
+    code = summarize(ended.outcomes, ended.interrupted, is_shown=rank() == 0)
+    if ended.error is not None:
+        raise ended.error
+    return code
+
+
+def sweep_job(composed: DictConfig) -> None:
+    """Do one job of a sweep. Nothing that it raises may stop the others."""
+    from acdc_cli.launch.sweep import record_outcome
+
+    record_outcome(lambda: run_composed(composed))
 
 
 def run_composed(composed: DictConfig) -> str | None:
