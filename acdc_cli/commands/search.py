@@ -6,9 +6,9 @@ import argparse
 import shlex
 
 from acdc_cli.commands.console import Parser, run_command
-from acdc_cli.config.schema import DECIDES_SPARSITY
 from acdc_cli.errors import EXIT_DONE, BadInput
 from acdc_cli.launch.search import Try, search, try_value
+from acdc_cli.parts import METHODS
 
 
 def _parser() -> Parser:
@@ -48,9 +48,7 @@ def _run(options: argparse.Namespace) -> int:
 
     def run(value: float) -> Try:
         done = try_value(shlex.split(options.launcher), [*options.overrides, f"{options.key}={value:g}"], value)
-        print(
-            f"{options.key}={value:<10g} sparsity {done.sparsity:.4f}  top-1 {done.top1:.4f}  {done.folder}", flush=True
-        )
+        print(f"{options.key}={value:<10g} sparsity {done.sparsity:.4f}  {done.metric}  {done.folder}", flush=True)
         return done
 
     ends = {"low": options.low, "high": options.high, "is_log": options.log}
@@ -63,21 +61,21 @@ def _run(options: argparse.Namespace) -> int:
 def _check_key(options: argparse.Namespace) -> None:
     """Raise BadInput, before the first run, for an end or a key that could not lead to a sparsity."""
     from acdc_cli.config.compose import compose_config
-    from acdc_cli.records.identity import identity
+    from acdc_cli.config.identity import identity
 
     at_low, at_high = (
         compose_config([*options.overrides, f"{options.key}={end:g}"]) for end in (options.low, options.high)
     )
-    method = at_low.method.name
-    if method not in DECIDES_SPARSITY:
+    method, decided_by = at_low.method.name, at_low.method.facts.decided_by
+    if decided_by is None:
+        deciding = [name for name in METHODS.names() if METHODS.part(name).facts.decided_by is not None]
         raise BadInput(
             f"method={method}: ends at the sparsity that is asked for; a search is for "
-            f"{', '.join(f'method={name}' for name in DECIDES_SPARSITY)}"
+            f"{', '.join(f'method={name}' for name in deciding)}"
         )
     if identity(at_low) == identity(at_high) or at_low.sparsity.target != at_high.sparsity.target:
         raise BadInput(
-            f"--key {options.key}: does not decide what method={method} reaches; nearest: "
-            f"--key method.{DECIDES_SPARSITY[method]}"
+            f"--key {options.key}: does not decide what method={method} reaches; nearest: --key method.{decided_by}"
         )
 
 

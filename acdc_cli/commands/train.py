@@ -73,7 +73,8 @@ def _dispatch(flags: Namespace) -> int:
         check_overrides(flags.overrides, True, flags.config_dir)
         return sweep(as_arguments(flags))
     if flags.cfg == "job" and flags.resolve:
-        from acdc_cli.config.compose import compose_config, to_yaml
+        from acdc_cli.config.compose import compose_config
+        from acdc_cli.config.text import to_yaml
 
         print(to_yaml(compose_config(flags.overrides, flags.config_dir)), end="")
     elif _concerns_hydra(flags):

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from acdc_cli.config.command_line import conf_dir
+from acdc_cli.config.command_line import conf_dir, for_hydra
 from acdc_cli.config.schema import register_schema
 
 
@@ -30,6 +30,6 @@ def composed_by_hydra(overrides: Sequence[str], extra_dir: str | None = None) ->
     outer, hydra.hydra = hydra.hydra, None  # that of acdc-train, where a config names another one
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return compose("config", overrides=list(overrides), return_hydra_config=True)
+            return compose("config", overrides=for_hydra(list(overrides)), return_hydra_config=True)
     finally:
         hydra.hydra = outer

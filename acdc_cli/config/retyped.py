@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from acdc_cli.config.command_line import quoted
 from acdc_cli.config.finetune import MAY_BE_TYPED, OF_THIS_RUN
-from acdc_cli.config.schema import LIBRARIES, Config
+from acdc_cli.config.schema import Config, plain
+from acdc_cli.parts import MODELS
 from acdc_cli.system.nested import leaves
 
 DERIVED = ("start_from_hash", "first_epoch", "record_format", "schedule.published", "plan", "run.overwrite")
@@ -19,11 +19,11 @@ def as_overrides(config: Config) -> list[str]:
     Args:
         config: as config.yaml has it.
     """
-    typed = [(key, value) for key, value in leaves(asdict(config)) if key not in DERIVED]
+    typed = [(key, value) for key, value in leaves(plain(config)) if key not in DERIVED]
     if config.finetune is not None:  # everything else is its parent's
         typed = [(key, value) for key, value in typed if key.partition(".")[0] in (*OF_THIS_RUN, *MAY_BE_TYPED)]
         return [f"{key}={_typed(value)}" for key, value in typed]
-    is_of_library = config.model.family in LIBRARIES
+    is_of_library = MODELS.part(config.model.family).facts.is_library
     model = config.model.family if is_of_library else config.model.name
     typed = [(key, value) for key, value in typed if key != "model.name" or is_of_library]
     return [f"model={model}", *(f"{key}={_typed(value)}" for key, value in typed)]

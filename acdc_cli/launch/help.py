@@ -33,7 +33,7 @@ def print_help(overrides: Sequence[str], extra_dir: str | None) -> None:
             del composed["hydra"]
         keys = OmegaConf.to_yaml(composed)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        from acdc_cli.config.compose import explain
+        from acdc_cli.config.explain import explain
 
         raise explain(error) from None
     groups = (f"{group}: {', '.join(sorted(options))}\n" for group, options in sorted(group_options(extra_dir).items()))

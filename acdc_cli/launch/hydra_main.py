@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from acdc_cli.config.command_line import conf_dir, quoted, rewrite
+from acdc_cli.config.command_line import conf_dir, for_hydra, quoted, rewrite
 from acdc_cli.config.schema import register_schema
 from acdc_cli.launch.launchers import register_launchers
 
@@ -33,11 +33,11 @@ def run_hydra(arguments: Sequence[str], job: Callable[[DictConfig], Any]) -> Non
     """
     register_schema()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints a traceback and exits on its own
-    sys.argv[1:] = arguments
+    sys.argv[1:] = for_hydra(list(arguments))
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
     except (HydraException, OmegaConfBaseException) as error:
-        from acdc_cli.config.compose import explain
+        from acdc_cli.config.explain import explain
 
         raise explain(error) from None
 
@@ -67,5 +67,5 @@ def run_listed_jobs(
         jobs: the overrides of each, as typed.
         launcher: overrides of Hydra's own node, such as ``hydra/launcher=joblib``.
     """
-    (folder / JOBS).write_text(json.dumps([rewrite(list(overrides)) for overrides in jobs]))
+    (folder / JOBS).write_text(json.dumps([for_hydra(rewrite(list(overrides))) for overrides in jobs]))
     run_jobs(["-m", "hydra/sweeper=listed", *launcher], job, folder)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from acdc_cli.config.command_line import NO_RULES
+from acdc_cli.config.command_line import NO_RULES, as_typed
 from acdc_cli.errors import EXIT_BAD_INPUT, EXIT_DATA_MISSING, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 
 OUTCOMES = "outcomes.jsonl"
@@ -16,7 +16,8 @@ OUTCOMES = "outcomes.jsonl"
 
 def typed(overrides: Iterable[str]) -> list[str]:
     """A job's overrides as the user knows them."""
-    return [override.replace("\\:", ":") for override in overrides if override != NO_RULES]  # Hydra escapes 2:4
+    kept = (as_typed(override) for override in overrides if override != NO_RULES)
+    return [override.replace("\\:", ":") for override in kept]  # Hydra escapes 2:4
 
 
 def report_outcome(folder: Path, outcome: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from acdc_cli.errors import AcdcError, BadInput
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.records.headline import headline_of
 
 DIGITS = 4  # of a tried value: short enough to type, and the same run when the search is repeated
 LEAST_SHARE = 0.2  # of the interval on either side: where interpolation misjudges the curve, halving is not far away
@@ -20,12 +21,12 @@ REPORT = "report: "  # acdc-train's last line
 
 @dataclass(frozen=True)
 class Try:
-    """A finished run: the key's value, the sparsity it reached and the one it was asked for, where it lies."""
+    """A finished run: the key's value, the sparsity that it reached, and the one that it was asked for."""
 
     value: float
     sparsity: float
     target: float
-    top1: float
+    metric: str
     folder: Path
 
     @property
@@ -112,6 +113,6 @@ def try_value(launcher: list[str], arguments: list[str], value: float) -> Try:
         raise BadInput(
             f"sparsity.target={result['sparsity_target']}: not a fraction that a search could come nearer to"
         )
-    return Try(
-        value, result["sparsity_of_pruned_layers"], result["sparsity_target"], result["sparse"]["val_top1"], folder
-    )
+    headline = headline_of(result)
+    metric = f"{headline.name} {headline.text(result['sparse'][headline.val_key])}"
+    return Try(value, result["sparsity_of_pruned_layers"], result["sparsity_target"], metric, folder)

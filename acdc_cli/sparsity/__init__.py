@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from acdc_cli.sparsity.coverage import UncoveredWeights, uncovered_weights
     from acdc_cli.sparsity.layer import Layer
     from acdc_cli.sparsity.masks import MaskSet
-    from acdc_cli.sparsity.method import Method, Work, model_state
+    from acdc_cli.sparsity.method import Method, model_state
     from acdc_cli.sparsity.methods import ACDC, Dense, Static
     from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
     from acdc_cli.sparsity.rules import Share, excluded
     from acdc_cli.sparsity.select import magnitude_masks
     from acdc_cli.sparsity.target import AllocationError, Pattern, parse_target
     from acdc_cli.sparsity.timeline import Phase, Timeline
+    from acdc_cli.sparsity.work import Work
 
 __all__ = [
     "ACDC",
@@ -49,13 +50,14 @@ _HOME = {
     **dict.fromkeys(("UncoveredWeights", "uncovered_weights"), "coverage"),
     **dict.fromkeys(("Layer",), "layer"),
     **dict.fromkeys(("MaskSet",), "masks"),
-    **dict.fromkeys(("Method", "Work", "model_state"), "method"),
+    **dict.fromkeys(("Method", "model_state"), "method"),
     **dict.fromkeys(("ACDC", "Dense", "Static"), "methods"),
     **dict.fromkeys(("prunable_layers", "prunable_weights"), "prunable"),
     **dict.fromkeys(("Share", "excluded"), "rules"),
     **dict.fromkeys(("magnitude_masks",), "select"),
     **dict.fromkeys(("AllocationError", "Pattern", "parse_target"), "target"),
     **dict.fromkeys(("Phase", "Timeline"), "timeline"),
+    **dict.fromkeys(("Work",), "work"),
 }
 
 

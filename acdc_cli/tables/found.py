@@ -11,11 +11,11 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from acdc_cli.config.identity import identity, readable_name, run_id
 from acdc_cli.config.schema import Config
+from acdc_cli.config.stored import read_config
 from acdc_cli.errors import AcdcError
-from acdc_cli.records.configs import read_config
 from acdc_cli.records.folder import RunFolder
-from acdc_cli.records.identity import identity, readable_name, run_id
 from acdc_cli.training.precision import AUTOMATIC_DTYPES
 
 ID = re.compile(r"-([0-9a-f]{8})$")

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from acdc_cli.config.dense_run import dense_run_of
-from acdc_cli.config.schema import DECIDES_SPARSITY, Config, known, prunes_a_dense_run
+from acdc_cli.config.compose import dense_run_of
+from acdc_cli.config.identity import readable_name, run_id
+from acdc_cli.config.schema import Config, known, prunes_a_dense_run
 from acdc_cli.data.dataset import read_dataset
 from acdc_cli.data.ffcv_availability import not_installed, reading_problem
 from acdc_cli.errors import AcdcError, BadInput, DataMissing
 from acdc_cli.ranks import Ranks, ranks_of
 from acdc_cli.records.folder import RunFolder
-from acdc_cli.records.identity import readable_name, run_id
 from acdc_cli.training.settle import check_ranks, settle
 from acdc_cli.training.start_file import locate_start
 
@@ -115,7 +115,7 @@ def _name_other_data(folder: RunFolder, config: Config, say: Say) -> None:
 
 def say_reached(folder: RunFolder, config: Config, say: Say) -> None:
     """For a method that cannot be told its sparsity: what was asked, what came out, and how to come nearer."""
-    if (key := DECIDES_SPARSITY.get(config.method.name)) is None:
+    if (key := config.method.facts.decided_by) is None:
         return
     asked, reached = config.sparsity.target, folder.read_result()["sparsity_of_pruned_layers"]
     say(

@@ -10,12 +10,14 @@ import os
 import shutil
 from collections.abc import Callable
 
-from acdc_cli.config.schema import LIBRARIES, Config
+from acdc_cli.config.schema import Config
 from acdc_cli.data.ffcv_availability import reading_problem
 from acdc_cli.data.sources import SOURCES, Tree
 from acdc_cli.errors import BadInput
+from acdc_cli.parts import MODELS
 from acdc_cli.ranks import ONE_RANK, Ranks
 from acdc_cli.system.processors import cores
+from acdc_cli.training.method_needs import settle_method
 from acdc_cli.training.precision import device_kind, settle_precision
 
 
@@ -47,11 +49,8 @@ def settle(
     settle_precision(config, warn)
     if config.precision.compile is None:
         config.precision.compile = config.device == "cuda" and _can_compile(warn)
-    if config.method.fisher_samples is not None and config.method.fisher_block is None:
-        from acdc_cli.fisher_options import fitting_block
-
-        config.method.fisher_block = fitting_block(config, ranks)
-    if config.model.family in LIBRARIES:  # of the program's own networks the number of the format is null
+    settle_method(config, ranks)
+    if MODELS.part(config.model.family).facts.is_library:  # of the program's own networks the number is null
         from acdc_cli.training.record_format import record_format
 
         config.record_format = record_format(config)

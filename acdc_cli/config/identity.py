@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
 from typing import Any
 
-from acdc_cli.config.schema import Config, is_pruned_to_target
+from acdc_cli.config.schema import Config, is_pruned_to_target, plain
+from acdc_cli.parts import IMAGE_CLASSIFICATION
 
 # Where things lie, what they are called and how they are watched changes no number. Of start_from, its hash enters.
 NOT_IN_ID = ("runs_dir", "data_dir", "run", "tracker", "checkpoint", "workers", "os_cache", "plan", "start_from")
@@ -25,8 +25,9 @@ def identity(config: Config) -> dict[str, Any]:
     """The part of a config that the id is made of: no place, no name, nothing unread, no null."""
     # Keys that a method does not read: `method=dense sparsity=0.8,0.9` is one run.
     unread = () if is_pruned_to_target(config) else _SPARSITY_AND_PHASES
-    unread = (*unread, "bn_recalibration") if config.method.name == "dense" else unread
-    return _prune(asdict(config), (*NOT_IN_ID, *unread), "")
+    unread = unread if config.method.facts.makes_sparse_model else (*unread, "bn_recalibration")
+    unread = (*unread, "task") if config.task.name == IMAGE_CLASSIFICATION else unread  # older than the key
+    return _prune(plain(config), (*NOT_IN_ID, *unread), "")
 
 
 def _prune(node: dict[str, Any], left_out: tuple[str, ...], prefix: str) -> dict[str, Any]:
