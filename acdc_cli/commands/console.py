@@ -6,11 +6,9 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import NoReturn
 
-from acdc_cli.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, BadInput, Elsewhere, Interrupted
-from acdc_cli.ranks import ranks_of
+from acdc_cli.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,19 +48,3 @@ def run_command(
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     sys.exit(code)
-
-
-def rank() -> int:
-    """Which of a run's processes this is."""
-    with suppress(BadInput):  # said when the run begins
-        return ranks_of(os.environ).rank
-    return 0
-
-
-def print_error(error: AcdcError) -> None:
-    """acdc-train's line. Of several ranks the first says what all have found; any other what it alone may have."""
-    number = rank()
-    if number == 0:
-        print(f"acdc-train: error: {error}", file=sys.stderr)
-    elif not isinstance(error, (BadInput, Elsewhere, Interrupted)):
-        print(f"acdc-train: error: rank {number}: {error}", file=sys.stderr)

@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from hydra.errors import HydraException
 
 from acdc_cli.config.schema import PART_GROUPS, all_keys
-from acdc_cli.errors import BadInput, nearest, not_a_choice
+from acdc_cli.errors import BadInput, nearest, not_a_choice, reason
 
 # A group whose amount may be given in place of an option: sparsity=0.9 is short for sparsity.target=0.9.
 AMOUNT_KEY = {"sparsity": "sparsity.target"}
@@ -150,7 +150,7 @@ def check_overrides(arguments: list[str], multirun: bool = False, extra_dir: str
         except HydraException as error:
             quoted = "'{}=\"{}\"'".format(*argument.partition("=")[::2])
             raise BadInput(
-                f"{argument}: {_first_line(error)}; a value with special characters needs quotes: {quoted}"
+                f"{argument}: {reason(error)}; a value with special characters needs quotes: {quoted}"
             ) from None
         key = override.key_or_group
         if key == "hydra" or key.startswith(("hydra.", "hydra/")):
@@ -203,7 +203,3 @@ def _unknown_key(argument: str, key: str, keys: list[str], groups: list[str]) ->
     candidates = same_last_word or (keys if "." in key else [*keys, *groups])
     meant = NUMBER_MEANT.get(key) or nearest(key, candidates)
     return BadInput(f"{argument}: there is no key {key}; did you mean {meant}={value}?")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

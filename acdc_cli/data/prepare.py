@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import shlex
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,13 +17,15 @@ from acdc_cli.data.beton import file_hash, header_problem
 from acdc_cli.data.beton_index import file_sum_of_tables
 from acdc_cli.data.dataset import FORMAT, Dataset, array_hash, read_dataset, with_sum
 from acdc_cli.data.ffcv_availability import ffcv_problem
-from acdc_cli.data.preparation_progress import waiting_for
 from acdc_cli.data.prepare_images import prepare_images
 from acdc_cli.data.source import SPLITS, Arrays, Samples, source_of
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import BadInput, DataMissing
 from acdc_cli.parts import DATASETS
-from acdc_cli.records.files import MEBIBYTE, file_sum, replace_json
+from acdc_cli.system.files import MEBIBYTE, file_sum, replace_json
+from acdc_cli.system.locks import owned_in_turn
+from acdc_cli.system.processors import cores
+from acdc_cli.system.progress import waiting_for
 
 __all__ = ["Dataset", "open_dataset", "prepare", "read_dataset", "require_beton"]
 
@@ -65,27 +65,20 @@ def _owned(folder: Path) -> Iterator[None]:
     """Keep other processes that prepare the same folder waiting; a folder that stays empty is removed."""
     there = folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a file system without locks, as some network ones are
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waiting_for(folder)
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        if not there:
-            with suppress(OSError):
-                folder.rmdir()
-        os.close(descriptor)
+    with owned_in_turn(folder, lambda: waiting_for(folder)):
+        try:
+            yield
+        finally:
+            if not there:
+                with suppress(OSError):
+                    folder.rmdir()
 
 
 def _prepare(name: str, source: Path | None, out: Path, write: WriteOptions | None, workers: int | None) -> Dataset:
     data = source_of(name).data
     if isinstance(data, Arrays):
         return _prepare_arrays(name, data, source, out)
-    return prepare_images(name, data, source, out, write or data.write, workers or len(os.sched_getaffinity(0)))
+    return prepare_images(name, data, source, out, write or data.write, workers or cores())
 
 
 def _prepare_arrays(name: str, arrays: Arrays, source: Path | None, out: Path) -> Dataset:

@@ -15,6 +15,7 @@ from acdc_cli.records.checksums import REMEDY
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.headline import Headline, headline_of
+from acdc_cli.system.nested import leaves
 
 NOT_TO_GROUP_BY = ("seed", "start_from_hash")  # the dense network that a run prunes differs by seed too
 HAS_A_COLUMN = ("method.name", "sparsity.target")
@@ -183,7 +184,7 @@ def _costs_like(one: _Finished, other: _Finished) -> bool:
 
 def _settings(configs: list[dict[str, Any]]) -> list[str]:
     """Return for each config the overrides that distinguish it from others of its method, in as few keys as needed."""
-    flat = [dict(_flat(_without(config, NOT_TO_GROUP_BY))) for config in configs]
+    flat = [_flat(_without(config, NOT_TO_GROUP_BY)) for config in configs]
     everywhere = [key for key in IN_EVERY_LABEL if len({own.get(key) for own in flat}) > 1]
     labels = []
     for own in flat:
@@ -210,12 +211,10 @@ def _distinct(configs: list[dict[str, str]], keys: list[str]) -> int:
     return len({tuple(config.get(key) for key in keys) for config in configs})
 
 
-def _flat(node: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, _rules_text(value) if key == "rules" else str(value)
+def _flat(config: dict[str, Any]) -> dict[str, str]:
+    return {
+        key: _rules_text(value) if key.rpartition(".")[2] == "rules" else str(value) for key, value in leaves(config)
+    }
 
 
 def _rules_text(rules: list[list[Any]]) -> str:

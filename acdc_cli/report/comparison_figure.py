@@ -10,10 +10,10 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from acdc_cli.records.files import replace_file
 from acdc_cli.report.colors import PHASE_COLOR
 from acdc_cli.report.comparison import Row
 from acdc_cli.report.figures import MUTED, STYLE
+from acdc_cli.system.files import replace_file
 
 PANEL, LEGEND_LINE, LEGEND_MARKER, CHARACTER = (4.4, 3.4), 0.2, 0.6, 0.08  # inches
 MARKERS = ["o", "s", "^", "v", "D", "P", "X", "<", ">", "p", "h", "*"]

@@ -7,10 +7,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from acdc_cli.records.files import replace_text
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.headline import headline_of
-from acdc_cli.report import figures
+from acdc_cli.system.files import replace_text
+from acdc_cli.system.nested import leaves
 
 PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -60,6 +60,8 @@ and 2f + F in a dense phase (AC/DC, appendix C.2).</p>
 
 def write_page(folder: RunFolder) -> None:
     """Write report.html from result.json, metrics.jsonl and config.yaml. Raises BadInput before the run is done."""
+    from acdc_cli.report import figures  # matplotlib takes a second, and a run draws at its end alone
+
     result = folder.read_result()
     headline = headline_of(result)
     rows = folder.read_curves(headline)
@@ -81,7 +83,7 @@ def write_page(folder: RunFolder) -> None:
         accuracy=figures.headline_figure(rows, headline),
         halves="".join(f"<figure>{svg}</figure>" for svg in halves),
         layers=layers,
-        result="".join(f"<tr><td>{escape(key)}</td><td>{escape(value)}</td></tr>" for key, value in _flat(result)),
+        result="".join(f"<tr><td>{escape(key)}</td><td>{_cell(value)}</td></tr>" for key, value in leaves(result)),
         config=escape(folder.read_config_text()),
     )
     replace_text(folder.report, page)
@@ -110,11 +112,5 @@ def _cards(result: dict[str, Any]) -> str:
     return "".join(f'<div class="card {kind}"><b>{value}</b><span>{text}</span></div>' for kind, value, text in cards)
 
 
-def _flat(node: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    flat: list[tuple[str, str]] = []
-    for key, value in node.items():
-        if isinstance(value, dict):
-            flat += _flat(value, f"{prefix}{key}.")
-        else:
-            flat.append((prefix + key, "–" if value is None else str(value)))
-    return flat
+def _cell(value: Any) -> str:
+    return "–" if value is None else escape(str(value))

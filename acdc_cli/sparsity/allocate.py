@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
+from acdc_cli.sparsity.layer import Layer
 from acdc_cli.sparsity.layout import INPUT_AXIS, OUTPUT_AXIS
-from acdc_cli.sparsity.prunable import Layer
 from acdc_cli.sparsity.rules import Share, excluded, parse_rules, share_out
 from acdc_cli.sparsity.target import AllocationError, Pattern, Target, parse_target, removed_fraction
+
+if TYPE_CHECKING:
+    import torch
 
 DISTRIBUTIONS = ("global", "uniform", "erk")
 INDIVISIBLE = ("skip", "error", "flatten")

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
-from acdc_cli.sparsity.kinds import KINDS, uses_of_weights
-from acdc_cli.sparsity.prunable import Layer
+from acdc_cli.sparsity.kinds import uses_of_weights
+from acdc_cli.sparsity.layer import KINDS, Layer
 from acdc_cli.sparsity.rules import Share
 
 NAMED_AT_MOST = 3  # a line names so many uncovered weights and counts the others

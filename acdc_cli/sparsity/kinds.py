@@ -11,11 +11,9 @@ from torch import nn
 
 from acdc_cli.sparsity.layout import OUTPUTS_FIRST, Layout
 
-PRUNABLE_KINDS = ("conv", "linear", "attention", "recurrent", "transposed")
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 TABLES = (nn.Embedding, nn.EmbeddingBag)
-KINDS = (*PRUNABLE_KINDS, "embedding")
 # Module names of short-cut convolutions. torchvision and timm call them downsample; wide ResNets and the reference code
 # of AC/DC call them shortcut.
 SHORTCUT_NAMES = {"downsample", "shortcut"}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 OUTPUT_AXIS, INPUT_AXIS = 0, 1  # axes of a weight (out, in / groups, *kernel)
 
@@ -45,7 +47,7 @@ class Layout:
         if not self.inputs_first:
             return stored
         inputs, outputs, *kernel = stored
-        return torch.Size([outputs * self.groups, inputs // self.groups, *kernel])
+        return type(stored)([outputs * self.groups, inputs // self.groups, *kernel])
 
 
 OUTPUTS_FIRST = Layout()

@@ -2,48 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from acdc_cli.sparsity.ends import first_and_last
-from acdc_cli.sparsity.kinds import KINDS, Use, uses_of_weights
+from acdc_cli.sparsity.kinds import Use, uses_of_weights
+from acdc_cli.sparsity.layer import Layer
 from acdc_cli.sparsity.layout import OUTPUTS_FIRST, Layout
-
-WORDS = (
-    *("first", "last", "depthwise", "downsample", "embedding"),
-    *("linear", "conv", "conv1d", "conv2d", "conv3d", "attention", "recurrent", "transposed"),
-)
-WHAT_IS_PRUNABLE = "linear, convolution, attention or recurrent"  # the prunable kinds of layer, as text for messages
-
-
-@dataclass(frozen=True)
-class Layer:
-    """The facts about a weight that an allocation needs.
-
-    Attributes:
-        shape: (out, in / groups, *kernel), whatever the stored layout.
-        words: the words of ``WORDS`` that apply to the weight.
-        layout: the order in which the weight's axes are stored.
-        aliases: further names of a weight that several modules share.
-    """
-
-    shape: torch.Size
-    words: frozenset[str] = frozenset()
-    layout: Layout = OUTPUTS_FIRST
-    aliases: tuple[str, ...] = ()
-
-    @property
-    def kind(self) -> str:
-        """The layer's kind, one of ``kinds.KINDS``; empty for a layer without words."""
-        return next((kind for kind in KINDS if kind in self.words), "")
-
-    @property
-    def is_table(self) -> bool:
-        """Whether the weight belongs to an embedding. It may also be used as a matrix by a linear layer."""
-        return "embedding" in self.words
 
 
 def prunable_weights(model: nn.Module, embeddings: bool = False) -> dict[str, nn.Parameter]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
+from acdc_cli.sparsity.layer import WHAT_IS_PRUNABLE, WORDS, Layer
 from acdc_cli.sparsity.layout import OUTPUTS_FIRST, Layout
-from acdc_cli.sparsity.prunable import WHAT_IS_PRUNABLE, WORDS, Layer
 from acdc_cli.sparsity.target import AllocationError, Target, parse_target
 
 LEAST_LIKENESS = 0.5  # a suggestion is spelt at least this much like the rule, in [0, 1]; see difflib

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from acdc_cli.sparsity.allocate import Allocation, floor_of, removed_per_layer, shares_of
+from acdc_cli.sparsity.layer import Layer
 from acdc_cli.sparsity.layout import INPUT_AXIS, OUTPUT_AXIS, OUTPUTS_FIRST, Layout
-from acdc_cli.sparsity.prunable import Layer
 from acdc_cli.sparsity.rules import Share
 from acdc_cli.sparsity.target import Pattern
 from acdc_cli.sparsity.topk import keep_largest, magnitude_bits

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-
-from torch.utils.data import DataLoader
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.schema import Config
-from acdc_cli.data.held_signals import ignore_stop_signals
-from acdc_cli.data.preparation_progress import stage
 from acdc_cli.errors import AcdcError
+from acdc_cli.system.processors import cores
+from acdc_cli.system.progress import stage
+from acdc_cli.system.workers import Shares, WorkerDied, answers_of
 
 _kept: dict[tuple[str, ...], Config] = {}
 
@@ -36,30 +36,22 @@ def compose_ahead(wanted: Iterable[tuple[str, ...]]) -> None:
     are those of a killed process); ``composed`` composes it later and raises the error.
     """
     todo = [overrides for overrides in dict.fromkeys(wanted) if overrides not in _kept]
-    processes = min(len(os.sched_getaffinity(0)), len(todo))
+    processes = min(cores(), len(todo))
     if processes < 2:
         return
-    # The worker processes of a DataLoader end with this process even if it is killed. Those of a pool would not.
-    configs: DataLoader[Config | None] = DataLoader(
-        todo,  # type: ignore[arg-type]
-        batch_size=None,
-        collate_fn=_composed_or_none,  # type: ignore[arg-type]
-        num_workers=processes,
-        worker_init_fn=ignore_stop_signals,
-        multiprocessing_context="fork",
-    )
     try:
         with stage("configs of the tables' runs", len(todo)) as advance:
-            for overrides, config in zip(todo, configs, strict=True):
+            for number, config in answers_of(partial(_compose, todo, Shares(len(todo))), processes):
                 advance(1)
                 if config is not None:
-                    _kept[overrides] = config
-    except RuntimeError:
+                    _kept[todo[number]] = config
+    except WorkerDied:
         return
 
 
-def _composed_or_none(overrides: tuple[str, ...]) -> Config | None:
-    try:
-        return compose_config(list(overrides))
-    except AcdcError:
-        return None
+def _compose(todo: Sequence[tuple[str, ...]], shares: Shares, send: Callable[[Any], None]) -> None:
+    for (number,) in shares:
+        try:
+            send((number, compose_config(list(todo[number]))))
+        except AcdcError:
+            send((number, None))

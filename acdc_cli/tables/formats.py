@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acdc_cli.records.files import replace_file, replace_text
 from acdc_cli.report.table import csv_table, markdown_table
+from acdc_cli.system.files import replace_file, replace_text
 from acdc_cli.tables.fill import FilledRow
 from acdc_cli.tables.spec import UNKNOWN, TableSpec
 from acdc_cli.tables.text import TextTable

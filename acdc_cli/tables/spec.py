@@ -38,7 +38,7 @@ from typing import Any
 import yaml
 
 from acdc_cli.config.command_line import conf_dir
-from acdc_cli.errors import BadInput, nearest, not_a_choice
+from acdc_cli.errors import BadInput, nearest, not_a_choice, reason
 from acdc_cli.tables.columns import COLUMNS
 
 SCALES = ("paper", "small")
@@ -145,7 +145,7 @@ def read_table_file(path: Path) -> TableSpec:
     try:
         content = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
-        raise BadInput(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from None
+        raise BadInput(f"{path}: not valid YAML ({reason(error)})") from None
     return _table(path, path.stem, content)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from acdc_cli.tables.columns import COLUMNS, Column
 from acdc_cli.tables.fill import OTHER_DATASET, OTHER_MODEL, OTHER_SETTINGS, SHORTER, Cell, FilledRow
+from acdc_cli.tables.jobs import RowJobs, every_job
 from acdc_cli.tables.spec import UNKNOWN, TableSpec
 
 NOTHING, NOT_YET = "–", "not available yet"
@@ -145,3 +147,18 @@ def _own_choices(rows: Sequence[FilledRow]) -> list[str]:
         names = dict.fromkeys(row.label if row.method in others else row.method for row in having)
         lines.append(f"Our choice for {'; '.join(names)}, which no source states: {text}.")
     return lines
+
+
+def provenance(rows: Sequence[RowJobs]) -> list[str]:
+    """Which data, machines and programs the finished runs were of, and how long they took."""
+    results = [job.folder.read_result() for job in every_job(rows) if job.state == "done"]
+    if not results:
+        return []
+    versions = Counter(
+        ", ".join(f"{name} {number}" for name, number in result["versions"].items() if number) for result in results
+    )
+    devices, data = (", ".join(sorted({result[key] for result in results})) for key in ("device", "dataset"))
+    seconds = sum(result["seconds"] for result in results)
+    most, count = versions.most_common(1)[0]
+    others = f"; {len(results) - count} of them with other versions" if count < len(results) else ""
+    return [f"{len(results)} runs on {data}, {seconds / 60:.1f} min of training on {devices}; {most}{others}."]
