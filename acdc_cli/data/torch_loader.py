@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from acdc_cli.data.held_signals import ignore_stop_signals
-from acdc_cli.data.sources import Samples
+from acdc_cli.data.source import Samples
 from acdc_cli.data.view import View
 
 

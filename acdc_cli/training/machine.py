@@ -11,8 +11,8 @@ import torch
 
 from acdc_cli.config.schema import Config, known
 from acdc_cli.data.ffcv_availability import reading_problem
+from acdc_cli.data.options import image_facts
 from acdc_cli.data.order import hash_of
-from acdc_cli.data.sources import SOURCES, Tree
 from acdc_cli.errors import BadInput
 from acdc_cli.ranks import ONE_RANK, Ranks
 from acdc_cli.training.method_needs import settle_method
@@ -64,7 +64,7 @@ def settle(config: Config, warn: Callable[[str], None], ranks: Ranks = ONE_RANK)
     config.threads = config.threads or cores()
     own_cores = max(1, cores() // ranks.local_count)
     if config.workers is None:
-        reads_images = isinstance(SOURCES[config.dataset.name].data, Tree)
+        reads_images = image_facts(config).reads_files
         config.workers = own_cores if reads_images and config.device == "cuda" else 0  # a CPU is busy training
     if config.workers > own_cores:
         of_a_rank = f" of each of {ranks.local_count} ranks" if ranks.local_count > 1 else ""
