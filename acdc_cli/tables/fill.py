@@ -136,10 +136,10 @@ def _marks(row: TableRow, jobs: SeedJobs, request: Request) -> str:
     published, job = _compared_with(row), known(jobs.run)
     keys = map(key_of, request.extra)
     groups = [key if key.startswith(("model.", "dataset.")) else key.partition(".")[0] for key in keys]
-    typed = OTHER_SETTINGS * any(group not in NO_OTHER_SETTING for group in groups)
+    others = OTHER_SETTINGS * any(group not in NO_OTHER_SETTING for group in groups)
     if published is None:
-        return OTHER_DATASET * (request.scale != "paper") + typed
+        return OTHER_DATASET * (request.scale != "paper") + others
     paper = composed(published)
     marks = OTHER_DATASET * (paper.dataset.name != job.config.dataset.name)
     marks += OTHER_MODEL * (paper.model.name != job.config.model.name)
-    return marks + SHORTER * ((job.config.epochs or 0) < (paper.epochs or 0)) + typed
+    return marks + SHORTER * ((job.config.epochs or 0) < (paper.epochs or 0)) + others
