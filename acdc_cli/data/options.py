@@ -17,26 +17,28 @@ class ImageFacts:
         sample_shape: (channels, height, width); of image files, at the usual resolution of evaluation.
         classes: number of labels.
         train_samples: training images.
-        reads_files: the images are files of any size.
     """
 
     sample_shape: tuple[int, int, int]
     classes: int
     train_samples: int
-    reads_files: bool
 
 
 def image_facts(config: Config) -> ImageFacts:
     """Return what is known of the images that a config names, without preparing them."""
     source: Source = config.dataset.options.origin()
     assert source.sample_shape and source.classes and source.train_samples
-    reads_files = isinstance(source.data, Tree)
-    return ImageFacts(source.sample_shape, source.classes, source.train_samples, reads_files)
+    return ImageFacts(source.sample_shape, source.classes, source.train_samples)
+
+
+def reads_files(config: Config) -> bool:
+    """Return True if the samples are image files of any size."""
+    return isinstance(config.dataset.options.origin().data, Tree)
 
 
 def check_dataset(config: Config) -> None:
     """Raise BadInput if the loader keeps samples of one size, and the images have any size."""
-    if config.loader == "device" and isinstance(config.dataset.options.origin().data, Tree):
+    if config.loader == "device" and reads_files(config):
         raise BadInput(
             f"loader=device: keeps samples of one size, and dataset={config.dataset.name} is image files of any size; "
             "use loader=ffcv or loader=torch"

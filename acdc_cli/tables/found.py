@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from acdc_cli.config.identity import identity, readable_name, run_id
-from acdc_cli.config.schema import Config
+from acdc_cli.config.schema import Config, plain
 from acdc_cli.config.stored import read_config
 from acdc_cli.errors import AcdcError
 from acdc_cli.records.folder import RunFolder
@@ -26,7 +26,6 @@ LEFT_OPEN = {
     "loader": "auto",
     "threads": None,
     "precision.compile": None,
-    "method.fisher_block": None,
     "keep_best": None,  # a run that keeps its best models too has the same numbers
 }
 
@@ -115,6 +114,9 @@ def _recipe(config: Config, asked: Config) -> str:
     for key, is_open in LEFT_OPEN.items():
         if attrgetter(key)(asked) == is_open:
             _drop(content, key)
+    if hasattr(asked.method.options, "settled"):  # the method leaves keys that are null to the machine
+        for key in (key for key, value in plain(asked.method).items() if value is None):
+            _drop(content, f"method.{key}")
     return json.dumps(content, sort_keys=True)
 
 
