@@ -88,6 +88,8 @@ def complete(composed: DictConfig, experiment: str | None, overrides: list[str])
     config.keep_best = config.keep_best or None
     config.finetune_start = None if config.finetune_start == "last" else config.finetune_start
     config.run.experiment = config.run.experiment or experiment or "default"
+    if config.dataset.source is not None:
+        config.dataset.source = os.path.expanduser(config.dataset.source)
     config.runs_dir, config.data_dir = os.path.expanduser(config.runs_dir), os.path.expanduser(config.data_dir)
     if config.dense_run is not None:
         from acdc_cli.config.dense_run import dense_run_of  # which composes another config, and so imports this module

@@ -10,7 +10,15 @@ from acdc_cli.config.command_line import quoted
 from acdc_cli.config.finetune import MAY_BE_TYPED, OF_THIS_RUN
 from acdc_cli.config.schema import LIBRARIES, Config
 
-DERIVED = ("start_from_hash", "first_epoch", "record_format", "schedule.published", "plan", "run.overwrite")
+DERIVED = (
+    "start_from_hash",
+    "dataset.content_hash",
+    "first_epoch",
+    "record_format",
+    "schedule.published",
+    "plan",
+    "run.overwrite",
+)
 
 
 def as_overrides(config: Config) -> list[str]:

@@ -91,6 +91,11 @@ class DatasetConfig:
     ramp_end: float | None = number(0, 1)
     resolution_multiple: int | None = number(1)
     crop_scale_min: float | None = number(0, 1, above=True)  # least share of the area that a random resized crop takes
+    source: str | None = field()  # folder or file of data of the user's own
+    content_hash: str | None = field()  # derived: of such data; what the id knows of them
+    pad_to: int | None = number(1)  # pixels that smaller images are padded to with zeros
+    val_share: float | None = number(0, 1, above=True, below=True)  # of class folders that nobody has split
+    split_seed: int | None = number(0)
 
 
 @dataclass(kw_only=True)

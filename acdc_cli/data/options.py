@@ -12,7 +12,7 @@ from acdc_cli.errors import BadInput
 from acdc_cli.parts import DATASETS
 
 RAMP = ("ramp_start", "ramp_end", "resolution_multiple")
-OF_ALL_SETS = ("name",)
+OF_ALL_SETS = ("name", "content_hash")
 
 
 def options_of(dataset: DatasetConfig) -> Any:
@@ -43,17 +43,29 @@ class ImageFacts:
 
 
 def image_facts(config: Config) -> ImageFacts:
-    """Return what is known of the images that a config names, without preparing them."""
-    source: Source = options_of(config.dataset).origin()
-    assert source.sample_shape and source.classes and source.train_samples
+    """Return what is known of the images that a config names, without preparing them.
+
+    Raises:
+        DataMissing: if only the data tell, and they are not there or cannot be read.
+    """
+    dataset, options = config.dataset, options_of(config.dataset)
+    source: Source = options.origin()
     reads_files = isinstance(source.data, Tree)
-    return ImageFacts(source.sample_shape, source.classes, source.train_samples, reads_files)
+    if source.sample_shape and source.classes and source.train_samples:
+        return ImageFacts(source.sample_shape, source.classes, source.train_samples, reads_files)
+    from acdc_cli.data.own import own_facts
+
+    return ImageFacts(*own_facts(dataset.name, options, config.data_dir, dataset.content_hash), reads_files)
 
 
 def check_dataset(config: Config) -> None:
     """Raise BadInput where keys contradict each other, or ask of image files what only arrays have, or the reverse."""
     dataset, options = config.dataset, options_of(config.dataset)
     is_files = isinstance(options.origin().data, Tree)
+    if dataset.content_hash is not None:
+        raise BadInput(
+            f"dataset.content_hash={dataset.content_hash}: is derived from the data; drop dataset.content_hash"
+        )
     _check_unread(dataset, options)
     _check_needed(dataset, options)
     if isinstance(options, ImageFileKeys):

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from acdc_cli.config.schema import Config, is_pruned_to_target
+from acdc_cli.parts import DATASETS
 
 # Where things lie, what they are called and how they are watched changes no number. Of start_from, its hash enters.
 NOT_IN_ID = ("runs_dir", "data_dir", "run", "tracker", "checkpoint", "workers", "os_cache", "plan", "start_from")
@@ -26,6 +27,8 @@ def identity(config: Config) -> dict[str, Any]:
     # Keys that a method does not read: `method=dense sparsity=0.8,0.9` is one run.
     unread = () if is_pruned_to_target(config) else _SPARSITY_AND_PHASES
     unread = (*unread, "bn_recalibration") if config.method.name == "dense" else unread
+    if config.dataset.content_hash is not None:  # which stands for the place, and for how the samples were made
+        unread = (*unread, *(f"dataset.{key}" for key in DATASETS.part(config.dataset.name).facts.content_keys))
     return _prune(asdict(config), (*NOT_IN_ID, *unread), "")
 
 

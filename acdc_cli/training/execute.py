@@ -12,7 +12,10 @@ from pathlib import Path
 from acdc_cli.config.dense_run import dense_run_of
 from acdc_cli.config.resolution import enlarged
 from acdc_cli.config.schema import DECIDES_SPARSITY, Config, known, prunes_a_dense_run
-from acdc_cli.data.prepare import Dataset, open_dataset, read_dataset, require_beton
+from acdc_cli.data.dataset import Dataset, read_dataset
+from acdc_cli.data.find import open_dataset, require_beton
+from acdc_cli.data.options import options_of
+from acdc_cli.data.prepare import is_own
 from acdc_cli.errors import AcdcError, BadInput, DataMissing
 from acdc_cli.fisher_options import require_fisher_memory, require_fisher_sample
 from acdc_cli.ranks import Ranks, ranks_of
@@ -76,7 +79,8 @@ def _execute(config: Config, say: Say, ranks: Ranks, sweep: SweepPlace | None) -
         _say_reached(folder, config, say)
         return folder
     if machine_error is not None:
-        open_dataset(config.dataset.name, config.data_dir)  # that data is missing is said before that
+        keys = options_of(config.dataset)
+        open_dataset(config.dataset.name, config.data_dir, options=keys)  # that data is missing is said before that
         raise machine_error
     assert folder is not None and settled is not None
     with joined_group(ranks, device_of(settled, ranks)) as group, ExitStack() as stack:
@@ -115,7 +119,8 @@ def _with_dense_run(config: Config, say: Say, ranks: Ranks, sweep: SweepPlace | 
 
 
 def _open_data(config: Config, say: Say) -> Dataset:
-    dataset = open_dataset(config.dataset.name, config.data_dir, say)
+    keys, content_hash = options_of(config.dataset), config.dataset.content_hash
+    dataset = open_dataset(config.dataset.name, config.data_dir, say, keys, content_hash)
     return require_beton(dataset, say) if config.loader == "ffcv" else dataset
 
 
@@ -131,6 +136,8 @@ def _find(config: Config, say: Say, ranks: Ranks) -> tuple[RunFolder | None, Con
 
 def _name_other_data(folder: RunFolder, config: Config, say: Say) -> None:
     """Data are no part of a run's id; a finished run is shown, and what has changed since is said."""
+    if is_own(config.dataset.name):
+        return  # other data are another run
     with suppress(DataMissing):
         there = read_dataset(Path(config.data_dir) / config.dataset.name)
         if there.info["content_hash"] != folder.read_result().get("dataset_hash"):

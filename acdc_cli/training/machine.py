@@ -11,8 +11,9 @@ import torch
 
 from acdc_cli.config.schema import Config, known
 from acdc_cli.data.ffcv_availability import reading_problem
-from acdc_cli.data.options import image_facts
+from acdc_cli.data.options import image_facts, options_of
 from acdc_cli.data.order import hash_of
+from acdc_cli.data.own import locate_own_data
 from acdc_cli.errors import BadInput
 from acdc_cli.fisher_options import fitting_block
 from acdc_cli.ranks import ONE_RANK, Ranks
@@ -40,6 +41,11 @@ def settle(config: Config, warn: Callable[[str], None], ranks: Ranks = ONE_RANK)
     """
     config = copy.deepcopy(config)
     config.data_dir = os.path.abspath(config.data_dir)  # acdc-eval may be called from another folder
+    if config.dataset.source is not None:
+        config.dataset.source = os.path.abspath(config.dataset.source)
+    if config.dataset.content_hash is None:  # before the device: that data are missing is said first
+        options = options_of(config.dataset)
+        config.dataset.content_hash = locate_own_data(config.dataset.name, options, config.data_dir)[1]
     config.device = device_kind(config.device)
     if config.device == "cuda" and not torch.cuda.is_available():
         raise BadInput("device=cuda: PyTorch sees no CUDA device; nearest: device=cpu")

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from acdc_cli.config.schema import Config, known
-from acdc_cli.data.prepare import open_dataset
+from acdc_cli.data.find import open_dataset
+from acdc_cli.data.options import options_of
 from acdc_cli.data.source import source_of
 from acdc_cli.errors import BadInput
 from acdc_cli.measure.accuracy import agreement
@@ -37,7 +38,8 @@ def pair_agreement(sparse_run: RunFolder, dense_run: RunFolder) -> dict[str, flo
         DataMissing: if a model or the data are not there.
     """
     config = _evaluation_config(sparse_run)
-    dataset = open_dataset(config.dataset.name, config.data_dir)
+    keys, content_hash = options_of(config.dataset), config.dataset.content_hash
+    dataset = open_dataset(config.dataset.name, config.data_dir, options=keys, content_hash=content_hash)
     config.loader = "torch" if dataset.kind == "arrays" else config.loader
     run = build_run(settle(config, lambda line: None), dataset)
     logits = list[Tensor]()
@@ -84,9 +86,12 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
     config = _evaluation_config(folder)
     if dataset_name is not None:
         DATASETS.part(dataset_name, "--dataset")
+        if dataset_name != config.dataset.name:
+            config.dataset.source = config.dataset.content_hash = None  # of the set that the model was trained on
         config.dataset.name = dataset_name
     model = load_model(run_path, kind)
-    dataset = open_dataset(config.dataset.name, data_dir or config.data_dir)
+    keys, content_hash = options_of(config.dataset), config.dataset.content_hash
+    dataset = open_dataset(config.dataset.name, data_dir or config.data_dir, options=keys, content_hash=content_hash)
     trained_with = read_model_file(folder, kind)[1]
     mean, std = _normalization(folder, kind, trained_with)
     if "channels" in trained_with:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from training import model_state, train
 
 from acdc_cli.config.compose import compose_config, from_yaml
-from acdc_cli.data.prepare import open_dataset
+from acdc_cli.data.find import open_dataset
 from acdc_cli.errors import BadInput
 from acdc_cli.models import load_model
 from acdc_cli.records.folder import RunFolder
