@@ -6,13 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from acdc_cli.models import load_model
+    from acdc_cli.models.load import load_model
     from acdc_cli.sparsity import ACDC, Timeline
 
 __all__ = ["ACDC", "Timeline", "__version__", "load_model"]
 __version__ = "0.1.0"
 
-_HOME = {"ACDC": "acdc_cli.sparsity", "Timeline": "acdc_cli.sparsity", "load_model": "acdc_cli.models"}
+_HOME = {"ACDC": "acdc_cli.sparsity", "Timeline": "acdc_cli.sparsity", "load_model": "acdc_cli.models.load"}
 
 
 def __getattr__(name: str) -> Any:

@@ -27,6 +27,8 @@ class MethodFacts:
         within_layers: it moves connections within each layer, so that every layer needs a target of its own.
         may_empty_layers: it goes on if a layer is left without a weight, and names that layer.
         takes_zero_target: a target of 0 is allowed.
+        takes_passes: it takes forward and backward passes of its own between two steps.
+        memory_advice: what a user can do where those passes, or a pruning, do not fit into memory.
     """
 
     makes_sparse_model: bool = True
@@ -40,6 +42,8 @@ class MethodFacts:
     within_layers: bool = False
     may_empty_layers: bool = False
     takes_zero_target: bool = False
+    takes_passes: bool = False
+    memory_advice: str = "smaller passes"
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,9 @@ class TaskFacts:
 
 MODELS = Registry("model", "acdc_cli.models.families", ("build",), ModelFacts)
 DATASETS = Registry("dataset", "acdc_cli.data.sets", ("origin",), DatasetFacts)
-METHODS = Registry("method", "acdc_cli.methods", ("build", "phases", "expected"), MethodFacts)
-TASKS = Registry("task", "acdc_cli.tasks", (), TaskFacts)
+DENSE, FIXED_MASKS = "dense", "static"  # the methods of finetune=dense and of masks=from_weights
+METHODS = Registry("method", "acdc_cli.methods", ("build", "expected"), MethodFacts)
+TASKS = Registry("task", "acdc_cli.tasks", ("loss",), TaskFacts)
 
 register_model, register_dataset = MODELS.register, DATASETS.register
 register_method, register_task = METHODS.register, TASKS.register

@@ -20,11 +20,10 @@ from rich.table import Table
 from safetensors import safe_open
 from torch import Tensor
 
-from acdc_cli.config.compose import from_yaml
-from acdc_cli.data.options import image_facts
+from acdc_cli.config.text import from_yaml
 from acdc_cli.errors import AcdcError, BadInput
 from acdc_cli.measure.dynamics import dead_channels, revived_share
-from acdc_cli.models import build_skeleton
+from acdc_cli.models.build import build_skeleton
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.sparsity.layout import OUTPUTS_FIRST, Layout
 from acdc_cli.sparsity.masks import unpack
@@ -41,8 +40,7 @@ def read_masks(path: Path) -> dict[str, Tensor]:
 def read_layouts(folder: RunFolder) -> dict[str, Layout]:
     """How the weights of the run's model are stored that are not stored outputs first."""
     config = from_yaml(folder.config.read_text())
-    images = image_facts(config)
-    return weight_layouts(build_skeleton(config.model, images.sample_shape[0], images.classes))
+    return weight_layouts(build_skeleton(config.model, config.task.options.inputs(config, None)))
 
 
 def main() -> None:

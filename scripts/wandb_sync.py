@@ -13,10 +13,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from acdc_cli.config.compose import compose_config, from_yaml
+from acdc_cli.config.compose import compose_config
+from acdc_cli.config.identity import run_id
+from acdc_cli.config.text import from_yaml
 from acdc_cli.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, AcdcError
 from acdc_cli.records.folder import RunFolder, run_folders
-from acdc_cli.records.identity import run_id
 from acdc_cli.records.tracker import WandbMirror
 
 

@@ -91,15 +91,15 @@ def _content_keys(options: argparse.Namespace) -> dict[str, Any]:
     if not content_keys:
         return {}
     from acdc_cli.config.compose import compose_config
-    from acdc_cli.data.options import options_of
 
     config = compose_config([f"dataset={options.dataset}", *(f"dataset.{typed}" for typed in options.set)])
-    return content_keys_of(options.dataset, options_of(config.dataset))
+    return content_keys_of(options.dataset, config.dataset.options)
 
 
 def _prepare(options: argparse.Namespace) -> int:
     from acdc_cli.data.ffcv_availability import ffcv_problem
-    from acdc_cli.data.prepare import is_own, prepare
+    from acdc_cli.data.prepare import prepare
+    from acdc_cli.data.source import is_own
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)  # they end it as Ctrl-C does

@@ -15,7 +15,7 @@ from acdc_cli.commands.launched import read_launched
 from acdc_cli.commands.listed_sweep import launch_jobs
 from acdc_cli.commands.sweep import Ended, read_outcomes, record_outcome, run_sweep
 from acdc_cli.commands.sweep_place import sweep_place
-from acdc_cli.measure.headline import HEADLINE
+from acdc_cli.records.headline import headline_of
 
 
 def say(line: str) -> None:
@@ -55,8 +55,9 @@ def _run(composed: DictConfig) -> str:
     config = complete(composed, hydra.runtime.choices.get("experiment"), list(hydra.overrides.task))
     folder = execute(config, say, sweep_place())
     result = folder.read_result()
-    shown = HEADLINE.text((result["sparse"] or result["dense"])[HEADLINE.val_key])
-    say(f"{folder.path.name}: {HEADLINE.name} {shown}, {result['seconds']:.0f} s{_left(Path(hydra.sweep.dir))}")
+    headline = headline_of(result)
+    shown = headline.text((result["sparse"] or result["dense"])[headline.val_key])
+    say(f"{folder.path.name}: {headline.name} {shown}, {result['seconds']:.0f} s{_left(Path(hydra.sweep.dir))}")
     return str(folder.path)
 
 

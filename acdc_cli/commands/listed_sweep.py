@@ -35,7 +35,7 @@ def launch_jobs(
         AcdcError: if there is no such launcher, or it fails.
         KeyboardInterrupt: if the sweep was stopped.
     """
-    from acdc_cli.config.compose import explain
+    from acdc_cli.config.explain import explain
 
     register_schema()
     own = [f"hydra.sweep.dir={quoted(str(folder))}", "hydra.sweep.subdir=."]

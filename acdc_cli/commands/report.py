@@ -168,6 +168,6 @@ def _draw(file: Path, rows: list[Row]) -> None:
 
     if file.suffix not in (".png", ".svg"):
         raise BadInput(f"--figure {file}: neither .png nor .svg; nearest: --figure {file.with_suffix('.png')}")
-    if not any(row.sparse_top1 is not None for row in rows):
+    if not any(row.sparse_metric is not None for row in rows):
         raise BadInput(f"--figure {file}: no sparse run here is done yet; acdc-report --runs shows their states")
     save_figure(file, rows)

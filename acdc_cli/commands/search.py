@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from acdc_cli.commands.console import Parser, run_command
-from acdc_cli.config.schema import DECIDES_SPARSITY
 from acdc_cli.errors import EXIT_DONE, AcdcError, BadInput
+from acdc_cli.parts import METHODS
+from acdc_cli.records.headline import headline_of
 
 DIGITS = 4  # of a tried value: short enough to type, and the same run when the search is repeated
 LEAST_SHARE = 0.2  # of the interval on either side: where interpolation misjudges the curve, halving is not far away
@@ -23,12 +24,12 @@ REPORT = "report: "  # acdc-train's last line
 
 @dataclass(frozen=True)
 class Try:
-    """A finished run: the key's value, the sparsity it reached and the one it was asked for, where it lies."""
+    """A finished run: the key's value, the sparsity that it reached, and the one that it was asked for."""
 
     value: float
     sparsity: float
     target: float
-    top1: float
+    metric: str
     folder: Path
 
     @property
@@ -134,9 +135,7 @@ def _run(options: argparse.Namespace) -> int:
 
     def run(value: float) -> Try:
         done = _train(shlex.split(options.launcher), [*options.overrides, f"{options.key}={value:g}"], value)
-        print(
-            f"{options.key}={value:<10g} sparsity {done.sparsity:.4f}  top-1 {done.top1:.4f}  {done.folder}", flush=True
-        )
+        print(f"{options.key}={value:<10g} sparsity {done.sparsity:.4f}  {done.metric}  {done.folder}", flush=True)
         return done
 
     ends = {"low": options.low, "high": options.high, "is_log": options.log}
@@ -149,21 +148,21 @@ def _run(options: argparse.Namespace) -> int:
 def _check_key(options: argparse.Namespace) -> None:
     """Raise BadInput, before the first run, for an end or a key that could not lead to a sparsity."""
     from acdc_cli.config.compose import compose_config
-    from acdc_cli.records.identity import identity
+    from acdc_cli.config.identity import identity
 
     at_low, at_high = (
         compose_config([*options.overrides, f"{options.key}={end:g}"]) for end in (options.low, options.high)
     )
-    method = at_low.method.name
-    if method not in DECIDES_SPARSITY:
+    method, decided_by = at_low.method.name, at_low.method.facts.decided_by
+    if decided_by is None:
+        deciding = [name for name in METHODS.names() if METHODS.part(name).facts.decided_by is not None]
         raise BadInput(
             f"method={method}: ends at the sparsity that is asked for; a search is for "
-            f"{', '.join(f'method={name}' for name in DECIDES_SPARSITY)}"
+            f"{', '.join(f'method={name}' for name in deciding)}"
         )
     if identity(at_low) == identity(at_high) or at_low.sparsity.target != at_high.sparsity.target:
         raise BadInput(
-            f"--key {options.key}: does not decide what method={method} reaches; nearest: "
-            f"--key method.{DECIDES_SPARSITY[method]}"
+            f"--key {options.key}: does not decide what method={method} reaches; nearest: --key method.{decided_by}"
         )
 
 
@@ -187,9 +186,9 @@ def _train(launcher: list[str], arguments: list[str], value: float) -> Try:
         raise BadInput(
             f"sparsity.target={result['sparsity_target']}: not a fraction that a search could come nearer to"
         )
-    return Try(
-        value, result["sparsity_of_pruned_layers"], result["sparsity_target"], result["sparse"]["val_top1"], folder
-    )
+    headline = headline_of(result)
+    metric = f"{headline.name} {headline.text(result['sparse'][headline.val_key])}"
+    return Try(value, result["sparsity_of_pruned_layers"], result["sparsity_target"], metric, folder)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from acdc_cli.commands.console import print_error, rank
 from acdc_cli.commands.job_process import is_stopping
 from acdc_cli.commands.launchers import use_own_launchers
-from acdc_cli.config.command_line import NO_RULES
+from acdc_cli.config.command_line import NO_RULES, as_typed
 from acdc_cli.errors import (
     EXIT_BAD_INPUT,
     EXIT_DATA_MISSING,
@@ -101,7 +101,9 @@ def _hand_on(number: int | None) -> None:
 
 def typed(overrides: Iterable[str]) -> list[str]:
     """A job's overrides as the user knows them."""
-    return [override.replace("\\:", ":") for override in overrides if override != NO_RULES]  # Hydra escapes 2:4
+    return [
+        as_typed(override).replace("\\:", ":") for override in overrides if override != NO_RULES
+    ]  # Hydra escapes 2:4
 
 
 def report_outcome(folder: Path, outcome: dict[str, Any]) -> None:

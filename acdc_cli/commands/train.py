@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from acdc_cli.commands.console import output_closed, print_error, rank
 from acdc_cli.commands.job_process import interrupt
 from acdc_cli.commands.sweep import record_outcome, run_sweep, summarize
-from acdc_cli.config.command_line import TABLES, check_overrides, conf_dir, quoted, rewrite
+from acdc_cli.config.command_line import TABLES, check_overrides, conf_dir, for_hydra, quoted, rewrite
 from acdc_cli.config.schema import Config, register_schema
 from acdc_cli.data.held_signals import is_heard
 from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, BadInput
@@ -133,11 +133,11 @@ def _dispatch(arguments: list[str]) -> int:
 def _run_hydra(arguments: list[str], job: Callable[[DictConfig], object]) -> None:
     """Hand the command line to Hydra; its own complaints about a config become one line."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints a traceback and exits on its own
-    sys.argv[1:] = arguments
+    sys.argv[1:] = for_hydra(arguments)
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
     except (HydraException, OmegaConfBaseException) as error:
-        from acdc_cli.config.compose import explain
+        from acdc_cli.config.explain import explain
 
         raise explain(error) from None
 
@@ -154,7 +154,8 @@ def _print_help(arguments: list[str]) -> int:
 
 
 def _print_config(overrides: list[str], extra_dir: str | None) -> int:
-    from acdc_cli.config.compose import compose_config, to_yaml
+    from acdc_cli.config.compose import compose_config
+    from acdc_cli.config.text import to_yaml
 
     print(to_yaml(compose_config(overrides, extra_dir)), end="")
     return EXIT_DONE

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
-from acdc_cli.config.schema import schema_keys
+from acdc_cli.config.schema import PART_GROUPS, all_keys
 from acdc_cli.errors import BadInput, nearest, not_a_choice
 
 # A group whose amount may be given in place of an option: sparsity=0.9 is short for sparsity.target=0.9.
@@ -99,6 +99,26 @@ def _rewrite(argument: str) -> str:
     return f"{AMOUNT_KEY[name]}={value}" if amounts == {True} else argument
 
 
+def for_hydra(arguments: list[str]) -> list[str]:
+    """Let a key of a part be set although the part that is chosen before it has no such key: ``++method.start=0.2``.
+
+    Which part is chosen, and whether it reads the key, is known only when everything is composed.
+    """
+    return [f"++{argument}" if _is_part_key(argument) else argument for argument in arguments]
+
+
+def _is_part_key(argument: str) -> bool:
+    key, equals, _ = argument.partition("=")
+    group, dot, leaf = key.partition(".")
+    return bool(equals and dot) and group in PART_GROUPS and leaf not in PART_GROUPS[group]
+
+
+def as_typed(override: str) -> str:
+    """Return an override as the user typed it: the inverse of ``for_hydra``."""
+    plain = override.removeprefix("++")
+    return plain if _is_part_key(plain) else override
+
+
 def _parse(argument: str) -> Override:
     return OverridesParser.create().parse_override(argument)
 
@@ -121,7 +141,7 @@ def _is_amount(value: Any) -> bool:
 
 def check_overrides(arguments: list[str], multirun: bool = False, extra_dir: str | Path | None = None) -> None:
     """Raise BadInput for the first argument that names no key or no option, or sweeps without -m."""
-    groups, keys = group_options(extra_dir), schema_keys()
+    groups, keys = group_options(extra_dir), all_keys()
     for argument in arguments:
         if not is_override(argument):
             raise BadInput(f"{argument}: not key=value; see acdc-train --help")

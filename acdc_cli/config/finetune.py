@@ -11,10 +11,10 @@ from pathlib import Path
 
 from acdc_cli.config.command_line import key_of
 from acdc_cli.config.schedule import PHASE_NUMBERS, timeline_of
-from acdc_cli.config.schema import Config
+from acdc_cli.config.schema import Config, MethodConfig
+from acdc_cli.config.stored import read_config, require_same_run
 from acdc_cli.errors import BadInput
-from acdc_cli.method_options import resolve_method
-from acdc_cli.records.configs import read_config, require_same_run
+from acdc_cli.parts import DENSE, METHODS
 from acdc_cli.records.folder import RunFolder
 
 MAY_BE_TYPED = (
@@ -47,7 +47,8 @@ def finetuning_config(typed: Config, overrides: list[str]) -> Config:
         raise BadInput("finetune=dense: needs the run to start from; add start_from=RUN")
     parent = RunFolder.open(Path(typed.start_from).expanduser())
     result = parent.read_result()
-    if result["method"] != "acdc" or result["sparse"] is None or result["dense"] is None:
+    config = read_config(parent)
+    if not config.method.facts.follows_schedule or result["sparse"] is None or result["dense"] is None:
         raise BadInput(
             f"start_from={parent.path}: method={result['method']} leaves no dense partner to fine-tune; "
             "choose a run of method=acdc"
@@ -57,7 +58,6 @@ def finetuning_config(typed: Config, overrides: list[str]) -> Config:
             f"finetune_start=best: {parent.path} has no {parent.model('dense_best').name}; make that run with "
             "keep_best=true, or drop finetune_start to start from the end of its last dense phase"
         )
-    config = read_config(parent)
     require_same_run(parent, config, result["run_id"])
     config.first_epoch = timeline_of(config).last_sparse_phase().start_epoch
     config.run.experiment = typed.run.experiment or config.run.experiment
@@ -66,8 +66,7 @@ def finetuning_config(typed: Config, overrides: list[str]) -> Config:
         setattr(config, name, getattr(typed, name))
     for override in overrides:
         _take_over(config, typed, override)
-    config.method.name = "dense"
-    resolve_method(config)
+    config.method, config.dense_run = MethodConfig(name=DENSE, options=METHODS.part(DENSE).options()), None
     config.schedule.phases = None
     for name in PHASE_NUMBERS:
         setattr(config.schedule, name, None)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 from acdc_cli.config.command_line import quoted
 from acdc_cli.config.finetune import MAY_BE_TYPED, OF_THIS_RUN
-from acdc_cli.config.schema import LIBRARIES, Config
+from acdc_cli.config.schema import Config, plain
+from acdc_cli.parts import MODELS
 
 DERIVED = (
     "start_from_hash",
@@ -27,14 +27,15 @@ def as_overrides(config: Config) -> list[str]:
     Args:
         config: as config.yaml has it.
     """
-    leaves = [(key, value) for key, value in _leaves(asdict(config)) if key not in DERIVED]
+    leaves = [(key, value) for key, value in _leaves(plain(config)) if key not in DERIVED]
     if config.finetune is not None:  # everything else is its parent's
         leaves = [(key, value) for key, value in leaves if key.partition(".")[0] in (*OF_THIS_RUN, *MAY_BE_TYPED)]
         return [f"{key}={_typed(value)}" for key, value in leaves]
-    is_of_library = config.model.family in LIBRARIES
+    is_of_library = MODELS.part(config.model.family).facts.is_library
     model = config.model.family if is_of_library else config.model.name
     leaves = [(key, value) for key, value in leaves if key != "model.name" or is_of_library]
-    return [f"model={model}", *(f"{key}={_typed(value)}" for key, value in leaves)]
+    chosen = [f"model={model}", *([] if plain(config)["task"] is None else [f"task={config.task.name}"])]
+    return [*chosen, *(f"{key}={_typed(value)}" for key, value in leaves if key not in ("task", "task.name"))]
 
 
 def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any
 
 from acdc_cli.config.schema import Config, ScheduleConfig, known
 from acdc_cli.errors import BadInput
+from acdc_cli.methods import optional
 from acdc_cli.sparsity.timeline import Timeline, TimelineError, default_phase_epochs, nearest_stretched_epochs
-from acdc_cli.sparsity.window import Window
 
 PHASE_NUMBERS = ("warmup_epochs", "sparse_epochs", "dense_epochs", "final_sparse_epochs")
 PHASES_EXAMPLE = "[[dense,0,10],[sparse,10,20]]"
@@ -18,44 +17,12 @@ BOUNDARIES_EXAMPLE = "[0.1,0.5,0.7]"
 
 def timeline_of(config: Config) -> Timeline:
     """The timeline of a complete config. A sparse epoch is one that ends with the sparsity that was asked for."""
-    if config.method.name != "acdc":
-        return Timeline.of(_phases_of_method(config))
+    if not config.method.facts.follows_schedule:
+        phases = optional(config.method.options, "phases", known(config.epochs))
+        return Timeline.of(phases or [("sparse", 0, known(config.epochs))])
     if config.schedule.phases is not None:
         return Timeline.of(config.schedule.phases)
     return Timeline.acdc(known(config.epochs), **{name: getattr(config.schedule, name) for name in PHASE_NUMBERS})
-
-
-def _phases_of_method(config: Config) -> list[tuple[str, int, int]]:
-    epochs, method = known(config.epochs), config.method
-    if method.name == "dense":
-        return [("dense", 0, epochs)]
-    if method.name == "gmp":  # dense until the epoch at whose end the last pruning is done
-        first = min(max(math.ceil(round(gradual_epochs(config)[1], 6)) - 1, 0), epochs - 1)
-        return [("dense", 0, first)] * (first > 0) + [("sparse", first, epochs)]
-    if method.name == "woodfisher":
-        first = epoch_window(config).last
-        return [("dense", 0, first)] * (first > 0) + [("sparse", first, epochs)]
-    if method.name == "dsd":
-        first = min(max(round(known(method.start) * epochs), 1), epochs - 2)
-        last = min(max(round(known(method.end) * epochs), first + 1), epochs - 1)
-        return [("dense", 0, first), ("sparse", first, last), ("dense", last, epochs)]
-    return [("sparse", 0, epochs)]
-
-
-def gradual_epochs(config: Config) -> tuple[float, float]:
-    """Where gradual magnitude pruning begins, and where its last pruning is due, in epochs of the run."""
-    method, epochs = config.method, known(config.epochs)
-    start, end = known(method.start) * epochs, known(method.end) * epochs
-    if method.interval_epochs is None:
-        return start, end
-    return start, start + (end - start) // method.interval_epochs * method.interval_epochs
-
-
-def epoch_window(config: Config) -> Window:
-    """The epochs at whose beginning a method prunes: they stretch with the run, and it has an epoch left after them."""
-    method, last = config.method, known(config.epochs) - 1
-    start, end = (min(round(known(fraction) * known(config.epochs)), last) for fraction in (method.start, method.end))
-    return Window(start, end, known(method.interval_epochs))
 
 
 def resolve_schedule(config: Config) -> None:
@@ -70,7 +37,7 @@ def resolve_schedule(config: Config) -> None:
     numbers = {name: getattr(schedule, name) for name in PHASE_NUMBERS}
     published, schedule.published = schedule.published, None
     boundaries, schedule.boundaries = schedule.boundaries, None
-    if config.method.name != "acdc":
+    if not config.method.facts.follows_schedule:
         config.epochs = config.epochs or schedule.epochs
         schedule.phases = None
         numbers = dict.fromkeys(PHASE_NUMBERS)

@@ -2,100 +2,46 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field, fields, is_dataclass
+import copy
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from functools import cache
 from typing import Any, TypeVar, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 
-from acdc_cli.parts import DATASETS
+from acdc_cli.options import number, one_of
+from acdc_cli.parts import DATASETS, METHODS, MODELS, TASKS, MethodFacts
 
 T = TypeVar("T")
 
 
-def one_of(*choices: str) -> Any:
-    """A field that takes one of these words."""
-    return field(metadata={"choices": choices})
-
-
-def number(low: float = -math.inf, high: float = math.inf, *, above: bool = False, below: bool = False) -> Any:
-    """A field with the range [low, high]; ``above`` and ``below`` leave out the lower or the upper end."""
-    return field(metadata={"range": (low, high, above, below)})
-
-
-# model.family -> the keys of `model` that it reads; the others are null.
-READ_BY_FAMILY: dict[str, tuple[str, ...]] = {
-    "cifar_resnet": ("depth", "width", "shortcut"),
-    "wide_resnet": ("depth", "width", "dropout"),
-    "resnet50": (),
-    "mobilenet_v1": (),
-    "torchvision": (),
-    "timm": (),
+# The groups whose keys are those of a part: what every part of the group has is here, the rest is its own ``options``.
+PART_GROUPS = {
+    "model": ("name", "family", "batch_norm_eps"),
+    "dataset": ("name", "content_hash"),
+    "method": ("name",),
+    "task": ("name",),
 }
-# method.name -> the keys of `method` that it reads; the others are null.
-READ_BY_METHOD: dict[str, tuple[str, ...]] = {
-    "acdc": ("reset_moments",),
-    "gmp": ("start", "end", "interval_steps", "interval_epochs", "initial_sparsity", "power"),
-    "rigl": ("start", "end", "interval_steps", "drop_fraction", "layerwise"),
-    "set": ("start", "end", "interval_steps", "drop_fraction", "layerwise"),
-    "top_kast": ("backward_sparsity", "interval_steps", "layerwise"),
-    "str": ("s_init", "s_weight_decay"),
-    "dsd": ("start", "end"),
-    "sparse_vd": ("start", "end", "kl_weight", "log_alpha_threshold", "initial_log_sigma2"),
-    "iht": ("interval_steps",),
-    "static": ("layerwise",),
-    "snip": (),
-    "magnitude": (),
-    "woodfisher": (
-        *("start", "end", "interval_epochs", "initial_sparsity", "power"),
-        *("fisher_samples", "fisher_batch", "fisher_damping", "fisher_block", "fisher_joint"),
-        *("fisher_compact", "fisher_update_scale"),
-    ),
-    "dense": (),
-}
-# method.name -> the key of `method` that decides how sparse a run ends, where the target is only what is wished for.
-DECIDES_SPARSITY: dict[str, str] = {"sparse_vd": "kl_weight", "str": "s_weight_decay"}
-SET_BY_MACHINE = ("fisher_block",)  # of these, those that null leaves to the machine
-OFF_WHEN_NULL = ("fisher_compact", "fisher_update_scale")  # and those that it leaves out: no, and the whole update
-FROM_DENSE = ("magnitude", "woodfisher")  # prune a trained dense network; without start_from, one is trained first
-READ_DENSE_RUN = (*FROM_DENSE, "gmp")  # gmp prunes one where `dense_run` says so
-# Families that are whole libraries: ``model.name`` is one of their models, and not just what the run is called.
-LIBRARIES = ("torchvision", "timm")
+PART_REGISTRIES = {"model": MODELS, "dataset": DATASETS, "method": METHODS, "task": TASKS}
 
 
 @dataclass(kw_only=True)
 class ModelConfig:
-    """Which network; null where its family does not read a value."""
+    """Which network."""
 
     name: str
-    family: str = one_of(*READ_BY_FAMILY)
-    depth: int | None = number(8)
-    width: int | None = number(1)  # channels of the first stage; of a wide ResNet, in units of 16
-    shortcut: str | None = one_of("identity", "conv")
-    dropout: float | None = number(0, 1, below=True)  # share of activations dropped inside a block
+    family: str
     batch_norm_eps: float | None = number(0, above=True)  # null: the model's own, 1e-5 as a rule
+    options: Any = field()  # the family's own keys
 
 
 @dataclass(kw_only=True)
 class DatasetConfig:
-    """Which images, and how training batches are augmented."""
+    """Which data, and how training batches are augmented."""
 
-    name: str = one_of(*DATASETS.names())
-    crop_padding: int | None = number(0)  # pixels of zeros on each side before a random crop back to size
-    flip: bool = field()  # random left-right flip
-    resolution: int | None = number(1)  # of evaluation, pixels
-    resize_ratio: float | None = number(0, 1, above=True)  # of the short side, what the centre crop of evaluation takes
-    train_resolution_start: int | None = number(1)
-    train_resolution_end: int | None = number(1)
-    ramp_start: float | None = number(0, 1)  # fractions of the run between which the training resolution changes
-    ramp_end: float | None = number(0, 1)
-    resolution_multiple: int | None = number(1)
-    crop_scale_min: float | None = number(0, 1, above=True)  # least share of the area that a random resized crop takes
-    source: str | None = field()  # folder or file of data of the user's own
-    content_hash: str | None = field()  # derived: of such data; what the id knows of them
-    pad_to: int | None = number(1)  # pixels that smaller images are padded to with zeros
-    val_share: float | None = number(0, 1, above=True, below=True)  # of class folders that nobody has split
-    split_seed: int | None = number(0)
+    name: str
+    content_hash: str | None = field()  # derived: of data of the user's own; what the id knows of them
+    options: Any = field()  # the data set's own keys
 
 
 @dataclass(kw_only=True)
@@ -123,34 +69,35 @@ class SparsityConfig:
     indivisible: str = one_of("skip", "error", "flatten")
     rules: Any = field()  # {word, kind or name pattern: target}; resolved to pairs, because the last match wins
 
+    def targets(self) -> list[Any]:
+        """Return the target and those of all rules."""
+        return [self.target, *(own for _, own in self.rules or [])]
+
+    def has_pattern(self) -> bool:
+        """Return True if any target is N:M."""
+        return any(isinstance(target, str) for target in self.targets())
+
 
 @dataclass(kw_only=True)
 class MethodConfig:
     """Which sparse method."""
 
-    name: str = one_of(*READ_BY_METHOD)
-    reset_moments: bool | None = field()
-    start: float | None = number(0, 1)  # fractions of the run between which masks move
-    end: float | None = number(0, 1)
-    interval_steps: int | None = number(1)  # optimizer steps between two moves
-    interval_epochs: int | None = number(1)  # epochs between two prunings
-    initial_sparsity: float | None = number(0, 1, below=True)
-    power: float | None = number(0, above=True)  # of the gradual schedule: 3 is cubic
-    drop_fraction: float | None = number(0, 1)  # of a layer's connections that move
-    backward_sparsity: float | None = number(0, 1, below=True)
-    kl_weight: float | None = number(0)  # of the KL divergence, beside the mean loss times the training samples
-    log_alpha_threshold: float | None = number()  # weights at or above it are zero
-    initial_log_sigma2: float | None = number()
-    layerwise: str | None = one_of("erk", "uniform")  # what a global target becomes
-    s_init: float | None = number()  # str: every layer's threshold begins at sigmoid(s_init)
-    s_weight_decay: float | None = number(0)  # str: pulls s towards 0, and so the threshold up to 1/2
-    fisher_samples: int | None = number(1)  # gradients of a Fisher matrix
-    fisher_batch: int | None = number(1)  # samples that each of them is the mean of
-    fisher_damping: float | None = number(0, above=True)
-    fisher_block: int | None = number(1)  # weights of a layer that are seen together
-    fisher_joint: bool | None = field()  # whether what stays reacts to all weights that go at once
-    fisher_compact: bool | None = field()  # whether blocks are of weights that are still there; null: of all
-    fisher_update_scale: float | None = number(0, 1)  # of what moves the weights that stay; null: all of it
+    name: str
+    options: Any = field()  # the method's own keys
+
+    @property
+    def facts(self) -> MethodFacts:
+        """What is special about the method."""
+        facts: MethodFacts = METHODS.part(self.name, "method.name").facts
+        return facts
+
+
+@dataclass(kw_only=True)
+class TaskConfig:
+    """What is learned."""
+
+    name: str
+    options: Any = field()  # the task's own keys
 
 
 @dataclass(kw_only=True)
@@ -225,6 +172,7 @@ class Config:
     schedule: ScheduleConfig
     sparsity: SparsityConfig
     method: MethodConfig
+    task: TaskConfig
     optimizer: OptimizerConfig
     lr_schedule: LrScheduleConfig
     precision: PrecisionConfig
@@ -259,13 +207,13 @@ class Config:
 
 
 def is_pruned_to_target(config: Config) -> bool:
-    """Whether the run reads ``sparsity``: neither without masks nor with those of the weights it starts from."""
-    return config.method.name != "dense" and config.masks != "from_weights"
+    """Return True if the run reads ``sparsity``. A dense run does not, nor one with the masks of its first weights."""
+    return config.method.facts.makes_sparse_model and config.masks != "from_weights"
 
 
 def prunes_a_dense_run(config: Config) -> bool:
-    """Whether the method goes on from a trained dense network, which is made first where there is no ``start_from``."""
-    return config.method.name in FROM_DENSE or config.dense_run is not None
+    """Return True if the method goes on from a trained dense network, made first where there is no ``start_from``."""
+    return config.method.facts.prunes_trained or config.dense_run is not None
 
 
 def known(value: T | None) -> T:
@@ -274,18 +222,65 @@ def known(value: T | None) -> T:
     return value
 
 
+def open_schema() -> type:
+    """Return ``Config`` with any keys in the groups of parts. Hydra composes by it, before a part is chosen."""
+    types = get_type_hints(Config)
+    entries = [
+        (entry.name, Any if entry.name in PART_GROUPS else types[entry.name], field(metadata=entry.metadata))
+        for entry in fields(Config)
+    ]
+    return make_dataclass("OpenConfig", entries, kw_only=True)
+
+
 def register_schema() -> None:
     """Make the schema known to Hydra under the name that conf/config.yaml refers to."""
-    ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(name="schema", node=open_schema())
 
 
-def schema_keys(node: Any = Config, prefix: str = "") -> dict[str, Any]:
-    """Every dotted key that holds a value -> its dataclass field."""
+@cache
+def schema_keys() -> dict[str, Any]:
+    """Map each dotted key that holds a value to its dataclass field, without those of the parts' options."""
+    return _keys_of(Config)
+
+
+def _keys_of(node: Any, prefix: str = "") -> dict[str, Any]:
     keys: dict[str, Any] = {}
     types = get_type_hints(node)
     for entry in fields(node):
+        if entry.name == "options":
+            continue
         if is_dataclass(types[entry.name]):
-            keys |= schema_keys(types[entry.name], f"{prefix}{entry.name}.")
+            keys |= _keys_of(types[entry.name], f"{prefix}{entry.name}.")
         else:
             keys[prefix + entry.name] = entry
     return keys
+
+
+def part_keys(group: str) -> dict[str, Any]:
+    """Map each dotted key of a group's parts to a dataclass field: those of the built-in and of the registered ones."""
+    registry = PART_REGISTRIES[group]
+    return {
+        f"{group}.{entry.name}": entry for name in registry.names() for entry in fields(registry.part(name).options)
+    }
+
+
+def all_keys() -> dict[str, Any]:
+    """Map each dotted key that a config can have to its dataclass field."""
+    return schema_keys() | {key: entry for group in PART_GROUPS for key, entry in part_keys(group).items()}
+
+
+def plain(node: Any) -> dict[str, Any]:
+    """Return a config, or a group of it, as nested dictionaries. A part's own keys stand beside its name.
+
+    The task is null where it is the one that the data set is for, as if it had not been asked for.
+    """
+    content = dict[str, Any]()
+    for entry in fields(node):
+        value = getattr(node, entry.name)
+        if entry.name == "options":
+            content |= plain(value)
+        else:
+            content[entry.name] = plain(value) if is_dataclass(value) else copy.deepcopy(value)
+    if isinstance(node, Config) and content["task"] == {"name": DATASETS.part(node.dataset.name).facts.task}:
+        content["task"] = None
+    return content

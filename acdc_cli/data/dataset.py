@@ -85,6 +85,11 @@ class Dataset:
         """What a run's numbers know of it: the samples, and of image files how they are stored."""
         return [self.info["content_hash"], self.info.get("write")]
 
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of the samples, however they are stored."""
+        return str(self.info["content_hash"])
+
     def count(self, split: str) -> int:
         """Samples in a split."""
         return self.info[split]["count"]

@@ -13,8 +13,8 @@ from typing import Any
 from acdc_cli.data.beton import header_problem
 from acdc_cli.data.dataset import Dataset, read_dataset
 from acdc_cli.data.own import content_keys_of, folder_of, journals_of, locate_own_data, place_of
-from acdc_cli.data.prepare import Job, is_own, owned, prepare_owned
-from acdc_cli.data.source import SPLITS
+from acdc_cli.data.prepare import Job, owned, prepare_owned
+from acdc_cli.data.source import SPLITS, is_own
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import DataMissing
 from acdc_cli.parts import DATASETS
@@ -84,9 +84,9 @@ def _whole(folder: Path, job: Job) -> Dataset:
     dataset = read_dataset(folder)
     if job.content_hash not in (None, dataset.info["content_hash"]):
         raise DataMissing(f"{folder}: is of other content; make it again")
-    if job.source is not None:  # the files may have been moved since
+    if job.source is not None:  # the files, which have just been looked at, may have been moved since
         dataset = replace(dataset, info=dataset.info | {"source": str(job.source.resolve())})
-    if dataset.kind == "files":
+    elif dataset.kind == "files":
         dataset.read_files()
     return dataset
 
@@ -105,7 +105,7 @@ def _open_own(name: str, options: Any, data_dir: Path, content_hash: str | None,
     except DataMissing:  # gone since; what is prepared may do without it
         if not (folder / "dataset.json").is_file():
             raise
-        return _whole(folder, Job(name, content_hash=content_hash))
+        return read_dataset(folder)
     keys, journals = content_keys_of(name, options), journals_of(name, options, data_dir)
     job = Job(
         name, place, content_keys=keys, content_hash=content_hash, journals=journals if journals.is_dir() else None

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from acdc_cli.errors import BadInput
 from acdc_cli.options import number
+
+RAMP = ("ramp_start", "ramp_end", "resolution_multiple")
 
 
 @dataclass(kw_only=True)
@@ -45,3 +48,29 @@ class ImageFileKeys:
     resolution_multiple: int | None = number(1, default=None)
     resize_ratio: float = number(0, 1, above=True, example=0.875)
     crop_scale_min: float = number(0, 1, above=True, example=0.08)
+
+    def check(self) -> None:
+        """Raise BadInput where the keys of the training resolution contradict each other."""
+        start, end = self.train_resolution_start, self.train_resolution_end
+        if (start is None) != (end is None):
+            missing, there = ("start", end) if start is None else ("end", start)
+            raise BadInput(
+                f"dataset.train_resolution_{missing}=null: both ends of the ramp or none; nearest: "
+                f"dataset.train_resolution_{missing}={there}"
+            )
+        if start is None:
+            for key in RAMP[:2]:
+                if (value := getattr(self, key)) is not None:
+                    raise BadInput(
+                        f"dataset.{key}={value}: there is no ramp without both its ends; "
+                        "add dataset.train_resolution_start and dataset.train_resolution_end, such as 160 and 192"
+                    )
+            return
+        for key, example in zip(RAMP, (0.74, 0.86, 32), strict=True):
+            if getattr(self, key) is None:
+                raise BadInput(f"dataset.{key}=null: a training resolution needs it, such as dataset.{key}={example}")
+        if self.ramp_start > self.ramp_end:  # type: ignore[operator]
+            raise BadInput(
+                f"dataset.ramp_start={self.ramp_start}: after dataset.ramp_end={self.ramp_end}; nearest: "
+                f"dataset.ramp_start={self.ramp_end}"
+            )

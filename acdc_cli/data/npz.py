@@ -36,10 +36,10 @@ def read_npz(path: Path, pad_to: int | None = None) -> dict[str, Samples]:
         DataMissing: if the file cannot be read, or does not hold such arrays.
     """
     npz_files(path)
+    if not zipfile.is_zipfile(path):
+        raise DataMissing(f"{path}: not a .npz file, which is a zip archive; write it with numpy.savez")
     try:
         with np.load(path, allow_pickle=False) as content:
-            if isinstance(content, np.ndarray):
-                raise ValueError("it is one array, as of a .npy file")
             missing = [name for names in NAMES.values() for name in names if name not in content.files]
             if missing:
                 there = ", ".join(content.files) or "nothing"

@@ -20,7 +20,7 @@ from acdc_cli.data.ffcv_availability import ffcv_problem
 from acdc_cli.data.moments import level_counts, moments
 from acdc_cli.data.preparation_progress import waiting_for
 from acdc_cli.data.prepare_images import prepare_images
-from acdc_cli.data.source import SPLITS, Arrays, Samples, Source, source_of
+from acdc_cli.data.source import SPLITS, Arrays, Samples, Source, is_own, source_of
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import BadInput, DataMissing
 from acdc_cli.parts import DATASETS
@@ -85,11 +85,6 @@ def prepare(
         job = Job(name, usual_place(name, job.origin), write, workers, content_keys or {})
     with owned(out):
         return prepare_owned(job, out)
-
-
-def is_own(name: str) -> bool:
-    """Return True for data of the user's own, which ``dataset.source`` names."""
-    return "source" in DATASETS.part(name).facts.content_keys
 
 
 def usual_place(name: str, origin: Source) -> Path:

@@ -110,3 +110,8 @@ def source_of(name: str, content_keys: Mapping[str, Any] | None = None) -> Sourc
     values: dict[str, Any] = dict.fromkeys(entry.name for entry in fields(options))
     source: Source = options(**values | dict(content_keys or {})).origin()
     return source
+
+
+def is_own(name: str) -> bool:
+    """Return True for data of the user's own, which ``dataset.source`` names."""
+    return "source" in DATASETS.part(name).facts.content_keys

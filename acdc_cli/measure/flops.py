@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from acdc_cli.measure.products import count_products
-from acdc_cli.sparsity.method import Work
 from acdc_cli.sparsity.prunable import prunable_weights
+from acdc_cli.sparsity.work import Work
 
 
 @dataclass(frozen=True)

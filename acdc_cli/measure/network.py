@@ -1,28 +1,29 @@
-"""The FLOPs of a configured network, counted once for each resolution."""
+"""The FLOPs of a configured network, counted once for each size of its samples."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from functools import cache
+import json
 from typing import Any
 
-from acdc_cli.config.schema import ModelConfig
-from acdc_cli.measure.flops import ForwardFlops, forward_flops
-from acdc_cli.models import build_skeleton
+from acdc_cli.config.schema import Config, plain
+from acdc_cli.measure.flops import ForwardFlops, forward_flops_of
+from acdc_cli.models.build import build_skeleton
+
+_counted: dict[tuple[str, Any, Any], ForwardFlops] = {}
 
 
-def network_flops(config: ModelConfig, in_channels: int, classes: int, pixels: int) -> ForwardFlops:
-    """``forward_flops`` of the network that a config describes, on the meta device.
+def network_flops(config: Config, inputs: Any, size: Any) -> ForwardFlops:
+    """Return the FLOPs of a config's network on one sample, counted on the meta device.
 
     The result is kept for the length of the process, because a table plans many runs of one network; do not change it.
 
     Args:
-        pixels: height and width of the images.
+        config: the task and the model are read.
+        inputs: what the task builds a model for.
+        size: of a sample, as the task's ``example_size`` says.
     """
-    return _counted(tuple(asdict(config).items()), in_channels, classes, pixels)
-
-
-@cache
-def _counted(model: tuple[tuple[str, Any], ...], in_channels: int, classes: int, pixels: int) -> ForwardFlops:
-    skeleton = build_skeleton(ModelConfig(**dict(model)), in_channels, classes)
-    return forward_flops(skeleton, (in_channels, pixels, pixels))
+    key = json.dumps([config.task.name, plain(config.model)], sort_keys=True), inputs, size
+    if key not in _counted:
+        skeleton = build_skeleton(config.model, inputs)
+        _counted[key] = forward_flops_of(skeleton, *config.task.options.example(inputs, size))
+    return _counted[key]

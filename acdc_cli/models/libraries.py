@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from difflib import get_close_matches
-from importlib.util import find_spec
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from acdc_cli.errors import BadInput, nearest
+from acdc_cli.packages import require_package
+
+if TYPE_CHECKING:
+    from torch import nn
 
 NAMES_OFFERED = 3  # of the models that may be meant by a name that there is not
 # Networks with auxiliary classifiers give more than logits while they train, unless they are built without.
@@ -44,23 +44,13 @@ def timm_model(name: str, in_channels: int, classes: int) -> nn.Module:
     Raises:
         BadInput: if timm is not installed, or has none of that name.
     """
-    require_timm(f"model.name={name}")
+    require_package("timm", f"model.name={name}")
     import timm
 
     names = timm.list_models()
     if name not in names:
         raise _unknown(name, names, "timm")
     return timm.create_model(name, num_classes=classes, in_chans=in_channels)
-
-
-def require_timm(asked_by: str) -> None:
-    """Raise BadInput where timm is not installed, with the line that installs it.
-
-    Args:
-        asked_by: key=value of what needs it.
-    """
-    if find_spec("timm") is None:
-        raise BadInput(f"{asked_by}: timm is not installed; {sys.executable} -m pip install timm")
 
 
 def _unknown(name: str, names: list[str], library: str) -> BadInput:

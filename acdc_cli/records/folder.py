@@ -15,7 +15,9 @@ from typing import Any
 from acdc_cli.errors import AcdcError, BadInput
 from acdc_cli.records.checksums import REMEDY, Checksums
 from acdc_cli.records.files import (
+    NUMBER,
     Damaged,
+    check_shape,
     file_sum,
     json_text,
     parse_object,
@@ -25,6 +27,7 @@ from acdc_cli.records.files import (
     replace_text,
     sum_of,
 )
+from acdc_cli.records.headline import Headline, headline_of
 from acdc_cli.records.lock import is_owned, owned
 from acdc_cli.records.shapes import AGREEMENT, RESULT, ROW, STATUS
 from acdc_cli.records.tensor_header import whole_length_problem
@@ -166,6 +169,18 @@ class RunFolder:
             raise Damaged(self.metrics, str(error), self.remedy) from None
         return rows
 
+    def read_curves(self, headline: Headline) -> list[dict[str, Any]]:
+        """Return ``read_metrics`` of a run that has epochs, each with the headline metric. Raises Damaged."""
+        rows = self.read_metrics()
+        try:
+            if not rows:
+                raise ValueError("no epochs in it")
+            for row in rows:
+                check_shape(row, {headline.val_key: NUMBER})
+        except ValueError as error:
+            raise Damaged(self.metrics, str(error), self.remedy) from None
+        return rows
+
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Add an epoch. A crash can leave half a line: a run that resumes writes the file anew from its checkpoint."""
         with self.metrics.open("a", encoding="utf-8") as file:
@@ -204,8 +219,11 @@ class RunFolder:
         content = self.read_checked(self.result)
         try:
             result = parse_object(content, RESULT)
-            if result["sparse"] is None and result["dense"] is None:
+            sections = {kind: result[kind] for kind in ("sparse", "dense") if result[kind] is not None}
+            if not sections:
                 raise ValueError("it has neither a sparse nor a dense model")
+            for kind, section in sections.items():
+                check_shape(section, {headline_of(result).val_key: NUMBER}, kind)
         except ValueError as error:
             raise Damaged(self.result, str(error), self.remedy) from None
         if result.get("checksums") and not self.sums.path.exists():

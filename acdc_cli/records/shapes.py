@@ -13,7 +13,7 @@ STATUS: Shape = {
     "updated?": NUMBER,
 }
 AGREEMENT: Shape = {"top1": NUMBER, "cross_entropy": NUMBER}
-SECTION: Shape = {"val_top1": NUMBER, "inference_flops_fraction": NUMBER}
+SECTION: Shape = {"val_loss?": NUMBER, "inference_flops_fraction": NUMBER}
 RESULT: Shape = {
     "run_id": str,
     "method": str,
@@ -37,6 +37,7 @@ RESULT: Shape = {
     "peak_memory_bytes": NUMBER,
     "layer_sparsity": {"*": NUMBER},
     "versions": {"*": (str, None)},
+    "headline?": {"name": str, "val_key": str, "train_key": (str, None), "direction": int, "digits": int},
     "checksums?": bool,  # whether there has to be a checksums.json
     "started_from?": (str, None),
     "dataset_hash?": str,
@@ -46,9 +47,7 @@ ROW: Shape = {
     "epoch": int,
     "phase": frozenset({"dense", "sparse"}),
     "train_loss": NUMBER,
-    "train_top1": NUMBER,
     "val_loss": NUMBER,
-    "val_top1": NUMBER,
     "lr": NUMBER,
     "sparsity": NUMBER,
     "mask_change": (*NUMBER, None),

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from acdc_cli.config.identity import identity
+from acdc_cli.config.stored import read_config, require_same_run
 from acdc_cli.errors import AcdcError
 from acdc_cli.records.checksums import REMEDY
-from acdc_cli.records.configs import read_config, require_same_run
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
-from acdc_cli.records.identity import identity
+from acdc_cli.records.headline import Headline, headline_of
 
 NOT_TO_GROUP_BY = ("seed", "start_from_hash")  # the dense network that is pruned has the seed, too
 HAS_A_COLUMN = ("method.name", "sparsity.target")
@@ -44,6 +45,7 @@ class Row:
     Attributes:
         setting: what else than method and target sets them apart from other rows, as typed on a command line.
         sparsity, sparsity_of_pruned_layers: reached, over all prunable weights and over the layers that are pruned.
+        headline: the metric that the runs' task shows first; the next two are its values.
         inference_flops_fraction: of the sparse model where there is one.
         train_flops_fraction: of a dense run of the same epochs.
         seconds: a run's wall time, that of the run it goes on from included.
@@ -56,8 +58,9 @@ class Row:
     seeds: int
     sparsity: float
     sparsity_of_pruned_layers: float
-    sparse_top1: Spread | None
-    dense_top1: Spread | None
+    headline: Headline
+    sparse_metric: Spread | None
+    dense_metric: Spread | None
     inference_flops_fraction: float
     train_flops_fraction: float
     seconds: float
@@ -65,9 +68,9 @@ class Row:
     memory: float | None
 
     @property
-    def top1(self) -> Spread | None:
-        """Of the sparse model, or of the only one."""
-        return self.sparse_top1 or self.dense_top1
+    def metric(self) -> Spread | None:
+        """The headline metric of the sparse model, or of the only one."""
+        return self.sparse_metric or self.dense_metric
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,11 @@ def compare(folders: Iterable[RunFolder]) -> tuple[list[Row], dict[str, str]]:
 
 
 def _position(row: Row) -> tuple[bool, str, float]:
-    return row.target is not None, str(row.target), -row.top1.mean if row.top1 is not None else 0.0
+    return (
+        row.target is not None,
+        str(row.target),
+        -row.headline.direction * row.metric.mean if row.metric is not None else 0.0,
+    )
 
 
 def _read(folder: RunFolder) -> _Finished:
@@ -140,8 +147,9 @@ def _row(group: list[_Finished], setting: str, runs: list[_Finished]) -> Row:
         seeds=len(group),
         sparsity=mean("sparsity"),
         sparsity_of_pruned_layers=mean("sparsity_of_pruned_layers"),
-        sparse_top1=_top1(results, "sparse"),
-        dense_top1=_top1(results, "dense"),
+        headline=headline_of(first),
+        sparse_metric=_metric(results, "sparse"),
+        dense_metric=_metric(results, "dense"),
         inference_flops_fraction=statistics.fmean(
             (result["sparse"] or result["dense"])["inference_flops_fraction"] for result in results
         ),
@@ -152,10 +160,10 @@ def _row(group: list[_Finished], setting: str, runs: list[_Finished]) -> Row:
     )
 
 
-def _top1(results: list[dict[str, Any]], kind: str) -> Spread | None:
+def _metric(results: list[dict[str, Any]], kind: str) -> Spread | None:
     if any(result[kind] is None for result in results):
         return None
-    return Spread.of([result[kind]["val_top1"] for result in results])
+    return Spread.of([result[kind][headline_of(result).val_key] for result in results])
 
 
 def _step_seconds(runs: list[_Finished]) -> float:

@@ -25,7 +25,7 @@ def save_figure(path: Path, rows: Sequence[Row]) -> None:
     Args:
         path: ``.png`` or ``.svg``; replaced whole.
     """
-    sparse = [row for row in rows if row.sparse_top1 is not None]
+    sparse = [row for row in rows if row.sparse_metric is not None]
     targets = list(dict.fromkeys(row.target for row in sparse))
     names = sorted({_name(row) for row in sparse})
     colors = matplotlib.colormaps["tab20" if len(names) > 10 else "tab10"]
@@ -41,7 +41,7 @@ def save_figure(path: Path, rows: Sequence[Row]) -> None:
         for axes, target in zip(panels, targets, strict=True):
             _draw_panel(axes, [row for row in sparse if row.target == target], rows, style)
             axes.set_title(f"sparsity {target}")
-        panels[0].set_ylabel("top-1 of the sparse model")
+        panels[0].set_ylabel(f"{sparse[0].headline.name} of the sparse model")
         handles = {
             label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
@@ -50,17 +50,21 @@ def save_figure(path: Path, rows: Sequence[Row]) -> None:
 
 
 def pareto_front(rows: Sequence[Row]) -> list[Row]:
-    """Rows that no other one beats in both accuracy and training FLOPs, the cheapest first."""
+    """Rows that no other one beats in both the headline metric and training FLOPs, the cheapest first."""
     front = list[Row]()
-    for row in sorted(rows, key=lambda row: (row.train_flops_fraction, -_accuracy(row))):
-        if not front or _accuracy(row) > _accuracy(front[-1]):
+    for row in sorted(rows, key=lambda row: (row.train_flops_fraction, -_goodness(row))):
+        if not front or _goodness(row) > _goodness(front[-1]):
             front.append(row)
     return front
 
 
-def _accuracy(row: Row) -> float:
-    assert row.sparse_top1 is not None
-    return row.sparse_top1.mean
+def _goodness(row: Row) -> float:
+    assert row.sparse_metric is not None
+    return row.headline.direction * row.sparse_metric.mean
+
+
+def _value(row: Row) -> float:
+    return row.headline.direction * _goodness(row)
 
 
 def _draw_panel(
@@ -70,19 +74,21 @@ def _draw_panel(
         marker, color = style[_name(row)]
         axes.errorbar(
             row.train_flops_fraction,
-            _accuracy(row),
-            yerr=None if row.sparse_top1 is None else row.sparse_top1.deviation,
+            _value(row),
+            yerr=None if row.sparse_metric is None else row.sparse_metric.deviation,
             fmt=marker,
             color=color,
             capsize=2,
             label=_name(row),
         )
     front = pareto_front(sparse)
-    x, y = [row.train_flops_fraction for row in front], [_accuracy(row) for row in front]
+    x, y = [row.train_flops_fraction for row in front], [_value(row) for row in front]
     axes.step(x, y, where="post", color=MUTED, linewidth=0.8, zorder=0, label="Pareto front")
     for row in rows:
-        if row.method == "dense" and row.dense_top1 is not None:
-            axes.axhline(row.dense_top1.mean, color=PHASE_COLOR["dense"], linewidth=1, linestyle="--", label=_name(row))
+        if row.method == "dense" and row.dense_metric is not None:
+            axes.axhline(
+                row.dense_metric.mean, color=PHASE_COLOR["dense"], linewidth=1, linestyle="--", label=_name(row)
+            )
     axes.axvline(1.0, color=MUTED, linewidth=0.6, linestyle=":")
     axes.set_xlabel("training FLOPs, of a dense run")
 

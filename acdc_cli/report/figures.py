@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from acdc_cli.records.headline import Headline
 from acdc_cli.report.colors import PHASE_COLOR
 
 Rows = list[dict[str, Any]]
@@ -84,14 +85,15 @@ def _phase_legend(axes: Axes, rows: Rows) -> None:
     axes.legend(handles=handles, loc="lower right")
 
 
-def accuracy_figure(rows: Rows) -> str:
-    """Validation top-1 of every epoch."""
+def headline_figure(rows: Rows, headline: Headline) -> str:
+    """Draw the headline metric on the validation set, at the end of every epoch."""
 
     def plot(axes: Axes) -> None:
-        axes.set_title("Validation top-1")
+        axes.set_title(f"Validation {headline.name}")
         _shade_sparse(axes, rows)
-        _by_phase(axes, rows, "val_top1", lw=2)
-        axes.set_ylim(top=min(axes.get_ylim()[1], 1.01))
+        _by_phase(axes, rows, headline.val_key, lw=2)
+        if headline.direction > 0 and all(0 <= row[headline.val_key] <= 1 for row in rows):
+            axes.set_ylim(top=min(axes.get_ylim()[1], 1.01))
         _phase_legend(axes, rows)
 
     return _draw(WIDE, plot)

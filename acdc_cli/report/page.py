@@ -7,9 +7,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from acdc_cli.records.checksums import REMEDY
-from acdc_cli.records.files import Damaged, replace_text
+from acdc_cli.records.files import replace_text
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.records.headline import headline_of
 from acdc_cli.report import figures
 
 PAGE = Template("""<!doctype html>
@@ -59,9 +59,9 @@ phase costs 3f a sample, a dense one 2f + F, with F the dense and f the current 
 
 def write_page(folder: RunFolder) -> None:
     """Write report.html from result.json, metrics.jsonl and config.yaml. Raises BadInput before the run is done."""
-    result, rows = folder.read_result(), folder.read_metrics()
-    if not rows:
-        raise Damaged(folder.metrics, "no epochs in it", REMEDY)
+    result = folder.read_result()
+    headline = headline_of(result)
+    rows = folder.read_curves(headline)
     halves, layers = [figures.loss_figure(rows), figures.flops_figure(rows, result["dense_inference_flops"])], ""
     if result["sparse"] is not None:
         halves.append(figures.sparsity_figure(rows))
@@ -77,7 +77,7 @@ def write_page(folder: RunFolder) -> None:
         title=escape(folder.path.name),
         subtitle=escape(_subtitle(result)),
         cards=_cards(result),
-        accuracy=figures.accuracy_figure(rows),
+        accuracy=figures.headline_figure(rows, headline),
         halves="".join(f"<figure>{svg}</figure>" for svg in halves),
         layers=layers,
         result="".join(f"<tr><td>{escape(key)}</td><td>{escape(value)}</td></tr>" for key, value in _flat(result)),
@@ -95,10 +95,10 @@ def _subtitle(result: dict[str, Any]) -> str:
 
 
 def _cards(result: dict[str, Any]) -> str:
-    cards = []
+    cards, headline = [], headline_of(result)
     for kind in ("sparse", "dense"):
         if result[kind] is not None:
-            cards.append((kind, f"{result[kind]['val_top1']:.4f}", f"top-1 of the {kind} model"))
+            cards.append((kind, headline.text(result[kind][headline.val_key]), f"{headline.name} of the {kind} model"))
     cards.append(("", f"{result['sparsity']:.2%}", f"of {result['prunable_weights']:,} weights are zero"))
     kind = "sparse" if result["sparse"] is not None else "dense"
     cards.append(("", f"{result[kind]['inference_flops_fraction']:.3f}", "inference FLOPs, of dense"))

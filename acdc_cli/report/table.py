@@ -9,17 +9,16 @@ from dataclasses import fields
 from typing import Any
 
 from acdc_cli.errors import AcdcError
-from acdc_cli.measure.headline import HEADLINE
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.records.headline import TOP1, headline_of
 from acdc_cli.report.comparison import Row, Spread
 from acdc_cli.report.terminal import print_table
 
 NOTHING = "–"
 RUN_COLUMNS = (
-    "run", "state", "method", "target", "sparsity", f"sparse {HEADLINE.name}", f"dense {HEADLINE.name}", "train FLOPs",
+    "run", "state", "method", "target", "sparsity", f"sparse {TOP1.name}", f"dense {TOP1.name}", "train FLOPs",
     "inference FLOPs", "seconds",
 )  # fmt: skip
-SUMMARY_COLUMNS = ("model", HEADLINE.name, "val loss", "sparsity", "inference FLOPs", "training FLOPs")
 COMPARISON_COLUMNS = (
     "method", "target", "seeds", "sparsity", "of pruned layers", "sparse top-1", "dense top-1", "inference FLOPs",
     "train FLOPs", "seconds", "step time", "memory",
@@ -47,16 +46,17 @@ def run_row(folder: RunFolder) -> list[str]:
         result["method"],
         NOTHING if result["sparsity_target"] is None else str(result["sparsity_target"]),
         f"{result['sparsity']:.4f}",
-        _headline(result["sparse"]),
-        _headline(result["dense"]),
+        _headline(result, "sparse"),
+        _headline(result, "dense"),
         f"{result['train_flops_fraction']:.3f}",
         f"{final['inference_flops_fraction']:.3f}",
         f"{result['seconds']:.1f}",
     ]
 
 
-def _headline(section: dict[str, Any] | None) -> str:
-    return NOTHING if section is None else HEADLINE.text(section[HEADLINE.val_key])
+def _headline(result: dict[str, Any], kind: str) -> str:
+    headline = headline_of(result)
+    return NOTHING if result[kind] is None else headline.text(result[kind][headline.val_key])
 
 
 def comparison_cells(rows: Sequence[Row]) -> Cells:
@@ -68,8 +68,8 @@ def comparison_cells(rows: Sequence[Row]) -> Cells:
             str(row.seeds),
             f"{row.sparsity:.4f}",
             f"{row.sparsity_of_pruned_layers:.4f}",
-            _with_deviation(row.sparse_top1),
-            _with_deviation(row.dense_top1),
+            _with_deviation(row.sparse_metric),
+            _with_deviation(row.dense_metric),
             f"{row.inference_flops_fraction:.3f}",
             f"{row.train_flops_fraction:.3f}",
             f"{row.seconds:.1f}",
@@ -114,9 +114,10 @@ def csv_table(columns: Sequence[str], cells: Sequence[Sequence[Any]]) -> str:
 def comparison_csv(rows: Sequence[Row]) -> str:
     """Every number of a comparison in full, a mean and its deviation in two columns."""
     columns, cells = list[str](), [list[Any]() for _ in rows]
-    for name in (field.name for field in fields(Row)):
+    for name in (field.name for field in fields(Row) if field.name != "headline"):
         values = [getattr(row, name) for row in rows]
-        is_spread = name.endswith("top1")
+        is_spread = name.endswith("_metric")
+        name = name.replace("metric", rows[0].headline.column) if rows else name
         columns += [name, f"{name}_deviation"] if is_spread else [name]
         for cell, value in zip(cells, values, strict=True):
             cell += [value and value.mean, value and value.deviation] if is_spread else [value]
@@ -130,15 +131,21 @@ def print_summary(folder: RunFolder) -> None:
     """
     result = folder.read_result()
     lines = [*summary_notes(result), f"report: {folder.report}"]
-    print_table(SUMMARY_COLUMNS, summary_cells(result), folder.path.name, lines=lines)
+    print_table(summary_columns(result), summary_cells(result), folder.path.name, lines=lines)
+
+
+def summary_columns(result: dict[str, Any]) -> tuple[str, ...]:
+    """Return the headings of ``summary_cells``."""
+    return ("model", headline_of(result).name, "val loss", "sparsity", "inference FLOPs", "training FLOPs")
 
 
 def summary_cells(result: dict[str, Any]) -> Cells:
-    """One row a model of the run, the sparse one first; cells in the order of SUMMARY_COLUMNS."""
+    """Return one row for each model of the run, the sparse one first."""
+    headline = headline_of(result)
     return [
         [
             kind,
-            HEADLINE.text(section[HEADLINE.val_key]),
+            headline.text(section[headline.val_key]),
             f"{section['val_loss']:.4f}",
             f"{section['sparsity']:.4f}",
             f"{section['inference_flops_fraction']:.3f}",

@@ -290,5 +290,5 @@ def cover(model: nn.Module, optimizer: Optimizers, allocation: Allocation) -> Co
     covered = {name: weight for name, weight in weights.items() if name in names}
     shares += [Share(frozen, None, "frozen")] if frozen else []
     optimizers = optimizers_of(optimizer, covered)
-    warn_of_uncovered(model, callers=2)
+    warn_of_uncovered(model, callers=3)
     return Covered(model, covered, shares, MaskSet(covered), optimizers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from torch import Tensor, nn
@@ -13,23 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 from acdc_cli.sparsity.hooks import Optimizers
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.rules import Share
-
-
-@dataclass(frozen=True)
-class Work:
-    """Which part of a training step skips zero weights in the current epoch; the rest is charged as dense.
-
-    AC/DC, appendix C.2: a step costs a forward pass, the error back-propagated to the inputs, and the weight
-    gradients.
-    """
-
-    forward_skips_zeros: bool
-    error_skips_zeros: bool
-    weight_gradient_skips_zeros: bool
-    dense_gradient_share: float = 0.0  # of the steps, those that take all weights' gradients although others do not
-    weight_gradient_weights: dict[str, int] | None = None  # weights that have one, by name, if it is neither all nor f
-    forward_weights: dict[str, int] | None = None  # weights there are, by name, where zeros at an epoch's end mislead
-    passes: int = 1  # how often each of the three is done
+from acdc_cli.sparsity.work import Work
 
 
 class Method(Protocol):

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from torch import Tensor, nn
 
 from acdc_cli.sparsity.allocate import Allocation
-from acdc_cli.sparsity.covered import Covered, cover
-from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, is_compared
+from acdc_cli.sparsity.base import CoveringMethod
+from acdc_cli.sparsity.covered import Covered
+from acdc_cli.sparsity.hooks import check_same_on_every_rank, is_compared
 from acdc_cli.sparsity.masks import MaskSet
-from acdc_cli.sparsity.method import Work, model_state
 from acdc_cli.sparsity.moments import forget_directions
-from acdc_cli.sparsity.rules import Share
 from acdc_cli.sparsity.steps import require_one_gradient
+from acdc_cli.sparsity.work import Work, sparse_work
 
 Masks = dict[str, Tensor]  # name -> bool, True where the weight exists
 Choose = Callable[[Covered, int], Masks]  # (weights with their masks and gradients, steps done) -> new masks
@@ -59,7 +59,7 @@ class Rule:
     is_hard_threshold: bool = False
 
 
-class MovingMasks:
+class MovingMasks(CoveringMethod):
     """A sparse method (see ``method.Method``) that follows a rule. It makes a sparse model and no dense one.
 
     Args:
@@ -68,27 +68,22 @@ class MovingMasks:
     """
 
     def __init__(self, allocation: Allocation, rule: Rule) -> None:
-        self.allocation, self.rule = allocation, rule
-        self.shares: list[Share] = []
-        self._covered: Covered | None = None
+        super().__init__(allocation)
+        self.rule = rule
+        self._forget()
 
-    def attach(self, model: nn.Module, optimizer: Optimizers) -> Self:
-        """Bind to a model (wrapped or not) and what trains it, before the first step. Returns itself.
-
-        Raises:
-            ValueError: if the model has nothing to prune, cannot take the sparsity, or has weights no optimizer holds.
-            TypeError: for a wrapper around an optimizer that calls no hooks.
-        """
-        self.detach()
-        covered = cover(model, optimizer, self.allocation)
-        if self.rule.by_gradients is not None or self.rule.is_hard_threshold:
-            require_one_gradient(covered.optimizers, "this sparse method")
-        self._covered = covered
-        self.shares, self._masks = covered.shares, covered.masks
+    def _forget(self) -> None:
         self._step, self._epoch = 0, -1
         self._epoch_step, self._epoch_dense_gradients = 0, 0  # how many of the epoch's steps took all gradients
         self._before_epoch: Masks | None = None
         self._compared_at: int | None = None
+
+    def _check(self, model: nn.Module, covered: Covered) -> None:
+        if self.rule.by_gradients is not None or self.rule.is_hard_threshold:
+            require_one_gradient(covered.optimizers, "this sparse method")
+
+    def _begin(self, covered: Covered) -> None:
+        self._forget()
         first = None if self.rule.at_start is None else self.rule.at_start(covered, 0)
         is_held = not self.rule.is_hard_threshold
         covered.act(
@@ -100,19 +95,6 @@ class MovingMasks:
         if first is not None:
             self._take_over(covered, first)
         self._masks.dense_gradients = self._wants_gradients()
-        return self
-
-    def rebind(self, model: nn.Module, optimizer: Optimizers) -> Self:
-        """Go on with a model of the same weights and another optimizer; see ``Method.rebind``. Returns itself."""
-        if self._covered is None:
-            return self.attach(model, optimizer)
-        self._covered.rebind(model, optimizer)
-        return self
-
-    def detach(self) -> None:
-        """Take the hooks off again: the weights stay as they are, and nothing holds them there any more."""
-        if self._covered is not None:
-            self._covered.release()
 
     @property
     def masks(self) -> MaskSet | None:
@@ -189,13 +171,7 @@ class MovingMasks:
         share = self._epoch_dense_gradients / self._epoch_step if self._epoch_step else 0.0
         is_held = self._masks.enforced and not self.rule.is_hard_threshold
         connections = self._masks.kept_per_layer() if is_held else None
-        return Work(True, True, True, dense_gradient_share=share, forward_weights=connections)
-
-    def outputs(self) -> dict[str, dict[str, Tensor] | None]:
-        """The sparse model. Raises RuntimeError before ``attach``."""
-        if self._covered is None:
-            raise RuntimeError("attach(model, optimizer) comes first")
-        return {"sparse": model_state(self._covered.model), "dense": None}
+        return sparse_work(share, forward_weights=connections)
 
     def state_dict(self) -> dict[str, Any]:
         """What a loop needs to go on, beside the model's and the optimizer's state: tensors and plain values."""

@@ -7,13 +7,12 @@ import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
-from acdc_cli.config.dense_run import dense_share
+from acdc_cli.config.compose import dense_share
+from acdc_cli.config.identity import identity
 from acdc_cli.config.schema import Config, known
-from acdc_cli.data.options import image_facts
+from acdc_cli.config.stored import read_config
 from acdc_cli.errors import AcdcError
-from acdc_cli.records.configs import read_config
 from acdc_cli.records.folder import RunFolder, run_folders
-from acdc_cli.records.identity import identity
 
 SAME_COST = ("model", "dataset", "batch_size", "accumulation", "precision", "device", "loader", "threads")
 
@@ -37,7 +36,7 @@ def flops_to_go(config: Config) -> float:
     from acdc_cli.training.plan import plan
 
     planned = plan(config)
-    total = planned["train_flops_per_sample"] * image_facts(config).train_samples
+    total = planned["train_flops_per_sample"] * config.task.options.published_samples(config)
     dense_run = total / planned["train_flops_fraction"]
     if config.first_epoch is not None:
         return dense_run * epochs_to_go(config) / known(config.epochs)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from acdc_cli.config.command_line import key_of
+from acdc_cli.config.identity import NOT_IN_ID
 from acdc_cli.config.schema import known
 from acdc_cli.measure.best import best_epoch
-from acdc_cli.measure.headline import HEADLINE
-from acdc_cli.records.identity import NOT_IN_ID
+from acdc_cli.records.headline import headline_of
 from acdc_cli.report.comparison import Spread
 from acdc_cli.tables.columns import COLUMNS, Measured
 from acdc_cli.tables.composed import composed
@@ -95,9 +95,12 @@ def _measured(jobs: SeedJobs, baseline_epochs: int | None) -> Measured:
 
     own = result(jobs.run)
     assert own is not None
-    if own["sparse"] is not None and (best := best_epoch(known(jobs.run).folder.read_metrics(), "sparse")):
+    headline = headline_of(own)
+    if own["sparse"] is not None and (
+        best := best_epoch(known(jobs.run).folder.read_curves(headline), "sparse", headline)
+    ):
         # Results that are older than the rule that the best epoch is as sparse as the last do not follow it.
-        own["sparse"][f"best_{HEADLINE.val_key}"] = best[HEADLINE.val_key]
+        own["sparse"][f"best_{headline.val_key}"] = best[headline.val_key]
     return Measured(own, result(jobs.finetuned), result(jobs.partner), agreement_of(jobs), baseline_epochs)
 
 

@@ -11,11 +11,11 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from acdc_cli.config.identity import identity, readable_name, run_id
 from acdc_cli.config.schema import Config
+from acdc_cli.config.stored import read_config
 from acdc_cli.errors import AcdcError
-from acdc_cli.records.configs import read_config
 from acdc_cli.records.folder import RunFolder
-from acdc_cli.records.identity import identity, readable_name, run_id
 from acdc_cli.training.precision import AUTOMATIC_DTYPES
 
 ID = re.compile(r"-([0-9a-f]{8})$")
@@ -47,7 +47,8 @@ class FoundRuns:
             asked: as composed.
             settled: as it would run on this machine.
         """
-        asked = replace(asked, record_format=settled.record_format)  # one of an older format is another run
+        # A run of an older record format, or of other data of the user's own, is another run.
+        asked = replace(asked, record_format=settled.record_format, dataset=settled.dataset)
         own = self._by_id.get(run_id(settled))
         if own is not None and state_of(own) == "done":
             return own

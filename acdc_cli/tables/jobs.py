@@ -10,11 +10,11 @@ from pathlib import Path
 
 from acdc_cli.config.command_line import group_options, key_of, quoted
 from acdc_cli.config.finetune import finetuning_config
+from acdc_cli.config.identity import readable_name, run_id
 from acdc_cli.config.schema import Config, known, prunes_a_dense_run
 from acdc_cli.errors import AcdcError, BadInput, DataMissing
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
-from acdc_cli.records.identity import readable_name, run_id
 from acdc_cli.tables.composed import composed
 from acdc_cli.tables.found import ID, FoundRuns, state_of
 from acdc_cli.tables.spec import SELECTIONS, TableRow, TableSpec

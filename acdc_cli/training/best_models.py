@@ -21,11 +21,11 @@ from acdc_cli.errors import AcdcError
 from acdc_cli.measure.best import best_epoch, possible_best_epochs
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.records.headline import Headline
 from acdc_cli.records.tensors import read_tensors
 from acdc_cli.sparsity.method import model_state
 from acdc_cli.training.finish import KINDS, input_metadata, save_tensors
 from acdc_cli.training.run import Run
-from acdc_cli.training.start import MAKE_A_DENSE_MODEL
 
 Rows = list[dict[str, Any]]
 
@@ -34,14 +34,16 @@ def keep_candidate(folder: RunFolder, run: Run) -> None:
     """Write the model of the epoch that has just been evaluated, if the run may still name it the best of its kind."""
     row = run.rows[-1]
     kind, epoch = row["phase"], row["epoch"]
-    if kind in _kinds(run) and epoch in possible_best_epochs(run.rows, kind):
+    if kind in _kinds(run) and epoch in possible_best_epochs(run.rows, kind, run.task.headline):
         metadata = input_metadata(run) | {"epoch": str(epoch)}
         save_tensors(folder, folder.best_candidate(epoch), model_state(run.model), metadata)
 
 
-def remove_beaten(folder: RunFolder, rows: Rows) -> None:
+def remove_beaten(folder: RunFolder, rows: Rows, headline: Headline) -> None:
     """Remove the models that neither the newest checkpoint nor the one before it can name the best any more."""
-    needed = {epoch for seen in (rows, rows[:-1]) for kind in KINDS for epoch in possible_best_epochs(seen, kind)}
+    needed = {
+        epoch for seen in (rows, rows[:-1]) for kind in KINDS for epoch in possible_best_epochs(seen, kind, headline)
+    }
     wanted = {folder.best_candidate(epoch) for epoch in needed}
     for file in folder.best_epochs.glob("*.safetensors"):
         if file not in wanted:
@@ -57,9 +59,9 @@ def require_candidates(folder: RunFolder, run: Run) -> None:
     if run.rows and run.part is None and not _is_there(folder, run.rows[-1]):
         keep_candidate(folder, run)  # the checkpoint has this one
     for kind in _kinds(run):
-        best = best_epoch(run.rows, kind)
+        best = best_epoch(run.rows, kind, run.task.headline)
         is_last = run.epoch == known(run.config.epochs)
-        possible = [best["epoch"]] if best and is_last else possible_best_epochs(run.rows, kind)
+        possible = [best["epoch"]] if best and is_last else possible_best_epochs(run.rows, kind, run.task.headline)
         for row in run.rows:
             if row["epoch"] in possible and not _is_there(folder, row):
                 raise _lost(folder, row)
@@ -72,7 +74,7 @@ def leave_best(folder: RunFolder, run: Run) -> None:
         AcdcError: if one of them has been removed meanwhile.
     """
     for kind in _kinds(run):
-        if (best := best_epoch(run.rows, kind)) is None:
+        if (best := best_epoch(run.rows, kind, run.task.headline)) is None:
             continue
         if not _is_there(folder, best):
             raise _lost(folder, best)
@@ -85,7 +87,7 @@ def leave_best(folder: RunFolder, run: Run) -> None:
 
 def _kinds(run: Run) -> tuple[str, ...]:
     """The phase kinds whose models the method leaves: a network that is being pruned is no dense model."""
-    return KINDS if run.config.method.name in MAKE_A_DENSE_MODEL else ("sparse",)
+    return KINDS if run.config.method.facts.makes_dense_model else ("sparse",)
 
 
 def _is_there(folder: RunFolder, row: Mapping[str, Any]) -> bool:

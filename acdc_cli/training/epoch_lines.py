@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from acdc_cli.measure.headline import HEADLINE
+from acdc_cli.records.headline import TOP1, Headline
 from acdc_cli.sparsity.timeline import Timeline
 from acdc_cli.training.durations import duration
 
@@ -44,23 +44,31 @@ def _number(value: float) -> str:
     return f"{value:.4f}" if value < 1000 else f"{value:.2e}"  # 8 characters at most
 
 
-COLUMNS = (
-    Column("epoch", 5, lambda kept: f"{kept.row['epoch'] + 1}/{kept.epochs}"),
-    Column("phase", 6, lambda kept: kept.row["phase"]),
-    Column("train loss", 10, lambda kept: _number(kept.row["train_loss"])),
-    Column(f"train {HEADLINE.name}", 11, lambda kept: HEADLINE.text(kept.row[HEADLINE.train_key])),
-    Column("val loss", 8, lambda kept: _number(kept.row["val_loss"])),
-    Column(f"val {HEADLINE.name}", 9, lambda kept: HEADLINE.text(kept.row[HEADLINE.val_key])),
-    Column("sparsity", 8, lambda kept: f"{kept.row['sparsity']:.4f}"),
-    Column("learning rate", 13, lambda kept: f"{kept.row['lr']:.3g}"),
-    Column("samples/s", 9, lambda kept: f"{kept.row['samples_per_second']:,.0f}"),
-    Column("time", 8, lambda kept: duration(kept.seconds)),
-    Column("left", 8, lambda kept: duration(kept.seconds_left)),
-)
-ALWAYS = ("epoch", "phase", f"val {HEADLINE.name}", "time")
-WHERE_IT_FITS = (  # the most useful first
-    "sparsity", "val loss", "train loss", "left", f"train {HEADLINE.name}", "samples/s", "learning rate"
-)  # fmt: skip
+def _columns(headline: Headline) -> tuple[Column, ...]:
+    return (
+        Column("epoch", 5, lambda kept: f"{kept.row['epoch'] + 1}/{kept.epochs}"),
+        Column("phase", 6, lambda kept: kept.row["phase"]),
+        Column("train loss", 10, lambda kept: _number(kept.row["train_loss"])),
+        _column_of(headline, "train", headline.train_key),
+        Column("val loss", 8, lambda kept: _number(kept.row["val_loss"])),
+        _column_of(headline, "val", headline.val_key),
+        Column("sparsity", 8, lambda kept: f"{kept.row['sparsity']:.4f}"),
+        Column("learning rate", 13, lambda kept: f"{kept.row['lr']:.3g}"),
+        Column("samples/s", 9, lambda kept: f"{kept.row['samples_per_second']:,.0f}"),
+        Column("time", 8, lambda kept: duration(kept.seconds)),
+        Column("left", 8, lambda kept: duration(kept.seconds_left)),
+    )
+
+
+def _column_of(headline: Headline, split: str, key: str | None) -> Column:
+    heading = f"{split} {headline.name}"
+    return Column(heading, max(8, len(heading)), lambda kept: headline.text(kept.row.get(key or "")))
+
+
+def _by_use(headline: Headline) -> tuple[str, ...]:
+    """Return the headings beside those that are always there, the most useful first."""
+    train = (f"train {headline.name}",) if headline.train_key else ()
+    return ("sparsity", "val loss", "train loss", "left", *train, "samples/s", "learning rate")
 
 
 def kept_epochs(timeline: Timeline) -> frozenset[int]:
@@ -76,19 +84,20 @@ def kept_epochs(timeline: Timeline) -> frozenset[int]:
     return frozenset({phase.end_epoch - 1 for phase in timeline.phases} | set(range(every - 1, epochs, every)))
 
 
-def fitting_columns(width: int, epochs: int, name: str = "") -> tuple[Column, ...]:
+def fitting_columns(width: int, epochs: int, name: str = "", headline: Headline = TOP1) -> tuple[Column, ...]:
     """The columns that fit into ``width`` characters, in their order.
 
     Args:
         width: of the terminal.
         epochs: of the run.
         name: stands before every line, if it is not empty.
+        headline: the metric that has columns.
     """
     epoch_width = max(len("epoch"), len(f"{epochs}/{epochs}"))
-    columns = {each.heading: each for each in COLUMNS}
+    columns = {each.heading: each for each in _columns(headline)}
     columns["epoch"] = Column("epoch", epoch_width, columns["epoch"].cell)
-    chosen = set(ALWAYS)
-    for heading in WHERE_IT_FITS:
+    chosen = {"epoch", "phase", f"val {headline.name}", "time"}
+    for heading in _by_use(headline):
         wanted = {*chosen, heading}
         if len(_prefix(name)) + sum(columns[each].width + len(GAP) for each in wanted) - len(GAP) > width:
             break

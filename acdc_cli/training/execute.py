@@ -6,31 +6,29 @@ import copy
 import os
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from acdc_cli.config.dense_run import dense_run_of
-from acdc_cli.config.resolution import enlarged
-from acdc_cli.config.schema import DECIDES_SPARSITY, Config, known, prunes_a_dense_run
-from acdc_cli.data.dataset import Dataset, read_dataset
-from acdc_cli.data.find import open_dataset, require_beton
-from acdc_cli.data.options import options_of
-from acdc_cli.data.prepare import is_own
+from acdc_cli.config.compose import dense_run_of
+from acdc_cli.config.identity import readable_name, run_id
+from acdc_cli.config.schema import Config, known, prunes_a_dense_run
+from acdc_cli.data.dataset import read_dataset
+from acdc_cli.data.source import is_own
 from acdc_cli.errors import AcdcError, BadInput, DataMissing
-from acdc_cli.fisher_options import require_fisher_memory, require_fisher_sample
 from acdc_cli.ranks import Ranks, ranks_of
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
-from acdc_cli.records.identity import readable_name, run_id
 from acdc_cli.report.page import write_page
 from acdc_cli.sparsity.coverage import uncovered_line
 from acdc_cli.sparsity.rules import excluded
+from acdc_cli.tasks import Data
 from acdc_cli.training.checkpoint import restore
 from acdc_cli.training.finish import finish
 from acdc_cli.training.group import Group, joined_group
-from acdc_cli.training.last_batch import require_last_batch
 from acdc_cli.training.loop import run_epoch
 from acdc_cli.training.machine import check_ranks, described, device_of, settle
+from acdc_cli.training.method_needs import check_memory, check_samples
 from acdc_cli.training.pauses import Pauses
 from acdc_cli.training.plan import plan
 from acdc_cli.training.progress import Progress, SweepPlace
@@ -79,24 +77,21 @@ def _execute(config: Config, say: Say, ranks: Ranks, sweep: SweepPlace | None) -
         _say_reached(folder, config, say)
         return folder
     if machine_error is not None:
-        keys = options_of(config.dataset)
-        open_dataset(config.dataset.name, config.data_dir, options=keys)  # that data is missing is said before that
+        config.task.options.prepared(replace(config, loader="torch"), say)  # that data is missing is said before that
         raise machine_error
     assert folder is not None and settled is not None
     with joined_group(ranks, device_of(settled, ranks)) as group, ExitStack() as stack:
-        dataset = group.first_on_each_node(lambda: _open_data(settled, say))
-        if ranks.count > 1 and dataset.count("val") < ranks.count:
-            raise BadInput(f"{ranks.count} ranks: dataset={dataset.name} has {dataset.count('val')} validation samples")
-        require_last_batch(settled, dataset, ranks.count)
-        require_fisher_sample(settled, dataset)
-        require_fisher_memory(settled, ranks)
-        if dataset.kind == "files" and (warning := enlarged(settled, dataset.info["write"]["max_resolution"])):
-            say(warning)
+        data = group.first_on_each_node(lambda: settled.task.options.prepared(settled, say))
+        if ranks.count > 1 and data.count("val") < ranks.count:
+            raise BadInput(f"{ranks.count} ranks: dataset={data.name} has {data.count('val')} validation samples")
+        settled.task.options.check_batches(settled, data, ranks.count)
+        check_samples(settled, data.count("train"))
+        check_memory(settled, ranks)
         group.together(lambda: stack.enter_context(folder.locked()) if group.is_first else None)
         for line in described(config, settled):
             say(line)
         say(f"{'' if sweep is None else f'run {sweep.number} of {sweep.count}: '}{folder.path.name}")
-        _train_in(folder, settled, dataset, group, say, sweep)
+        _train_in(folder, settled, data, group, say, sweep)
     if ranks.is_first:
         _say_reached(folder, settled, say)
     return folder
@@ -108,20 +103,14 @@ def _with_dense_run(config: Config, say: Say, ranks: Ranks, sweep: SweepPlace | 
         return config
     plan(config)  # what the pruning cannot have is said before the dense run
     with suppress(DataMissing):
-        require_fisher_sample(config, read_dataset(Path(config.data_dir) / config.dataset.name))
+        check_samples(config, read_dataset(Path(config.data_dir) / config.dataset.name).count("train"))
     dense, config = dense_run_of(config), copy.deepcopy(config)
     found, _, _ = _find(dense, _say_nothing, ranks)
     if found is None or not found.is_done:  # else the pruning may be done as well, and need no memory
-        require_fisher_memory(config, ranks)
+        check_memory(config, ranks)
     say(f"method={config.method.name}: first the dense run that it prunes")
     config.start_from = str(execute(dense, say, sweep).path)
     return config
-
-
-def _open_data(config: Config, say: Say) -> Dataset:
-    keys, content_hash = options_of(config.dataset), config.dataset.content_hash
-    dataset = open_dataset(config.dataset.name, config.data_dir, say, keys, content_hash)
-    return require_beton(dataset, say) if config.loader == "ffcv" else dataset
 
 
 def _find(config: Config, say: Say, ranks: Ranks) -> tuple[RunFolder | None, Config | None, BadInput | None]:
@@ -146,7 +135,7 @@ def _name_other_data(folder: RunFolder, config: Config, say: Say) -> None:
 
 def _say_reached(folder: RunFolder, config: Config, say: Say) -> None:
     """For a method that cannot be told its sparsity: what was asked, what came out, and how to come nearer."""
-    if (key := DECIDES_SPARSITY.get(config.method.name)) is None:
+    if (key := config.method.facts.decided_by) is None:
         return
     asked, reached = config.sparsity.target, folder.read_result()["sparsity_of_pruned_layers"]
     say(
@@ -155,13 +144,11 @@ def _say_reached(folder: RunFolder, config: Config, say: Say) -> None:
     )
 
 
-def _train_in(
-    folder: RunFolder, config: Config, dataset: Dataset, group: Group, say: Say, sweep: SweepPlace | None
-) -> None:
+def _train_in(folder: RunFolder, config: Config, data: Data, group: Group, say: Say, sweep: SweepPlace | None) -> None:
     records = Records(folder, config, group.is_first, say)
     try:
         records.begin(config)
-        run = _restored(config, dataset, group, records.run_id, folder, say)
+        run = _restored(config, data, group, records.run_id, folder, say)
         _name_excluded(run, say)
         group.together(lambda: records.resume(run))
         progress = Progress(
@@ -172,6 +159,7 @@ def _train_in(
             config.batch_size,
             group.is_first,
             sweep,
+            run.task.headline,
         )
         save, minutes = lambda: records.save(run), config.checkpoint.every_minutes
         with Pauses(save, minutes, group, progress.say_at_once) as pauses, progress:
@@ -206,7 +194,7 @@ def _is_whole(folder: RunFolder, say: Say) -> bool:
     return False
 
 
-def _restored(config: Config, dataset: Dataset, group: Group, run_id: str, folder: RunFolder, say: Say) -> Run:
+def _restored(config: Config, data: Data, group: Group, run_id: str, folder: RunFolder, say: Say) -> Run:
     """The run at its newest checkpoint that can be used; at its beginning where there is none yet.
 
     Every rank reads the checkpoint; the first one decides whether it can be used.
@@ -216,7 +204,7 @@ def _restored(config: Config, dataset: Dataset, group: Group, run_id: str, folde
     """
     bad = list[str]()
     for path in group.from_first(folder.checkpoints()):
-        run = _build(config, dataset, group, say)  # a new one each time: a bad checkpoint may have been half loaded
+        run = _build(config, data, group, say)  # a new one each time: a bad checkpoint may have been half loaded
         own = group.together(partial(_problem, path, run_id, run))
         if (problem := group.from_first(own)) is not None:
             bad.append(str(problem))
@@ -230,7 +218,7 @@ def _restored(config: Config, dataset: Dataset, group: Group, run_id: str, folde
         return run
     if bad:  # every rank knows; one says it
         group.together(partial(_fail, AcdcError(f"{'; '.join(bad)}; run.overwrite=true starts over")))
-    return _build(config, dataset, group, say)
+    return _build(config, data, group, say)
 
 
 def _problem(path: Path, run_id: str, run: Run) -> Damaged | None:
@@ -251,9 +239,9 @@ def _position(run: Run) -> str:
     return f"epoch {run.epoch}/{run.config.epochs}{within}"
 
 
-def _build(config: Config, dataset: Dataset, group: Group, say: Say) -> Run:
+def _build(config: Config, data: Data, group: Group, say: Say) -> Run:
     try:
-        return build_run(config, dataset, group, say)
+        return build_run(config, data, group, say)
     except ValueError as error:  # the model cannot take this sparsity
         raise BadInput(f"sparsity.target={config.sparsity.target} model={config.model.name}: {error}") from None
 

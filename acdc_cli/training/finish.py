@@ -17,13 +17,12 @@ from torch.optim.swa_utils import update_bn
 
 import acdc_cli
 from acdc_cli.config.schema import is_pruned_to_target
-from acdc_cli.measure.accuracy import agreement
 from acdc_cli.measure.best import best_epoch
 from acdc_cli.measure.dynamics import dead_channels
 from acdc_cli.measure.flops import inference_flops, nonzeros
-from acdc_cli.measure.headline import HEADLINE
 from acdc_cli.ranks import ONE_RANK
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.records.headline import as_record
 from acdc_cli.sparsity.coverage import prunable_by_kind
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import model_state
@@ -60,7 +59,7 @@ def finish(run: Run, folder: RunFolder, run_id: str) -> dict[str, Any]:
     """
     outputs = run.method.outputs()
     sections: dict[str, dict[str, Any] | None] = dict.fromkeys(KINDS)
-    logits: dict[str, Tensor] = {}
+    compared: dict[str, Any] = {}
     left: dict[str, int] = {}
     for kind in KINDS:
         if (state := outputs[kind]) is None:
@@ -70,14 +69,14 @@ def finish(run: Run, folder: RunFolder, run_id: str) -> dict[str, Any]:
         if run.group.is_first:
             save_tensors(folder, folder.model(kind), state, input_metadata(run))
         run.model.load_state_dict(state)
-        measured, kept = evaluate(run, keep_logits=True)
-        if kept is not None:
-            logits[kind] = kept
+        measured, compared[kind] = evaluate(run, keep=True)
         left = left or nonzeros(run.model)  # of the sparse model, or of the only one
-        sections[kind] = measured | model_size(run) | _best(run.rows, kind)
+        sections[kind] = measured | model_size(run) | _best(run, kind)
     if run.method.masks is not None and run.group.is_first:
         save_masks(folder, folder.models / "masks.safetensors", run.method.masks)
-    both = agreement(logits["sparse"], logits["dense"], run.group.joined) if len(logits) == len(KINDS) else None
+    both = None
+    if len(compared) == len(KINDS):
+        both = run.task.agreement(compared["sparse"], compared["dense"], run.group.joined)
     return _result(run, run_id, sections, both, left)
 
 
@@ -88,7 +87,7 @@ def _recalibrated(run: Run, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """
     run.model.load_state_dict(state)
     epoch = run.epoch - 1
-    batches = run.train_batches(epoch, run.epoch_batches(epoch, ONE_RANK))
+    batches = run.feed.train_batches(epoch, run.epoch_batches(epoch, ONE_RANK))
     with autocast(run.config), closing(batches):
         update_bn(batches, run.model)
     return model_state(run.model)
@@ -96,10 +95,7 @@ def _recalibrated(run: Run, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def input_metadata(run: Run) -> dict[str, str]:
     """How the model wants its input, for whoever loads it without this program."""
-    info = run.dataset.info
-    shape = {"channels": str(info["channels"]), "classes": str(info["classes"])}
-    normalization = {"input": "(pixel / 255 - mean) / std", "mean": str(info["mean"]), "std": str(info["std"])}
-    return {"format": "pt", **shape, **normalization}
+    return {"format": "pt", **run.task.model_metadata(run.data)}
 
 
 def model_size(run: Run) -> dict[str, Any]:
@@ -117,10 +113,11 @@ def model_size(run: Run) -> dict[str, Any]:
     }
 
 
-def _best(rows: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    """The best epoch of a phase kind; None for a kind that no epoch was of."""
-    best = best_epoch(rows, kind) or {}
-    return {f"best_{HEADLINE.val_key}": best.get(HEADLINE.val_key), "best_epoch": best.get("epoch")}
+def _best(run: Run, kind: str) -> dict[str, Any]:
+    """Return the best epoch of a phase kind; None for a kind that no epoch was of."""
+    headline = run.task.headline
+    best = best_epoch(run.rows, kind, headline) or {}
+    return {f"best_{headline.val_key}": best.get(headline.val_key), "best_epoch": best.get("epoch")}
 
 
 def _result(
@@ -130,18 +127,19 @@ def _result(
     weights = {name: weight.numel() for name, weight in prunable_weights(run.model).items()}
     prunable, kept = sum(weights.values()), sum(left[name] for name in weights)
     pruned = {name: count for name, count in weights.items() if name not in excluded(run.method.shares)}
-    samples_seen = run.loaders["train"].count * len(rows)
+    samples_seen = run.samples * len(rows)
     # A dense run's forward passes at the same resolutions; fine-tuning: over the whole schedule.
-    dense_run = sum(inference_flops(run.sizes(epoch)) for epoch in range(run.epoch)) * run.loaders["train"].count
+    dense_run = sum(inference_flops(run.sizes(epoch)) for epoch in range(run.epoch)) * run.samples
     is_spread = is_pruned_to_target(config)
     spread = {key: getattr(config.sparsity, key) if is_spread else None for key in ("distribution", "block", "rules")}
     dense_flops, seconds = inference_flops(run.sizes()), sum(row["seconds"] for row in rows)
-    train_seconds = sum(run.loaders["train"].count / row["samples_per_second"] for row in rows)
+    train_seconds = sum(run.samples / row["samples_per_second"] for row in rows)
     return {
         "run_id": run_id,
         "method": config.method.name,
         "model": config.model.name,
         "dataset": config.dataset.name,
+        "headline": as_record(run.task.headline),
         "seed": config.seed,
         "epochs": config.epochs,
         "sparsity_target": config.sparsity.target if is_spread else None,
@@ -153,7 +151,7 @@ def _result(
         "nonzero_weights": kept,
         **sections,
         "dense_inference_flops": dense_flops,
-        "train_samples": run.loaders["train"].count,
+        "train_samples": run.samples,
         "train_flops_total": rows[-1]["train_flops_total"],
         "train_flops_fraction": rows[-1]["train_flops_total"] / (3 * dense_run),
         "agreement": both,
@@ -166,7 +164,7 @@ def _result(
         "git_commit": _git_commit(),
         "started_from": config.start_from,
         "finetuned": config.finetune is not None,
-        "dataset_hash": run.dataset.info["content_hash"],
+        "dataset_hash": run.data.content_hash,
         "device": torch.cuda.get_device_name(run.device) if run.device.type == "cuda" else "cpu",
     }
 

@@ -8,12 +8,11 @@ from contextlib import closing
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from acdc_cli.errors import AcdcError
-from acdc_cli.measure.accuracy import measure
 from acdc_cli.measure.dynamics import dead_channels, starved_layers, stayed_zero
-from acdc_cli.measure.flops import inference_flops, nonzeros, step_flops
+from acdc_cli.measure.flops import inference_flops, nonzeros
+from acdc_cli.measure.ledger import step_cost
 from acdc_cli.measure.memory import peak_memory_bytes
 from acdc_cli.sparsity.prunable import prunable_weights, weight_layouts
 from acdc_cli.training.machine import autocast, seed_step
@@ -24,30 +23,27 @@ from acdc_cli.training.run import Part, Run
 
 
 def train_epoch(run: Run, epoch: int, progress: Progress, pauses: Pauses) -> tuple[dict[str, Any], Part]:
-    """An epoch's steps, or what is left of them. Returns its mean loss, top-1 and last rate; and how it went."""
-    config, optimizer, scaler = run.config, run.optimizer, run.scaler
+    """Do an epoch's steps, or what is left of them. Return its mean loss, metrics and last rate; and how it went."""
+    config, task, optimizer, scaler = run.config, run.task, run.optimizer, run.scaler
     batches = run.epoch_batches(epoch)
     if run.part is None:
         began = time.perf_counter()  # pruning is part of the epoch's time
         _begin_epoch(run, epoch)
-        zero = torch.zeros((), device=run.device)
-        run.part = Part(0, zero, zero.clone(), time.perf_counter() - began, _report_starved(run, epoch, progress))
+        run.part = Part(0, {}, time.perf_counter() - began, _report_starved(run, epoch, progress))
     part, start = run.part, time.perf_counter() - run.part.seconds
     run.model.train()
-    with closing(run.train_batches(epoch, batches)) as loaded:
-        for images, labels, batch in loaded:
+    with closing(run.feed.train_batches(epoch, batches)) as loaded:
+        for inputs, targets, batch in loaded:
             if batch.begins_step:
                 rate = learning_rate(config, epoch * run.steps_per_epoch + part.step, run.steps_per_epoch)
                 set_learning_rate(optimizer, rate)
                 seed_step(config.seed, epoch, part.step, run.group.ranks.rank)
             with run.gradients(are_complete=batch.ends_step):
                 with autocast(config):
-                    logits = run.train_forward(images)
-                    loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+                    outputs = run.train_forward(inputs)
+                    loss = task.loss(config, outputs, targets)
                 scaler.scale(loss * batch.weight).backward()
-            # Sums stay on the device: reading one here would make the host wait for every step.
-            part.loss_sum += loss.detach() * batch.count
-            part.correct += (logits.detach().argmax(dim=1) == labels).sum() * (batch.count > 0)
+            part.add(loss.detach() * batch.count, task.training_sums(outputs.detach(), targets), batch.count > 0)
             if batch.ends_step:
                 scaler.step(optimizer)
                 scaler.update()
@@ -67,18 +63,19 @@ def _begin_epoch(run: Run, epoch: int) -> None:
     except torch.OutOfMemoryError:
         raise AcdcError(
             f"method={run.config.method.name}: the device's memory is full in epoch {epoch + 1}, where it prunes; use "
-            "a smaller method.fisher_block, or smaller passes (accumulation=2)"
+            f"{run.config.method.facts.memory_advice} (accumulation=2)"
         ) from None
-    except (FloatingPointError, MemoryError, torch.linalg.LinAlgError) as error:  # of a Fisher matrix
+    except (FloatingPointError, MemoryError, torch.linalg.LinAlgError) as error:  # of a method's own passes
         raise AcdcError(f"method={run.config.method.name} cannot prune in epoch {epoch + 1}: {error}") from None
 
 
 def _means(run: Run, part: Part, epoch: int) -> dict[str, Any]:
-    """Of the epoch's samples on all ranks."""
-    loss_sum, correct = run.group.sum(part.loss_sum, part.correct)
-    count, last_step = run.loaders["train"].count, epoch * run.steps_per_epoch + part.step - 1
+    """Return means over the epoch's samples on all ranks."""
+    sums = dict(zip(part.sums, map(float, run.group.sum(*part.sums.values())), strict=True))
+    last_step = epoch * run.steps_per_epoch + part.step - 1
     rate = learning_rate(run.config, last_step, run.steps_per_epoch)
-    return {"train_loss": float(loss_sum) / count, "train_top1": float(correct) / count, "lr": rate}
+    loss = sums.pop("loss") / run.samples
+    return {"train_loss": loss, **run.task.training_metrics(sums, run.samples), "lr": rate}
 
 
 def _report_starved(run: Run, epoch: int, progress: Progress) -> dict[str, int] | None:
@@ -95,10 +92,13 @@ def _report_starved(run: Run, epoch: int, progress: Progress) -> dict[str, int] 
     return starved
 
 
-def evaluate(run: Run, keep_logits: bool = False) -> tuple[dict[str, float | None], torch.Tensor | None]:
-    """Validation loss, top-1 and top-5 of the model as it is; if they are to be kept, its logits (N, classes)."""
+def evaluate(run: Run, keep: bool = False) -> tuple[dict[str, float | None], Any]:
+    """Return the task's metrics of the model as it is, and with ``keep`` what two models are compared by."""
     run.model.eval()
-    return measure(run.predict, run.val_batches(), keep_logits, run.group.joined)
+    measured: tuple[dict[str, float | None], Any] = run.task.evaluate(
+        run.predict, run.val_batches(), keep, run.group.joined
+    )
+    return measured
 
 
 def _check_finite(epoch: int, figures: dict[str, Any]) -> None:
@@ -117,18 +117,9 @@ def run_epoch(run: Run, progress: Progress, pauses: Pauses) -> dict[str, Any]:
     measured, _ = evaluate(run)
     run.part = None
     run.group.together(lambda: _check_finite(epoch, trained | measured))
-    samples = run.loaders["train"].count
-    sizes, train_sizes, left = run.sizes(), run.sizes(epoch), nonzeros(run.model)
-    work = run.method.work()
-    used = left | (work.forward_weights or {})
-    updated = None if work.weight_gradient_weights is None else left | work.weight_gradient_weights
-    charged = step_flops(
-        work,
-        inference_flops(train_sizes),
-        inference_flops(train_sizes, used),
-        None if updated is None else inference_flops(train_sizes, updated),
-    )
-    sample_cost, run.extra_flops = charged + round(run.extra_flops / samples), 0
+    left = nonzeros(run.model)
+    cost = step_cost(run.method.work(), left, run.sizes(epoch)) + round(run.extra_flops / run.samples)
+    run.extra_flops = 0
     total_before = run.rows[-1]["train_flops_total"] if run.rows else run.flops_before
     weights, masks = prunable_weights(run.model), run.method.masks
     prunable = sum(weight.numel() for weight in weights.values())
@@ -138,16 +129,16 @@ def run_epoch(run: Run, progress: Progress, pauses: Pauses) -> dict[str, Any]:
         "phase": run.timeline.phase(epoch).kind,
         **trained,
         **measured,
-        "resolution": run.view(epoch).resolution,
+        **run.task.row_facts(run.config, run.inputs, epoch),
         "sparsity": (prunable - sum(left[name] for name in weights)) / prunable,
         "mask_change": run.method.mask_change,
         "stayed_zero": stayed_zero(weights, masks) if is_dense and masks is not None else None,
         "dead_channels": sum(dead_channels(weights, weight_layouts(run.model)).values()),
         "starved_layers": part.starved,
-        "inference_flops": inference_flops(sizes, left),
-        "train_flops": sample_cost,
-        "train_flops_total": total_before + sample_cost * samples,
-        "samples_per_second": samples / part.seconds,
+        "inference_flops": inference_flops(run.sizes(), left),
+        "train_flops": cost,
+        "train_flops_total": total_before + cost * run.samples,
+        "samples_per_second": run.samples / part.seconds,
         "seconds": part.seconds + time.perf_counter() - start,
         "peak_memory_bytes": peak_memory_bytes(run.device),
         "layer_sparsity": {name: 1 - left[name] / weight.numel() for name, weight in weights.items()},

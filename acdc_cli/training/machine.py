@@ -11,12 +11,12 @@ import torch
 
 from acdc_cli.config.schema import Config, known
 from acdc_cli.data.ffcv_availability import reading_problem
-from acdc_cli.data.options import image_facts, options_of
+from acdc_cli.data.options import image_facts
 from acdc_cli.data.order import hash_of
-from acdc_cli.data.own import locate_own_data
+from acdc_cli.data.source import is_own
 from acdc_cli.errors import BadInput
-from acdc_cli.fisher_options import fitting_block
 from acdc_cli.ranks import ONE_RANK, Ranks
+from acdc_cli.training.method_needs import settle_method
 from acdc_cli.training.precision import device_kind, settle_precision
 from acdc_cli.training.record_format import record_format
 
@@ -41,11 +41,7 @@ def settle(config: Config, warn: Callable[[str], None], ranks: Ranks = ONE_RANK)
     """
     config = copy.deepcopy(config)
     config.data_dir = os.path.abspath(config.data_dir)  # acdc-eval may be called from another folder
-    if config.dataset.source is not None:
-        config.dataset.source = os.path.abspath(config.dataset.source)
-    if config.dataset.content_hash is None:  # before the device: that data are missing is said first
-        options = options_of(config.dataset)
-        config.dataset.content_hash = locate_own_data(config.dataset.name, options, config.data_dir)[1]
+    _settle_data(config)  # before the device: that data are missing is said first
     config.device = device_kind(config.device)
     if config.device == "cuda" and not torch.cuda.is_available():
         raise BadInput("device=cuda: PyTorch sees no CUDA device; nearest: device=cpu")
@@ -59,7 +55,7 @@ def settle(config: Config, warn: Callable[[str], None], ranks: Ranks = ONE_RANK)
     settle_precision(config, warn)
     if config.precision.compile is None:
         config.precision.compile = config.device == "cuda" and _can_compile(warn)
-    config.method.fisher_block = fitting_block(config, ranks)
+    settle_method(config, ranks)
     config.record_format = record_format(config)
     if config.loader != "device" and config.loader != "torch" and (problem := reading_problem()):
         if config.loader == "ffcv":
@@ -79,6 +75,19 @@ def settle(config: Config, warn: Callable[[str], None], ranks: Ranks = ONE_RANK)
         )
         config.workers = own_cores
     return config
+
+
+def _settle_data(config: Config) -> None:
+    """Find out which content data of the user's own have; a config of a run folder knows it already."""
+    dataset = config.dataset
+    if not is_own(dataset.name):
+        return
+    from acdc_cli.data.own import locate_own_data  # and with it all that prepares data, which other sets may not need
+
+    if dataset.options.source is not None:
+        dataset.options.source = os.path.abspath(os.path.expanduser(dataset.options.source))
+    if dataset.content_hash is None:
+        dataset.content_hash = locate_own_data(dataset.name, dataset.options, config.data_dir)[1]
 
 
 def described(asked: Config, settled: Config) -> list[str]:

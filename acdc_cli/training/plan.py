@@ -7,25 +7,23 @@ from typing import Any
 
 from torch import nn
 
-from acdc_cli.config.compose import allocation_of
-from acdc_cli.config.dense_run import dense_share
-from acdc_cli.config.resolution import keys_of_size, view_of
-from acdc_cli.config.schedule import epoch_window, gradual_epochs, timeline_of
+from acdc_cli.config.compose import dense_share
+from acdc_cli.config.schedule import timeline_of
 from acdc_cli.config.schema import Config, is_pruned_to_target, known, prunes_a_dense_run
-from acdc_cli.data.options import image_facts
+from acdc_cli.config.sparsity import allocation_of
+from acdc_cli.config.stored import read_config
 from acdc_cli.errors import BadInput
-from acdc_cli.measure.flops import closed_form_train_fraction, inference_flops
+from acdc_cli.measure.flops import inference_flops
+from acdc_cli.measure.ledger import expected_step_cost
 from acdc_cli.measure.network import network_flops
-from acdc_cli.models import build_skeleton
-from acdc_cli.models.fit import require_fit
-from acdc_cli.records.configs import read_config
+from acdc_cli.models.build import build_skeleton
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.sparsity.allocate import closed_form_nonzeros, require_something_left, shares_of
 from acdc_cli.sparsity.coverage import prunable_by_kind, uncovered_share, uncovered_weights
 from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
 from acdc_cli.sparsity.rules import Share, excluded
 from acdc_cli.sparsity.target import AllocationError
-from acdc_cli.sparsity.window import gradual_sparsity
+from acdc_cli.training.method_setting import method_setting, no_passes
 from acdc_cli.training.precision import planned_dtype
 from acdc_cli.training.start import goes_on_from_a_run, require_dense_start, start_state
 
@@ -39,27 +37,24 @@ def plan(config: Config) -> dict[str, Any]:
     Raises:
         BadInput: if the model cannot take the sparsity.
     """
-    images = image_facts(config)
-    model = build_skeleton(config.model, images.sample_shape[0], images.classes)
-    resolutions = [view_of(config, epoch, images.sample_shape[-1]).resolution for epoch in range(known(config.epochs))]
-    resolution = view_of(config, None, images.sample_shape[-1]).resolution
-    shape_at = {pixels: (images.sample_shape[0], pixels, pixels) for pixels in {resolution, *resolutions}}
-    for pixels, shape in shape_at.items():
-        require_fit(config.model.name, model, shape, images.classes, keys_of_size(config, pixels))
-    flops_at = {
-        pixels: network_flops(config.model, images.sample_shape[0], images.classes, pixels) for pixels in shape_at
-    }
-    forward, timeline = flops_at[resolution], timeline_of(config)
+    task = config.task.options
+    inputs = task.inputs(config, None)
+    model = build_skeleton(config.model, inputs)
+    task.check_model(config, inputs, model)
+    sizes = [task.example_size(config, inputs, epoch) for epoch in range(known(config.epochs))]
+    size = task.example_size(config, inputs, None)
+    flops_at = {each: network_flops(config, inputs, each) for each in {size, *sizes}}
+    forward, timeline = flops_at[size], timeline_of(config)
     phases = [[phase.kind, phase.start_epoch, phase.end_epoch] for phase in timeline.phases]
     if config.first_epoch is not None:
         phases = [["dense", config.first_epoch, config.epochs]]
     is_pruned = is_pruned_to_target(config)
     left, stay_dense, shares = _weights_left(config, model)
-    dense_flops = {pixels: inference_flops(flops.sizes) for pixels, flops in flops_at.items()}
-    sparse_flops = {pixels: inference_flops(flops.sizes, left) for pixels, flops in flops_at.items()}
+    dense_flops = {each: inference_flops(flops.sizes) for each, flops in flops_at.items()}
+    sparse_flops = {each: inference_flops(flops.sizes, left) for each, flops in flops_at.items()}
     weights = {name: weight.numel() for name, weight in prunable_weights(model).items()}
     pruned = [name for name in weights if name not in stay_dense]
-    fraction = _train_fraction(config, resolutions, dense_flops, sparse_flops)
+    fraction = _train_fraction(config, sizes, dense_flops, sparse_flops)
     return {
         "model": config.model.name,
         "dataset": config.dataset.name,
@@ -78,66 +73,39 @@ def plan(config: Config) -> dict[str, Any]:
         "sparsity": _sparsity(weights, left, list(weights)),
         "sparsity_of_pruned_layers": _sparsity(weights, left, pruned),
         "stay_dense": stay_dense,
-        "dense_inference_flops": dense_flops[resolution],
+        "dense_inference_flops": dense_flops[size],
         "attention_flops": forward.attention,
         "uncovered_flops": forward.uncovered,
-        "train_flops_per_sample": 3 * fraction * sum(dense_flops[pixels] for pixels in resolutions),
+        "train_flops_per_sample": 3 * fraction * sum(dense_flops[each] for each in sizes),
         "closed_form_assumes": "every pruned layer at the target, no weight zero in dense phases",
-        "inference_flops_fraction": sparse_flops[resolution] / dense_flops[resolution],
+        "inference_flops_fraction": sparse_flops[size] / dense_flops[size],
         "train_flops_fraction": fraction,
     }
 
 
-def _train_fraction(config: Config, resolutions: list[int], dense: dict[int, int], sparse: dict[int, int]) -> float:
-    """Of a dense run of the same epochs and resolutions. Fine-tuning counts what it goes on from (AC/DC, appendix B.2).
+def _train_fraction(config: Config, sizes: list[Any], dense: dict[Any, int], sparse: dict[Any, int]) -> float:
+    """Return training FLOPs over those of a dense run of the same epochs on the same samples.
+
+    Fine-tuning counts what it goes on from (AC/DC, appendix B.2).
 
     Args:
-        resolutions: of every epoch.
-        dense, sparse: resolution -> forward pass of the dense and of the sparse network.
+        config: complete.
+        sizes: of the samples of every epoch.
+        dense: size -> FLOPs of the dense network's forward pass.
+        sparse: size -> FLOPs of the sparse network's forward pass.
     """
-    whole = sum(dense[pixels] for pixels in resolutions)
+    whole = sum(dense[size] for size in sizes)
     if config.finetune is not None:
         before = plan(read_config(RunFolder(Path(str(config.start_from)))))
-        tail = sum(dense[pixels] for pixels in resolutions[known(config.first_epoch) :])
+        tail = sum(dense[size] for size in sizes[known(config.first_epoch) :])
         return before["train_flops_fraction"] + tail / whole
-    if config.method.name not in ("acdc", "dense"):
-        first = dense_share(config) if goes_on_from_a_run(config) or config.start_from is None else 0.0
-        costs = (_cost(config, epoch, sparse[pixels] / dense[pixels]) for epoch, pixels in enumerate(resolutions))
-        return first + sum(cost * dense[pixels] for cost, pixels in zip(costs, resolutions, strict=True)) / whole
-    timeline, spent = timeline_of(config), 0.0
-    for pixels in sorted(set(resolutions)):
-        kinds = [timeline.phase(epoch).kind for epoch, other in enumerate(resolutions) if other == pixels]
-        fraction = closed_form_train_fraction(sparse[pixels] / dense[pixels], kinds.count("sparse"), len(kinds))
-        spent += fraction * dense[pixels] * len(kinds)
-    return spent / whole
-
-
-def _cost(config: Config, epoch: int, f: float) -> float:
-    """An epoch's training FLOPs over a dense one's (3F), by the method's own rule.
-
-    Args:
-        f: the forward pass's FLOPs at the target sparsity, over F.
-    """
-    method, epochs = config.method, known(config.epochs)
-    if method.name == "woodfisher":  # whose Fisher matrices come on top, by the data that there are
-        window = epoch_window(config)
-        progress = window.progress(epoch - (epoch - window.start) % window.interval)  # of the pruning before
-        initial = 1 - known(method.initial_sparsity)
-        return gradual_sparsity(initial, f, progress, known(method.power)) if epoch >= window.start else 1.0
-    if method.name == "gmp":
-        start, end = gradual_epochs(config)
-        progress = min(max((epoch + 1 - start) / (end - start), 0.0), 1.0) if end > start else float(epoch + 1 > start)
-        initial = 1.0 if epoch + 1 < start else 1 - known(method.initial_sparsity)
-        return f + (initial - f) * (1 - progress) ** known(method.power)
-    if method.name in ("rigl", "set", "static", "snip", "magnitude", "str"):
-        moves = known(method.start) * epochs <= epoch < known(method.end) * epochs if method.name == "rigl" else False
-        return f + (1 - f) / (3 * known(method.interval_steps)) if moves else f
-    if method.name == "sparse_vd":
-        return 2.0
-    if method.name == "top_kast":
-        return (2 * f + max(f, 1 - known(method.backward_sparsity))) / 3
-    is_sparse = timeline_of(config).phase(epoch).kind == "sparse" and method.name == "dsd"
-    return f if is_sparse else (1 + 2 * (f if method.name == "iht" else 1.0)) / 3
+    first = dense_share(config) if goes_on_from_a_run(config) or config.start_from is None else 0.0
+    setting = method_setting(config, config.batch_size, no_passes)
+    expected = (
+        config.method.options.expected(setting, epoch, sparse[size] / dense[size]) for epoch, size in enumerate(sizes)
+    )
+    costs = (expected_step_cost(each, dense[size]) for each, size in zip(expected, sizes, strict=True))
+    return first + sum(costs) / (3 * whole)
 
 
 def _sparsity(weights: dict[str, int], left: dict[str, int], names: list[str]) -> float:
@@ -153,7 +121,7 @@ def _weights_left(config: Config, model: nn.Module) -> tuple[dict[str, int], lis
     all_weights = {name: weight.numel() for name, weight in prunable_weights(model).items()}
     # Read here, where nothing has been made yet, so that its faults leave no folder behind.
     start = start_state(model, config) if config.start_from is not None else {}
-    if config.method.name == "dense":
+    if not config.method.facts.makes_sparse_model:
         return with_tables, list(all_weights), []
     if prunes_a_dense_run(config) and start:
         require_dense_start(config, start, all_weights)
@@ -176,7 +144,7 @@ def _weights_left(config: Config, model: nn.Module) -> tuple[dict[str, int], lis
         key = "sparsity.rules" if sparsity.rules else f"sparsity.target={sparsity.target}"
         key = f"sparsity.block={sparsity.block}" if sparsity.block else key
         raise BadInput(f"{key} model={config.model.name}: {error}") from None
-    if config.method.name != "acdc":  # which names such a layer when its sparse phase begins, and goes on
+    if not config.method.facts.may_empty_layers:
         try:
             require_something_left(layers, allocation)
         except AllocationError as error:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.live import Live as LiveDisplay
 from rich.text import Text
 
+from acdc_cli.records.headline import TOP1, Headline
 from acdc_cli.sparsity.timeline import Timeline
 from acdc_cli.training.durations import run_seconds, sweep_seconds_left
 from acdc_cli.training.epoch_lines import GAP, Kept, epoch_line, fitting_columns, header, kept_epochs
@@ -54,6 +55,7 @@ class Progress:
         batch_size: samples a step.
         is_shown: whether anything is: of several ranks one speaks.
         sweep: which run of a sweep this is, if it is one.
+        headline: the metric that the lines show.
         console: where the lines go; None: stderr.
         clock: seconds.
     """
@@ -67,6 +69,7 @@ class Progress:
         batch_size: int,
         is_shown: bool = True,
         sweep: SweepPlace | None = None,
+        headline: Headline = TOP1,
         console: Console | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -76,7 +79,7 @@ class Progress:
         self._is_live = self._console.is_terminal and is_shown and not self._is_parallel
         self._prefix = name if self._is_parallel else ""  # of every line
         self._kept, self._epochs = kept_epochs(timeline), timeline.total_epochs
-        self._columns = fitting_columns(self._width(), self._epochs, self._prefix)
+        self._columns = fitting_columns(self._width(), self._epochs, self._prefix, headline)
         self._all_steps, self._batch_size = self._epochs * steps_per_epoch, batch_size
         self._steps_before = self._steps_done = self._steps_at_begin = steps_done
         self._start = self._begin = self._last_step = clock()

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from functools import cache
+import json
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from acdc_cli.config.resolution import keys_of_size, view_of
-from acdc_cli.config.schema import LIBRARIES, Config, ModelConfig, is_pruned_to_target
-from acdc_cli.data.options import image_facts
+from acdc_cli.config.schema import Config, is_pruned_to_target, plain
 from acdc_cli.measure.network import network_flops
-from acdc_cli.models import build_skeleton
-from acdc_cli.models.fit import require_fit
+from acdc_cli.models.build import build_skeleton
+from acdc_cli.parts import MODELS
 from acdc_cli.sparsity.prunable import prunable_layers
 
 CURRENT = 2
 ENDS = ("first", "last")  # words of sparsity.rules
+_known: dict[tuple[str, Any, Any], tuple[bool, bool]] = {}  # a table settles many configs of one network
 
 
 def record_format(config: Config) -> int | None:
@@ -38,41 +36,31 @@ def record_format(config: Config) -> int | None:
     Raises:
         BadInput: if there is no such network, or it does not take images of that size.
     """
-    if config.model.family not in LIBRARIES:
+    if not MODELS.part(config.model.family).facts.is_library:
         return None
-    images = image_facts(config)
-    pixels = view_of(config, None, images.sample_shape[-1]).resolution
-    model = tuple(asdict(config.model).items())
-    shape = images.sample_shape[0], pixels, pixels
-    counts_differ, ends_differ = _differences(model, shape, images.classes, keys_of_size(config, pixels))
+    task = config.task.options
+    inputs = task.inputs(config, None)
+    size = task.example_size(config, inputs, None)
+    key = json.dumps([config.task.name, plain(config.model)], sort_keys=True), inputs, size
+    if key not in _known:
+        _known[key] = _differences(config, inputs, size)
+    counts_differ, ends_differ = _known[key]
     rules = dict(config.sparsity.rules or ()) if is_pruned_to_target(config) else {}
     return CURRENT if counts_differ or (ends_differ and not rules.keys().isdisjoint(ENDS)) else None
 
 
-@cache
-def _differences(
-    model: tuple[tuple[str, Any], ...],
-    sample_shape: tuple[int, int, int],
-    classes: int,
-    asked: tuple[tuple[str, int], ...],
-) -> tuple[bool, bool]:
-    """Whether the counts of weights and uses differ from format 1, and whether the first or the last layers do.
-
-    Args:
-        asked: see ``models.fit.require_fit``.
-    """
-    config = ModelConfig(**dict(model))
-    network = build_skeleton(config, sample_shape[0], classes)
-    require_fit(config.name, network, sample_shape, classes, asked)
-    before = _uses_in_format_1(network, sample_shape)
-    sizes = network_flops(config, sample_shape[0], classes, sample_shape[-1]).sizes
-    now = {name: size.output_positions for name, size in sizes.items()}
+def _differences(config: Config, inputs: Any, size: Any) -> tuple[bool, bool]:
+    """Return whether counts of weights and uses differ from format 1, and whether the first or the last layers do."""
+    task, network = config.task.options, build_skeleton(config.model, inputs)
+    task.check_model(config, inputs, network)
+    before = _uses_in_format_1(network, task.example(inputs, size))
+    now = {name: layer.output_positions for name, layer in network_flops(config, inputs, size).sizes.items()}
     layers, names = prunable_layers(network), list(before)
     ends = {word: {name for name, layer in layers.items() if word in layer.words} for word in ENDS}
     return before != now, bool(names) and ends != {"first": {names[0]}, "last": {names[-1]}}
 
 
-def _uses_in_format_1(model: nn.Module, sample_shape: tuple[int, int, int]) -> dict[str, int]:
+def _uses_in_format_1(model: nn.Module, example: tuple[Any, ...]) -> dict[str, int]:
     """Output positions of all calls of linear and convolution layers for one sample, by weight name.
 
     Args:
@@ -94,7 +82,7 @@ def _uses_in_format_1(model: nn.Module, sample_shape: tuple[int, int, int]) -> d
 
     hooks = [module.register_forward_hook(record) for _, module in layers]
     with torch.no_grad():
-        model.eval()(torch.zeros(1, *sample_shape, device="meta"))
+        model.eval()(*example)
     for hook in hooks:
         hook.remove()
     return uses

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from acdc_cli.config.compose import to_yaml
+from acdc_cli.config.identity import run_id
 from acdc_cli.config.schema import Config
+from acdc_cli.config.text import to_yaml
 from acdc_cli.data.held_signals import signals_held_back
 from acdc_cli.errors import AcdcError, Interrupted
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
-from acdc_cli.records.identity import run_id
 from acdc_cli.records.tracker import WandbMirror
 from acdc_cli.report.page import write_page
 from acdc_cli.training.best_models import keep_candidate, leave_best, remove_beaten, require_candidates
@@ -80,7 +80,7 @@ class Records:
             keep_candidate(self._folder, run)
         self.save(run)
         if keeps_best:
-            remove_beaten(self._folder, run.rows)
+            remove_beaten(self._folder, run.rows, run.task.headline)
         self._epoch = run.epoch
         if self._writes:
             self._folder.append_metrics(row)

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
+import warnings
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from acdc_cli.config.schema import Config, known
-from acdc_cli.data.find import open_dataset
-from acdc_cli.data.options import options_of
-from acdc_cli.data.source import source_of
-from acdc_cli.errors import BadInput
-from acdc_cli.measure.accuracy import agreement
-from acdc_cli.models import load_model, read_model_file
+from acdc_cli.config.compose import compose_config, dense_method
+from acdc_cli.config.schema import Config, DatasetConfig, plain
+from acdc_cli.config.stored import read_config, require_same_run
+from acdc_cli.models.load import load_model, read_model_file
 from acdc_cli.parts import DATASETS
 from acdc_cli.records.checksums import REMEDY
-from acdc_cli.records.configs import read_config, require_same_run
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.training.finish import model_size
 from acdc_cli.training.loop import evaluate
 from acdc_cli.training.machine import settle
-from acdc_cli.training.run import build_run
+from acdc_cli.training.run import Run, build_run
 
 
 def pair_agreement(sparse_run: RunFolder, dense_run: RunFolder) -> dict[str, float]:
@@ -38,34 +34,38 @@ def pair_agreement(sparse_run: RunFolder, dense_run: RunFolder) -> dict[str, flo
         DataMissing: if a model or the data are not there.
     """
     config = _evaluation_config(sparse_run)
-    keys, content_hash = options_of(config.dataset), config.dataset.content_hash
-    dataset = open_dataset(config.dataset.name, config.data_dir, options=keys, content_hash=content_hash)
-    config.loader = "torch" if dataset.kind == "arrays" else config.loader
-    run = build_run(settle(config, lambda line: None), dataset)
-    logits = list[Tensor]()
+    run = _run_on(config, config.data_dir)
+    kept = list[Any]()
     for folder, kind in ((sparse_run, "sparse"), (dense_run, "dense")):
         run.model.load_state_dict(load_model(folder.path, kind).state_dict())
-        logits.append(known(evaluate(run, keep_logits=True)[1]))
-    return agreement(logits[0], logits[1])
+        kept.append(evaluate(run, keep=True)[1])
+    agreement: dict[str, float] = run.task.agreement(kept[0], kept[1], Tensor.cpu)
+    return agreement
+
+
+def _other_dataset(config: Config, name: str) -> DatasetConfig:
+    """Return another data set with the keys that it shares with the run's own, and else those of its YAML."""
+    part = DATASETS.part(name, "--dataset")
+    own = {entry.name for entry in fields(part.options)} - {*part.facts.content_keys}
+    shared = {key: value for key, value in plain(config.dataset).items() if key in own}
+    usual = compose_config([f"dataset={name}"]).dataset.options
+    return DatasetConfig(name=name, content_hash=None, options=replace(usual, **shared))
+
+
+def _run_on(config: Config, data_dir: str | Path) -> Run:
+    """Return a run that only evaluates, on the data of its config."""
+    task = config.task.options
+    data = task.prepared(replace(config, data_dir=str(data_dir), loader="torch"), warnings.warn)
+    config.loader = task.evaluation_loader(config, data)
+    return build_run(settle(config, lambda line: None), data)
 
 
 def _evaluation_config(folder: RunFolder) -> Config:
     config = read_config(folder)
     config.device = "auto"
     config.precision.compile = False  # one pass over the data is over before a compilation is
-    config.method.name, config.start_from, config.finetune = "dense", None, None  # the weights are all that is needed
+    config.method, config.start_from, config.finetune = dense_method(), None, None  # the weights are all that is needed
     return config
-
-
-def _normalization(folder: RunFolder, kind: str, metadata: dict[str, str]) -> tuple[list[float], list[float]]:
-    """Mean and deviation that the model's training images were normalised with, as its file says."""
-    try:
-        mean, std = (json.loads(metadata[key]) for key in ("mean", "std"))
-        return [float(each) for each in mean], [float(each) for each in std]
-    except (KeyError, ValueError, TypeError, RecursionError):
-        raise Damaged(
-            folder.models / f"{kind}.safetensors", "no mean and std of the training images in it", REMEDY
-        ) from None
 
 
 def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_dir: Path | None) -> dict[str, Any]:
@@ -80,42 +80,26 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
     folder = RunFolder.open(run_path)
     result = folder.read_result()
     kind = kind or ("sparse" if result["sparse"] is not None else "dense")
-    if result["dataset"] not in DATASETS.names():
+    config = read_config(folder)
+    require_same_run(folder, config, result["run_id"])
+    if result["dataset"] != config.dataset.name:
         raise Damaged(folder.result, f"its data set is {result['dataset']!r}", REMEDY)
-    require_same_run(folder, read_config(folder), result["run_id"])
     config = _evaluation_config(folder)
-    if dataset_name is not None:
-        DATASETS.part(dataset_name, "--dataset")
-        if dataset_name != config.dataset.name:
-            config.dataset.source = config.dataset.content_hash = None  # of the set that the model was trained on
-        config.dataset.name = dataset_name
-    model = load_model(run_path, kind)
-    keys, content_hash = options_of(config.dataset), config.dataset.content_hash
-    dataset = open_dataset(config.dataset.name, data_dir or config.data_dir, options=keys, content_hash=content_hash)
-    trained_with = read_model_file(folder, kind)[1]
-    mean, std = _normalization(folder, kind, trained_with)
-    if "channels" in trained_with:
-        expected = int(trained_with["channels"]), int(trained_with["classes"])
-    else:  # the run is older than its model's two words
-        trained_on = source_of(result["dataset"])
-        expected = known(trained_on.sample_shape)[0], known(trained_on.classes)
-    found = (dataset.sample_shape[0], dataset.classes)
-    if expected != found:
-        raise BadInput(
-            f"--dataset {dataset.name}: {found[0]} channels and {found[1]} classes; the model has {expected[0]} and "
-            f"{expected[1]}; nearest: --dataset {result['dataset']}"
-        )
-    # Arrays are the same from every loader; a .beton's images were encoded once more, so the run's own loader it is.
-    config.loader = "torch" if dataset.kind == "arrays" else config.loader
-    run = build_run(settle(config, lambda line: None), dataset)
+    if dataset_name is not None and dataset_name != config.dataset.name:
+        config.dataset = _other_dataset(config, dataset_name)
+    model, trained_with = load_model(run_path, kind), read_model_file(folder, kind)[1]
+    run = _run_on(config, data_dir or config.data_dir)
+    dtype = next(model.parameters()).dtype
+    try:
+        run.feed = run.task.open_as_trained(run.config, run.data, run.device, dtype, trained_with)
+    except ValueError as error:
+        raise Damaged(folder.model(kind), str(error), REMEDY) from None
     run.model.load_state_dict(model.state_dict())
-    # Another set's images are normalised as the training set's were.
-    run.normalize = replace(run.normalize, mean=mean, std=std)
     measured, _ = evaluate(run)
     return {
         "run": str(folder.path),
         "model": kind,
-        "dataset": dataset.name,
+        "dataset": run.data.name,
         **measured,
         **model_size(run),
         "device": str(torch.device(run.device)),

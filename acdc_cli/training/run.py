@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, closing
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from acdc_cli.config.resolution import view_of
 from acdc_cli.config.schedule import timeline_of
 from acdc_cli.config.schema import Config, known
-from acdc_cli.data.batches import MicroBatch, evaluation_batches, training_batches
-from acdc_cli.data.crops import Crops
-from acdc_cli.data.input_step import Augmentation, Normalization
-from acdc_cli.data.loaders import BatchLoader, open_loaders, to_device
+from acdc_cli.data.batches import MicroBatch, training_batches
 from acdc_cli.data.order import sample_order, windowed_order
-from acdc_cli.data.prepare import Dataset
-from acdc_cli.data.view import View
 from acdc_cli.errors import AcdcError
 from acdc_cli.measure.flops import ForwardFlops, LayerSize
 from acdc_cli.measure.memory import reset_peak_memory
 from acdc_cli.measure.network import network_flops
-from acdc_cli.methods import build_method
-from acdc_cli.models import build_model
+from acdc_cli.models.build import build_model
 from acdc_cli.ranks import Ranks
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.sparsity.coverage import UncoveredWeights
 from acdc_cli.sparsity.method import Method
 from acdc_cli.sparsity.prunable import prunable_weights
 from acdc_cli.sparsity.timeline import Timeline
-from acdc_cli.training.fisher_passes import fisher_passes
+from acdc_cli.tasks import Data, Feed
+from acdc_cli.training.gradient_passes import gradient_passes
 from acdc_cli.training.group import ALONE, Group
 from acdc_cli.training.machine import WEIGHT_DTYPE, autocast, device_of, gradient_scaler, prepare_torch
+from acdc_cli.training.method_setting import method_setting
 from acdc_cli.training.optim import build_optimizer
 from acdc_cli.training.start import goes_on_from_a_run, load_start
 from acdc_cli.training.state_check import check_optimizer_state, check_state
@@ -47,10 +42,22 @@ class Part:
     """What of an epoch is behind us: the position inside it, and the sums that its record is made of."""
 
     step: int  # steps done
-    loss_sum: Tensor  # of this rank's samples
-    correct: Tensor
+    sums: dict[str, Tensor]  # over this rank's samples: the loss, and what the task adds up
     seconds: float
     starved: dict[str, int] | None
+
+    def add(self, loss: Tensor, sums: Mapping[str, Tensor], counts: bool) -> None:
+        """Add a pass's sums. They stay on the device: reading one here would make the host wait for every step.
+
+        Args:
+            loss: summed over the pass's samples.
+            sums: those of the task.
+            counts: False for a stand-in, whose samples another rank counts.
+        """
+        for name, value in {"loss": loss, **{name: value * counts for name, value in sums.items()}}.items():
+            if name not in self.sums:
+                self.sums[name] = torch.zeros((), device=value.device)
+            self.sums[name] += value
 
 
 @dataclass
@@ -60,10 +67,10 @@ class Run:
     config: Config
     group: Group
     device: torch.device
-    dataset: Dataset
-    loaders: dict[str, BatchLoader]
-    augment: Augmentation
-    normalize: Normalization
+    task: Any  # what is learned, see acdc_cli.tasks
+    data: Data
+    feed: Feed
+    inputs: Any  # what the task builds a model for
     model: nn.Module
     forward: Any  # the model, compiled if asked for; the same parameters
     train_forward: Any  # the same, with its gradients averaged over the ranks
@@ -85,21 +92,21 @@ class Run:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps an epoch; the last batch may be smaller."""
-        return -(-self.loaders["train"].count // self.config.batch_size)
+        return -(-self.samples // self.config.batch_size)
+
+    @property
+    def samples(self) -> int:
+        """Training samples."""
+        return self.data.count("train")
 
     @property
     def steps_done(self) -> int:
         """Optimizer steps completed, those of the run that this one goes on from included."""
         return self.epoch * self.steps_per_epoch + (0 if self.part is None else self.part.step)
 
-    def view(self, epoch: int | None) -> View:
-        """How an epoch sees its images; None: validation."""
-        return view_of(self.config, epoch, self.dataset.sample_shape[-1])
-
     def forward_flops(self, epoch: int | None = None) -> ForwardFlops:
-        """FLOPs of the dense network at an epoch's training resolution; None: at that of evaluation."""
-        pixels = self.view(epoch).resolution
-        return network_flops(self.config.model, self.dataset.sample_shape[0], self.dataset.classes, pixels)
+        """Return the FLOPs of the dense network on a sample of an epoch; None: on one of the evaluation."""
+        return network_flops(self.config, self.inputs, self.task.example_size(self.config, self.inputs, epoch))
 
     def sizes(self, epoch: int | None = None) -> dict[str, LayerSize]:
         """The layers' sizes, see ``forward_flops``."""
@@ -107,7 +114,7 @@ class Run:
 
     def epoch_batches(self, epoch: int, ranks: Ranks | None = None) -> list[MicroBatch]:
         """What this rank, or that of other ``ranks``, has left to do of an epoch."""
-        config, count, ranks = self.config, self.loaders["train"].count, ranks or self.group.ranks
+        config, count, ranks = self.config, self.samples, ranks or self.group.ranks
         if config.shuffle_window is None:
             order = sample_order(config.seed, epoch, count)
         else:
@@ -115,31 +122,18 @@ class Run:
         done = 0 if self.part is None else self.part.step
         return training_batches(order, config.batch_size, config.accumulation or 1, ranks.rank, ranks.count, done)
 
-    def train_batches(
-        self, epoch: int, batches: list[MicroBatch]
-    ) -> Generator[tuple[Tensor, Tensor, MicroBatch], None, None]:
-        """Augmented, normalised images and their labels."""
-        chosen = [batch.samples for batch in batches]
-        with closing(self.loaders["train"].batches(chosen, self.view(epoch))) as loaded:
-            for (images, labels, samples), batch in zip(to_device(loaded, self.device), batches, strict=True):
-                yield self.normalize(self.augment(images, samples, epoch)), labels, batch
-
-    def val_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Normalised images and labels of this rank's share of the validation set."""
-        ranks = self.group.ranks
-        share = evaluation_batches(self.loaders["val"].count, self.config.batch_size, ranks.rank, ranks.count)
-        with closing(self.loaders["val"].batches(share, self.view(None))) as batches:
-            for images, labels, _ in to_device(batches, self.device):
-                yield self.normalize(images), labels
+    def val_batches(self) -> Iterator[tuple[Any, Any]]:
+        """Yield the inputs and targets of this rank's share of the validation set."""
+        return self.feed.val_batches(self.group.ranks.rank, self.group.ranks.count)
 
     def gradients(self, are_complete: bool) -> AbstractContextManager[None]:
         """Around a forward and backward pass: whether it is its step's last."""
         return self.group.gradients_of(self.train_forward, are_complete)
 
-    def predict(self, images: Tensor) -> Tensor:
-        """Logits under the run's precision."""
+    def predict(self, inputs: Any) -> Any:
+        """Return the model's outputs under the run's precision."""
         with autocast(self.config):
-            return self.forward(images)
+            return self.forward(inputs)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values from which ``load_state_dict`` goes on bit for bit."""
@@ -151,22 +145,22 @@ class Run:
             "rows": self.rows,
             "part": None if self.part is None else self._part_state(self.part),
             "extra_flops": self.extra_flops,
-            "data": self.dataset.identity,
+            "data": self.data.identity,
         }
 
     def _part_state(self, part: Part) -> dict[str, Any]:
-        """The part over all ranks, however many there will be when it is read."""
-        loss_sum, correct = self.group.sum(part.loss_sum, part.correct)
-        return asdict(part) | {"loss_sum": loss_sum, "correct": correct}
+        """Return the part over all ranks, however many there will be when it is read."""
+        sums = dict(zip(part.sums, self.group.sum(*part.sums.values()), strict=True))
+        return {"step": part.step, "sums": sums, "seconds": part.seconds, "starved": part.starved}
 
     def _load_part(self, state: dict[str, Any]) -> Part:
-        loss_sum, correct = (state[key].to(self.device) * self.group.is_first for key in ("loss_sum", "correct"))
-        return Part(state["step"], loss_sum, correct, state["seconds"], state["starved"])
+        sums = {name: total.to(self.device) * self.group.is_first for name, total in state["sums"].items()}
+        return Part(state["step"], sums, state["seconds"], state["starved"])
 
     def _check_data(self, identity: list[Any] | str) -> None:
-        if identity != self.dataset.identity:
+        if identity != self.data.identity:
             raise AcdcError(
-                f"{self.dataset.folder}: not the data that this run began with; run.overwrite=true starts over"
+                f"{self.data.folder}: not the data that this run began with; run.overwrite=true starts over"
             )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -198,14 +192,6 @@ def _attached(method: Method, model: nn.Module, optimizer: torch.optim.Optimizer
         return method.attach(model, optimizer)
 
 
-def _crops(config: Config) -> Crops | None:
-    """How image files are cropped; None for a set of arrays, which has no such keys."""
-    dataset = config.dataset
-    if dataset.resolution is None:
-        return None
-    return Crops(config.seed, known(dataset.crop_scale_min), known(dataset.resize_ratio))
-
-
 def _run_before(config: Config) -> dict[str, Any]:
     """The result of the run whose cost is part of this one's; empty if there is none."""
     if config.finetune or goes_on_from_a_run(config):
@@ -213,16 +199,16 @@ def _run_before(config: Config) -> dict[str, Any]:
     return {}
 
 
-def build_run(
-    config: Config, dataset: Dataset, group: Group = ALONE, say: Callable[[str], None] = warnings.warn
-) -> Run:
+def build_run(config: Config, data: Data, group: Group = ALONE, say: Callable[[str], None] = warnings.warn) -> Run:
     """Build a run at epoch 0 from a settled config. Raises ValueError if model and sparsity do not fit."""
     prepare_torch(config, group.ranks)
     device = device_of(config, group.ranks)
     reset_peak_memory(device)
     if config.precision.compile:
         torch.compiler.reset()  # runs of a sweep share their code objects, and the limit of recompilations with them
-    model = build_model(config.model, dataset.sample_shape[0], dataset.classes)
+    task = config.task.options
+    inputs = task.inputs(config, data)
+    model = build_model(config.model, inputs)
     memory_format = torch.channels_last if config.precision.channels_last else torch.contiguous_format
     if config.start_from is not None:
         load_start(model, config)
@@ -232,17 +218,10 @@ def build_run(
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     optimizer = build_optimizer(config.optimizer, model, config.precision.dtype)
     timeline = timeline_of(config)
-    loaders = open_loaders(
-        config.loader,
-        dataset,
-        known(config.workers),
-        device,
-        _crops(config),
-        config.os_cache is not False,
-        config.shuffle_window,
-    )
+    feed = task.open(config, data, device, dtype)
     # A method takes its own passes at an epoch's beginning, when there is a run to take them from.
-    method = build_method(config, loaders["train"].count, lambda _: fisher_passes(run), say)
+    setting = method_setting(config, data.count("train"), lambda *batches: gradient_passes(run, *batches), say)
+    method = config.method.options.build(setting)
     before = _run_before(config)
     parallel = group.parallel(model, device)
     compiled: Callable[[nn.Module], Any] = torch.compile if config.precision.compile else lambda module: module
@@ -251,10 +230,10 @@ def build_run(
         config=config,
         group=group,
         device=device,
-        dataset=dataset,
-        loaders=loaders,
-        augment=Augmentation(config.dataset.crop_padding or 0, config.dataset.flip, config.seed),
-        normalize=Normalization(dataset.info["mean"], dataset.info["std"], config.precision.channels_last, dtype),
+        task=task,
+        data=data,
+        feed=feed,
+        inputs=inputs,
         model=model,
         forward=forward,
         train_forward=forward if parallel is model else compiled(parallel),

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from acdc_cli.config.schema import Config, prunes_a_dense_run
 from acdc_cli.errors import BadInput, DataMissing, reason
+from acdc_cli.parts import METHODS
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.sparsity.target import parse_target, removed_fraction
@@ -23,7 +24,6 @@ from acdc_cli.training.checkpoint import check_seal
 
 # Where checkpoints keep a state dict among other things: PyTorch's and timm's habits, and our own last.pt.
 NESTED_UNDER = ("state_dict", "model_state_dict", "model", "module", "run")
-MAKE_A_DENSE_MODEL = ("dense", "acdc", "dsd")
 NAMED_AT_MOST = 3
 HASH_LENGTH = 16
 
@@ -67,10 +67,11 @@ def model_file(config: Config) -> Path:
         folder = RunFolder.open(path)
         needs_dense = prunes_a_dense_run(config)
         kinds = ("sparse",) if config.masks == "from_weights" else ("dense",) if needs_dense else ("dense", "sparse")
-        if needs_dense and folder.is_done and (method := folder.read_result()["method"]) not in MAKE_A_DENSE_MODEL:
+        making = [name for name in METHODS.names() if METHODS.part(name).facts.makes_dense_model] if needs_dense else []
+        if needs_dense and folder.is_done and (method := folder.read_result()["method"]) not in making:
             raise BadInput(
                 f"start_from={path}: method={method} makes no dense model, and method={config.method.name} prunes one; "
-                f"use a run of {' or '.join(MAKE_A_DENSE_MODEL)}, or drop start_from: the dense run is then made first"
+                f"use a run of {' or '.join(making)}, or drop start_from: the dense run is then made first"
             )
         if config.finetune is not None and config.finetune_start == "best":
             kinds = ("dense_best",)

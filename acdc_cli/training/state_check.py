@@ -14,7 +14,7 @@ from torch import Tensor
 from acdc_cli.records.files import NUMBER, Shape, check_shape, or_null
 from acdc_cli.records.shapes import ROW
 
-PART: Shape = {"step": int, "loss_sum": Tensor, "correct": Tensor, "seconds": NUMBER, "starved": (dict, None)}
+PART: Shape = {"step": int, "sums": {"*": Tensor}, "seconds": NUMBER, "starved": (dict, None)}
 STATE: Shape = {
     "model": dict,
     "optimizer": {"state": dict, "param_groups": list},

@@ -7,7 +7,7 @@ import pytest
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.schedule import timeline_of
 from acdc_cli.errors import BadInput
-from acdc_cli.methods import _window
+from acdc_cli.training.method_setting import method_setting, no_passes
 
 
 @pytest.mark.parametrize(("batch_size", "steps"), [(256, 25025), (1024, 6260)])
@@ -15,7 +15,7 @@ def test_an_interval_in_epochs_does_not_depend_on_the_batch_size(batch_size: int
     """ImageNet's 1,281,167 images are 5005 batches of 256 or 1252 of 1024. Of 100 epochs, pruning is from 1 to 36."""
     config = compose_config(["experiment=resnet50_gmp", "sparsity=0.9", f"batch_size={batch_size}"])
     per_epoch = steps // 5
-    window = _window(config, 100 * per_epoch)
+    window = config.method.options.window(method_setting(config, per_epoch * batch_size, no_passes))
     due = [step / per_epoch for step in range(100 * per_epoch) if window.is_due(step)]
     assert window.interval == steps and due == [1, 6, 11, 16, 21, 26, 31, 36]
     assert [[phase.kind, phase.start_epoch, phase.end_epoch] for phase in timeline_of(config).phases] == [

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from acdc_cli.config.compose import compose_config
-from acdc_cli.config.schedule import epoch_window
 from acdc_cli.config.schema import Config, known
-from acdc_cli.sparsity.window import gradual_sparsity
+from acdc_cli.sparsity.window import Window, gradual_sparsity
 from acdc_cli.tables.spec import read_table, table_names
+from acdc_cli.training.method_setting import method_setting, no_passes
 
 # [start, frequency, end] of the pruner in the published configurations (IST-DASLab/WoodFisher and IST-DASLab/ACDC).
 PUBLISHED = {
@@ -27,13 +27,18 @@ def theirs(published: tuple[int, int, int], target: float) -> dict[int, float]:
     return {epoch: target - (target - INITIAL) * (1 - (epoch - start) / (end - start)) ** 3 for epoch in due}
 
 
+def in_epochs(config: Config) -> Window:
+    """The window of GMP where an epoch has one step."""
+    window: Window = config.method.options.window(method_setting(config, config.batch_size, no_passes))
+    return window
+
+
 def ours(config: Config) -> dict[int, float]:
     """Epoch -> sparsity."""
-    window, method = epoch_window(config), config.method
+    options = config.method.options
+    window = options.window(config.epochs) if config.method.name == "woodfisher" else in_epochs(config)
     return {
-        epoch: gradual_sparsity(
-            known(method.initial_sparsity), config.sparsity.target, window.progress(epoch), known(method.power)
-        )
+        epoch: gradual_sparsity(options.initial_sparsity, config.sparsity.target, window.progress(epoch), options.power)
         for epoch in range(known(config.epochs))
         if window.is_due(epoch)
     }

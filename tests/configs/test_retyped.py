@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from acdc_cli.config.compose import compose_config, from_yaml, to_yaml
+from acdc_cli.config.compose import compose_config
+from acdc_cli.config.identity import identity
 from acdc_cli.config.retyped import as_overrides
-from acdc_cli.records.identity import identity
+from acdc_cli.config.text import from_yaml, to_yaml
 from acdc_cli.training.machine import settle
 
 TYPED = [

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from acdc_cli.config.compose import compose_config
-from acdc_cli.records.identity import run_id
+from acdc_cli.config.identity import run_id
 from acdc_cli.training.machine import settle
 
 OPTIONS = sorted(path.stem for path in (Path(__file__).resolve().parents[2] / "conf" / "sparsity").glob("*.yaml"))

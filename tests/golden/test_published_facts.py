@@ -26,7 +26,8 @@ from acdc_cli.measure.flops import (
     nonzeros,
     step_flops,
 )
-from acdc_cli.models import build_model
+from acdc_cli.models.build import build_model
+from acdc_cli.models.inputs import ImageInputs
 from acdc_cli.sparsity import Allocation, Dense, Timeline, prunable_layers
 from acdc_cli.sparsity.allocate import closed_form_nonzeros
 
@@ -38,7 +39,7 @@ RULES = "sparsity.rules={first:0,last:0}"
 def model_of(name: str, channels: int = 3, classes: int = 1000) -> nn.Module:
     """Its shapes; the weights have no values."""
     with torch.device("meta"):
-        return build_model(compose_config([f"model={name}"]).model, channels, classes)
+        return build_model(compose_config([f"model={name}"]).model, ImageInputs(channels, 32, 32, classes))
 
 
 @cache
@@ -206,7 +207,7 @@ def test_overall_sparsities_of_real_masks(
     name: str, distribution: str, rules: dict[str, float], ours: float, papers: float
 ) -> None:
     torch.manual_seed(0)
-    model = build_model(compose_config([f"model={name}"]).model, 3, 1000)
+    model = build_model(compose_config([f"model={name}"]).model, ImageInputs(3, 32, 32, 1000))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     ACDC(Timeline.acdc(2), 0.9, distribution=distribution, rules=rules).attach(model, optimizer).begin_epoch(1)
     left = nonzeros(model)

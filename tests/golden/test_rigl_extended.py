@@ -11,7 +11,7 @@ from support import Command
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.schema import Config
-from acdc_cli.methods import build_method
+from acdc_cli.training.method_setting import method_setting, no_passes
 from acdc_cli.training.optim import learning_rate
 
 STEPS_PER_EPOCH = math.ceil(1_281_167 / 4096)
@@ -27,7 +27,9 @@ PUBLISHED = [
 
 def moves_of(config: Config, steps_per_epoch: int) -> Callable[[int], bool]:
     """Whether masks move at a step."""
-    return build_method(config, steps_per_epoch * config.batch_size, lambda _: iter(()), print).rule.when_by_gradients
+    setting = method_setting(config, steps_per_epoch * config.batch_size, no_passes)
+    moves: Callable[[int], bool] = config.method.options.build(setting).rule.when_by_gradients
+    return moves
 
 
 @pytest.mark.parametrize("factor", [1, 2, 5])

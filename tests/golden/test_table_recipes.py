@@ -14,14 +14,13 @@ from typing import Any
 import pytest
 import yaml
 
-from acdc_cli.config.dense_run import dense_run_of
-from acdc_cli.config.schedule import epoch_window, timeline_of
-from acdc_cli.config.schema import DECIDES_SPARSITY, Config, is_pruned_to_target
-from acdc_cli.data.options import image_facts
-from acdc_cli.methods import _window
+from acdc_cli.config.compose import dense_run_of
+from acdc_cli.config.schedule import timeline_of
+from acdc_cli.config.schema import Config, is_pruned_to_target
 from acdc_cli.tables.composed import composed
 from acdc_cli.tables.jobs import first_missing
 from acdc_cli.tables.spec import TableRow, read_table, table_names
+from acdc_cli.training.method_setting import method_setting, no_passes
 from acdc_cli.training.optim import learning_rate, peak_rate
 
 FAMILIES: dict[str, dict[str, Any]] = yaml.safe_load(
@@ -74,7 +73,7 @@ def runs() -> dict[tuple[str, str], tuple[TableRow, Config]]:
 def facts(config: Config) -> dict[str, Any]:
     """A config in the words of table_recipes.yaml; ``rates`` as a function of the epoch."""
     optimizer, sparsity, rate = config.optimizer, config.sparsity, config.lr_schedule
-    is_pruned, is_told = is_pruned_to_target(config), config.method.name not in DECIDES_SPARSITY
+    is_pruned, is_told = is_pruned_to_target(config), config.method.facts.decided_by is None
     stretched = max(1, config.epochs / config.schedule.epochs) if rate.stretch else 1
     return {
         "model": config.model.name,
@@ -110,11 +109,11 @@ def phases(config: Config) -> str:
 def prunes_at(config: Config) -> list[float]:
     """The epochs that begin with a pruning, of a method that prunes gradually."""
     if config.method.name == "woodfisher":
-        return [epoch for epoch in range(config.epochs) if epoch_window(config).is_due(epoch)]
+        return [epoch for epoch in range(config.epochs) if config.method.options.window(config.epochs).is_due(epoch)]
     if config.method.name != "gmp":
         return []
-    per_epoch = -(-image_facts(config).train_samples // config.batch_size)
-    window = _window(config, config.epochs * per_epoch)
+    per_epoch = -(-config.task.options.published_samples(config) // config.batch_size)
+    window = config.method.options.window(method_setting(config, per_epoch * config.batch_size, no_passes))
     return [step / per_epoch for step in range(window.start, window.end + 1, window.interval)]
 
 
@@ -139,7 +138,7 @@ def test_a_row_is_what_its_source_states(table: str, label: str) -> None:
     is_finetuned = expected.pop("finetuned", None)
     assert is_finetuned in (None, row.is_finetuned)
     for key, value in expected.pop("settings", {}).items():
-        assert getattr(config.method, key) == value, key
+        assert getattr(config.method.options, key) == value, key
     if (dense := expected.pop("dense_run", None)) is not None:
         started_from = facts(dense_run_of(config))
         assert {key: started_from[key] for key in dense} == dense
@@ -155,7 +154,7 @@ def test_what_a_label_says_of_sparsity_and_budget_is_run(table: str, label: str)
     """Where no source does: "global, 90%, 1000 epochs"."""
     config = runs()[table, label][1]
     sparsity, epochs = re.search(r"(\d+)%", label), re.search(r"(\d+) epochs$", label)
-    if sparsity and config.method.name not in DECIDES_SPARSITY:
+    if sparsity and config.method.facts.decided_by is None:
         assert config.sparsity.target == int(sparsity[1]) / 100
     if epochs and "phases of" not in label:
         assert config.epochs == int(epochs[1])

@@ -44,10 +44,10 @@ def test_a_row_is_all_seeds_of_one_config(runs: Path) -> None:
     assert left_out == {} and (rows[0].method, rows[0].target, rows[0].seeds) == ("dense", None, 2)
     assert sorted((row.method, row.target, row.seeds) for row in rows[1:]) == [("static", 0.9, 2)] * 2
     first, second = (result["dense"]["val_top1"] for result in results(runs, "dense"))
-    dense = found(rows, "dense").dense_top1
+    dense = found(rows, "dense").dense_metric
     assert dense is not None and dense.mean == pytest.approx((first + second) / 2)
     assert dense.deviation == pytest.approx(abs(first - second) / 2**0.5)  # of two: n - 1 = 1
-    assert found(rows, "dense").sparse_top1 is None
+    assert found(rows, "dense").sparse_metric is None
 
 
 def test_rows_of_one_method_say_what_sets_them_apart(runs: Path) -> None:
@@ -89,7 +89,7 @@ def test_wall_time_counts_the_run_that_it_goes_on_from(runs: Path, tmp_path: Pat
 
 def test_one_seed_has_no_deviation(runs: Path) -> None:
     ((row,), _) = compare([RunFolder(next(runs.rglob("*dense-seed0*")))])
-    assert row.seeds == 1 and row.dense_top1 is not None and row.dense_top1.deviation is None
+    assert row.seeds == 1 and row.dense_metric is not None and row.dense_metric.deviation is None
     assert "±" not in " ".join(comparison_cells([row])[0])
 
 

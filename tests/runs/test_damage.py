@@ -14,7 +14,7 @@ from training import check_same, train
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.errors import EXIT_DATA_MISSING, EXIT_FAILED, AcdcError
-from acdc_cli.models import load_model
+from acdc_cli.models.load import load_model
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.report.comparison import compare
 from acdc_cli.training.checkpoint import load_checkpoint

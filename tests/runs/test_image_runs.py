@@ -15,12 +15,14 @@ from support import environment
 from torch import nn
 from training import train
 
-from acdc_cli.config.compose import compose_config, from_yaml
+from acdc_cli.config.compose import compose_config
+from acdc_cli.config.text import from_yaml
 from acdc_cli.data.prepare import prepare
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import AcdcError
 from acdc_cli.measure.flops import layer_sizes
-from acdc_cli.models import build_model
+from acdc_cli.models.build import build_model
+from acdc_cli.models.inputs import ImageInputs
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.training.execute import execute
 from acdc_cli.training.reevaluate import reevaluate
@@ -48,7 +50,7 @@ PROGRESSIVE = [
 
 
 def dense_flops(run: RunFolder, pixels: int) -> int:
-    model: nn.Module = build_model(from_yaml(run.config.read_text()).model, 3, CLASSES)
+    model: nn.Module = build_model(from_yaml(run.config.read_text()).model, ImageInputs(3, 32, 32, CLASSES))
     sizes = layer_sizes(model, (3, pixels, pixels)).values()
     return sum(2 * size.weights * size.output_positions for size in sizes)
 

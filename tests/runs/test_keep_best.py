@@ -17,7 +17,7 @@ from training import check_same, equal_bits, model_state, position, train, witho
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.errors import AcdcError, BadInput, DataMissing, Interrupted
-from acdc_cli.models import load_model
+from acdc_cli.models.load import load_model
 from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.training import loop, records
 from acdc_cli.training.execute import execute
@@ -38,8 +38,8 @@ def script(monkeypatch: pytest.MonkeyPatch, accuracies: tuple[float, ...]) -> No
     """Let each epoch's evaluation find these accuracies."""
     evaluate = loop.evaluate
 
-    def scripted(run: Any, keep_logits: bool = False) -> tuple[dict[str, Any], Any]:
-        measured, logits = evaluate(run, keep_logits)
+    def scripted(run: Any, keep: bool = False) -> tuple[dict[str, Any], Any]:
+        measured, logits = evaluate(run, keep)
         return measured | {"val_top1": accuracies[run.epoch]}, logits
 
     monkeypatch.setattr(loop, "evaluate", scripted)

@@ -8,9 +8,13 @@ import pytest
 from training import train
 
 from acdc_cli.config.compose import compose_config
+from acdc_cli.config.schema import Config
 from acdc_cli.data.dataset import Dataset
 from acdc_cli.errors import BadInput
-from acdc_cli.training.last_batch import require_last_batch
+
+
+def require_last_batch(config: Config, dataset: Dataset, ranks: int = 1) -> None:
+    config.task.options.check_batches(config, dataset, ranks)
 
 
 def images(count: int) -> Dataset:

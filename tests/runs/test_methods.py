@@ -13,17 +13,19 @@ import torch
 from support import Command
 from training import equal_bits, model_state, position, train, without_times
 
-from acdc_cli import fisher_options
-from acdc_cli.config.compose import compose_config, from_yaml
+from acdc_cli.config.compose import compose_config
+from acdc_cli.config.text import from_yaml
 from acdc_cli.data.find import open_dataset
 from acdc_cli.errors import AcdcError, BadInput, Interrupted
-from acdc_cli.models import build_model
+from acdc_cli.models.build import build_model
+from acdc_cli.models.inputs import ImageInputs
 from acdc_cli.records.folder import RunFolder
-from acdc_cli.sparsity import fisher_estimate
+from acdc_cli.sparsity import fisher_estimate, fisher_memory
 from acdc_cli.training import execute as execution
 from acdc_cli.training import loop
 from acdc_cli.training.group import ALONE
 from acdc_cli.training.machine import settle
+from acdc_cli.training.method_needs import check_memory
 from acdc_cli.training.plan import plan
 
 METHODS = (
@@ -203,16 +205,16 @@ def test_a_fisher_block_that_does_not_fit(tmp_path: Path, data_dir: Path, monkey
 
     What null becomes is what the machine could have; what it has free is looked at before anything begins.
     """
-    monkeypatch.setattr(fisher_options, "available_bytes", lambda device: 2**28)
-    monkeypatch.setattr(fisher_options, "total_bytes", lambda device: 2**28)
+    monkeypatch.setattr(fisher_memory, "available_bytes", lambda device: 2**28)
+    monkeypatch.setattr(fisher_memory, "total_bytes", lambda device: 2**28)
     with pytest.raises(
         BadInput, match=r"fisher_block=1000: its inverses need 1\.\d GiB of memory, and 0\.2 GiB are free"
     ):
         train(tmp_path, data_dir, "model.width=32", "method=woodfisher", "method.fisher_block=1000")
     assert list(tmp_path.iterdir()) == []
     config = compose_config(["method=woodfisher", "method.fisher_block=null"])
-    assert settle(config, print).method.fisher_block == 100
-    monkeypatch.setattr(fisher_options, "available_bytes", lambda device: 10**8)
+    assert settle(config, print).method.options.fisher_block == 100
+    monkeypatch.setattr(fisher_memory, "available_bytes", lambda device: 10**8)
     with pytest.raises(BadInput, match=r"fisher_block=100: its .* 0\.1 GiB are free; nearest: method.fisher_block=20$"):
         train(tmp_path, data_dir, "model.width=32", "method=woodfisher", "method.fisher_block=null")
     assert list(tmp_path.iterdir()) == []
@@ -222,23 +224,23 @@ def test_a_pruning_that_is_done_needs_no_memory(
     tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = train(tmp_path, data_dir, *typed("woodfisher"), *TINY)
-    monkeypatch.setattr(fisher_options, "available_bytes", lambda device: 0)
+    monkeypatch.setattr(fisher_memory, "available_bytes", lambda device: 0)
     assert train(tmp_path, data_dir, *typed("woodfisher"), *TINY).path == done.path
 
 
 @pytest.mark.parametrize(("total", "block"), [(24, 100), (80, 200), (3, 10), (0.5, 1)])
 def test_the_fisher_block_of_resnet50(total: float, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """25,502,912 weights; of a machine of so many GiB half is for the inverses, 4 bytes * weights * block."""
-    monkeypatch.setattr(fisher_options, "total_bytes", lambda device: int(total * 2**30))
-    monkeypatch.setattr(fisher_options, "available_bytes", lambda device: int(total * 2**30))
+    monkeypatch.setattr(fisher_memory, "total_bytes", lambda device: int(total * 2**30))
+    monkeypatch.setattr(fisher_memory, "available_bytes", lambda device: int(total * 2**30))
     typed_here = ["model=resnet50", "method=woodfisher", "device=cpu"]
     config = settle(compose_config([*typed_here, "method.fisher_block=null"]), lambda line: None)
-    assert config.method.fisher_block == block
-    fisher_options.require_fisher_memory(config, ALONE.ranks)
+    assert config.method.options.fisher_block == block
+    check_memory(config, ALONE.ranks)
     with pytest.raises(
         BadInput, match=rf"fisher_block=2000: its inverses need 1\d\d\.\d GiB .* {total:.1f} GiB are free"
     ):
-        fisher_options.require_fisher_memory(compose_config([*typed_here, "method.fisher_block=2000"]), ALONE.ranks)
+        check_memory(compose_config([*typed_here, "method.fisher_block=2000"]), ALONE.ranks)
 
 
 def test_a_device_without_room_for_the_passes_is_one_line(
@@ -253,7 +255,7 @@ def test_a_device_without_room_for_the_passes_is_one_line(
 
 
 def test_a_fisher_matrix_of_a_diverged_network(tmp_path: Path, data_dir: Path) -> None:
-    state = build_model(compose_config([]).model, 1, 10).state_dict()
+    state = build_model(compose_config([]).model, ImageInputs(1, 32, 32, 10)).state_dict()
     state["fc.weight"].fill_(float("nan"))
     torch.save(state, tmp_path / "nan.pt")
     with pytest.raises(AcdcError, match="method=woodfisher cannot prune in epoch 1: gradient 1 of the Fisher sample"):

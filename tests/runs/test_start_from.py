@@ -12,10 +12,11 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 from training import model_state, train
 
-from acdc_cli.config.compose import compose_config, from_yaml
+from acdc_cli.config.compose import compose_config
+from acdc_cli.config.text import from_yaml
 from acdc_cli.data.find import open_dataset
 from acdc_cli.errors import BadInput
-from acdc_cli.models import load_model
+from acdc_cli.models.load import load_model
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.sparsity import prunable_weights
 from acdc_cli.training.plan import plan

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from acdc_cli.config.compose import compose_config
-from acdc_cli.config.dense_run import dense_run_of, dense_share
+from acdc_cli.config.compose import compose_config, dense_run_of, dense_share
+from acdc_cli.config.identity import identity
 from acdc_cli.config.schema import Config
 from acdc_cli.errors import BadInput
-from acdc_cli.records.identity import identity
 from acdc_cli.tables.jobs import _of_dense_run
 
 RECIPE = 'dense_run=["epochs=80","optimizer.lr=0.3","label_smoothing=0.1"]'

@@ -31,7 +31,7 @@ def short_run(data_dir: Path) -> Run:
 def test_a_fisher_matrix_costs_three_passes_of_each_of_its_samples(data_dir: Path) -> None:
     """7 gradients of 3 images each, at the weights before they are pruned; the epoch's row has them once."""
     run = short_run(data_dir)
-    assert run.loaders["train"].count == 1437
+    assert run.samples == 1437
     passes = SAMPLES * BATCH * 3 * FORWARD
     run.method.begin_epoch(0)
     assert run.extra_flops == passes

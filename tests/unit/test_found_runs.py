@@ -9,11 +9,12 @@ import pytest
 from fake_records import RESULT
 from safetensors.torch import save_file
 
-from acdc_cli.config.compose import compose_config, to_yaml
+from acdc_cli.config.compose import compose_config
+from acdc_cli.config.identity import readable_name, run_id
 from acdc_cli.config.schema import Config
+from acdc_cli.config.text import to_yaml
 from acdc_cli.records.files import replace_json, replace_text
 from acdc_cli.records.folder import RunFolder, run_folders
-from acdc_cli.records.identity import readable_name, run_id
 from acdc_cli.tables.found import FoundRuns
 from acdc_cli.training.machine import settle
 

@@ -12,12 +12,14 @@ import torchvision
 from torch import nn
 
 from acdc_cli import load_model
-from acdc_cli.config.compose import compose_config, to_yaml
-from acdc_cli.config.resolution import keys_of_size
+from acdc_cli.config.compose import compose_config
+from acdc_cli.config.text import to_yaml
+from acdc_cli.data.resolution import keys_of_size
 from acdc_cli.errors import BadInput
 from acdc_cli.measure.flops import inference_flops, layer_sizes
-from acdc_cli.models import build_model, build_skeleton
+from acdc_cli.models.build import build_model, build_skeleton
 from acdc_cli.models.fit import require_fit
+from acdc_cli.models.inputs import ImageInputs
 from acdc_cli.sparsity import prunable_weights
 from acdc_cli.training.plan import plan
 from acdc_cli.training.start import load_start
@@ -27,11 +29,11 @@ PARAMETERS = {"resnet18": 11_689_512, "resnet50": 25_557_032, "mobilenet_v2": 3_
 
 
 def built(*typed: str, channels: int = 3, classes: int = 1000) -> nn.Module:
-    return build_model(compose_config(list(typed)).model, channels, classes)
+    return build_model(compose_config(list(typed)).model, ImageInputs(channels, 32, 32, classes))
 
 
 def skeleton(*typed: str, channels: int = 3, classes: int = 1000) -> nn.Module:
-    return build_skeleton(compose_config(list(typed)).model, channels, classes)
+    return build_skeleton(compose_config(list(typed)).model, ImageInputs(channels, 32, 32, classes))
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -226,7 +228,7 @@ def test_a_finished_runs_model_comes_back(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     config = compose_config(["model=timm", "model.name=test_resnet", "dataset=digits"])
-    model = build_model(config.model, 1, 10)
+    model = build_model(config.model, ImageInputs(1, 32, 32, 10))
     (tmp_path / "models").mkdir()
     (tmp_path / "config.yaml").write_text(to_yaml(config))
     (tmp_path / "status.json").write_text('{"state": "done", "epoch": 1, "error": null}')

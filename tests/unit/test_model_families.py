@@ -11,13 +11,15 @@ from safetensors.torch import save_file
 from torch import nn
 
 from acdc_cli import load_model
-from acdc_cli.config.compose import compose_config, to_yaml
+from acdc_cli.config.compose import compose_config
+from acdc_cli.config.text import to_yaml
 from acdc_cli.errors import BadInput
-from acdc_cli.models import build_model
+from acdc_cli.models.build import build_model
+from acdc_cli.models.inputs import ImageInputs
 
 
 def built(*typed: str, channels: int = 3, classes: int = 1000) -> nn.Module:
-    return build_model(compose_config(list(typed)).model, channels, classes)
+    return build_model(compose_config(list(typed)).model, ImageInputs(channels, 32, 32, classes))
 
 
 def test_resnet50_is_torchvisions() -> None:
@@ -46,7 +48,7 @@ def test_resnet50_of_other_images_differs_in_its_first_and_last_layer() -> None:
 @pytest.mark.parametrize(("dataset", "channels", "classes"), [("digits", 1, 10), ("cifar100", 3, 100)])
 def test_a_runs_model_comes_back(typed: list[str], dataset: str, channels: int, classes: int, tmp_path: Path) -> None:
     config = compose_config([*typed, f"dataset={dataset}"])
-    model = build_model(config.model, channels, classes)
+    model = build_model(config.model, ImageInputs(channels, 32, 32, classes))
     (tmp_path / "models").mkdir()
     (tmp_path / "config.yaml").write_text(to_yaml(config))
     (tmp_path / "status.json").write_text('{"state": "done", "epoch": 1, "error": null}')

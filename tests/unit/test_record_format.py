@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from acdc_cli.config.compose import compose_config, to_yaml
+from acdc_cli.config.compose import compose_config
+from acdc_cli.config.identity import readable_name, run_id
 from acdc_cli.config.retyped import as_overrides
 from acdc_cli.config.schema import Config
+from acdc_cli.config.text import to_yaml
 from acdc_cli.errors import BadInput
 from acdc_cli.records.folder import RunFolder, replace_json, replace_text
-from acdc_cli.records.identity import readable_name, run_id
 from acdc_cli.tables.found import FoundRuns
 from acdc_cli.tables.jobs import settled_here
 from acdc_cli.training.machine import settle

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from acdc_cli.config.compose import compose_config
-from acdc_cli.config.resolution import enlarged, training_resolution, view_of
+from acdc_cli.config.identity import identity
+from acdc_cli.data.resolution import enlarged, training_resolution, view_of
 from acdc_cli.errors import BadInput
-from acdc_cli.records.identity import identity
 from acdc_cli.training.plan import plan
 
 # libffcv/ffcv-imagenet, rn50_configs: epochs -> (start_ramp, end_ramp); 160 to 192 pixels in multiples of 32. The ramp

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.schema import Config
 from acdc_cli.errors import BadInput, DataMissing
-from acdc_cli.models import build_model
+from acdc_cli.models.build import build_model
+from acdc_cli.models.inputs import ImageInputs
 from acdc_cli.training.start import load_start, locate_start
 
 
 def model_of(seed: int, classes: int = 10) -> nn.Module:
     torch.manual_seed(seed)
-    return build_model(compose_config([]).model, 1, classes)
+    return build_model(compose_config([]).model, ImageInputs(1, 32, 32, classes))
 
 
 def config_from(path: Path) -> Config:

@@ -7,8 +7,9 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from acdc_cli.sparsity.hooks import Optimizers
-from acdc_cli.sparsity.method import Work, model_state, plain_model
+from acdc_cli.sparsity.method import model_state, plain_model
 from acdc_cli.sparsity.rules import Share
+from acdc_cli.sparsity.work import Work, dense_work
 
 
 class Dense:
@@ -37,7 +38,7 @@ class Dense:
 
     def work(self) -> Work:
         """3F, whatever the weights are."""
-        return Work(False, False, False)
+        return dense_work()
 
     def outputs(self) -> dict[str, dict[str, Tensor] | None]:
         """The dense model; there is no sparse one."""

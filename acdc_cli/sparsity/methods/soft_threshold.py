@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from acdc_cli.sparsity.allocate import Allocation
-from acdc_cli.sparsity.covered import Covered, cover
-from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank
-from acdc_cli.sparsity.masks import MaskSet
-from acdc_cli.sparsity.method import Work, model_state
-from acdc_cli.sparsity.rules import Share
+from acdc_cli.sparsity.base import CoveringMethod
+from acdc_cli.sparsity.covered import Covered
+from acdc_cli.sparsity.hooks import check_same_on_every_rank
 from acdc_cli.sparsity.steps import require_one_gradient
 from acdc_cli.sparsity.target import AllocationError
+from acdc_cli.sparsity.work import Work, sparse_work
 
 
 def soft_threshold(weight: Tensor, threshold: Tensor) -> Tensor:
@@ -41,7 +40,7 @@ def s_gradient(gradient: Tensor, effective: Tensor, s: Tensor) -> Tensor:
     return -threshold * (1 - threshold) * pull
 
 
-class SoftThreshold:
+class SoftThreshold(CoveringMethod):
     """Every layer learns the threshold g(s) = sigmoid(s) below which its weights are zero (section 3).
 
     All weights w are stored. Between two steps the model holds ``soft_threshold(w, g(s))``, so that every pass is that
@@ -65,23 +64,21 @@ class SoftThreshold:
     """
 
     def __init__(self, *, s_init: float, s_weight_decay: float, rules: Mapping[str, Any] | None = None) -> None:
-        self.allocation = Allocation.of(0.0, rules=rules or {})
+        self.allocation: Allocation
+        super().__init__(Allocation.of(0.0, rules=rules or {}))
         for rule, target in self.allocation.rules.items():
             if target != 0:
                 raise AllocationError(f"{rule}: {target}: str learns how sparse a layer gets; a rule can say 0, dense")
         self.s_init, self.s_weight_decay = s_init, s_weight_decay
-        self.shares: list[Share] = []
-        self._covered: Covered | None = None
+        self._before_epoch: dict[str, Tensor] | None = None
 
-    def attach(self, model: nn.Module, optimizer: Optimizers) -> Self:
-        """Bind to a model and its optimizer, before the first step; see ``ACDC.attach``. Returns itself."""
-        self.detach()
-        covered = cover(model, optimizer, self.allocation)
+    def _check(self, model: nn.Module, covered: Covered) -> None:
         if len(covered.optimizers) > 1:
             raise ValueError("str swaps weights around each step of one optimizer, and these are several")
         require_one_gradient(covered.optimizers, "str")
-        self._covered = covered
-        self.shares, self._masks, self._step, self._epoch = covered.shares, covered.masks, 0, -1
+
+    def _begin(self, covered: Covered) -> None:
+        self._step, self._epoch, self._before_epoch = 0, -1, None
         pruned = {name for share in covered.ranked if share.target is not None for name in share.names}
         self._stored = {name: weight.detach().clone() for name, weight in covered.weights.items() if name in pruned}
         first = next(iter(self._stored.values()))
@@ -90,31 +87,18 @@ class SoftThreshold:
         (its_optimizer,) = covered.optimizers
         rate = its_optimizer.param_groups[0]["lr"]
         covered.learn([self._s], lr=rate, weight_decay=self.s_weight_decay)
-        self._before_epoch: dict[str, Tensor] | None = None
         self._masks.enforced = True
         covered.act(gradient_masks=self._masks, before=self._before_step, after=self._after_step)
         self._shrink(covered)
-        return self
 
-    def rebind(self, model: nn.Module, optimizer: Optimizers) -> Self:
-        """Go on with a model of the same weights and another optimizer; see ``Method.rebind``. Returns itself."""
-        if self._covered is None:
-            return self.attach(model, optimizer)
-        self._covered.rebind(model, optimizer)
-        self._shrink(self._covered)
-        return self
+    def _rebound(self, covered: Covered) -> None:
+        self._shrink(covered)
 
     def detach(self) -> None:
         """Take the hooks off again, and s out of the optimizer. The model keeps the thresholded weights."""
-        if self._covered is None:
-            return
-        self._covered.release()
-        self._covered.unlearn()
-
-    @property
-    def masks(self) -> MaskSet:
-        """Where a weight is above its layer's threshold."""
-        return self._masks
+        super().detach()
+        if self._covered is not None:
+            self._covered.unlearn()
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -171,13 +155,7 @@ class SoftThreshold:
 
     def work(self) -> Work:
         """3f: the gradients of w and of s take those of the weights above the threshold alone."""
-        return Work(True, True, True)
-
-    def outputs(self) -> dict[str, dict[str, Tensor] | None]:
-        """The sparse model: thresholded weights under plain names. Raises RuntimeError before ``attach``."""
-        if self._covered is None:
-            raise RuntimeError("attach(model, optimizer) comes first")
-        return {"sparse": model_state(self._covered.model), "dense": None}
+        return sparse_work()
 
     def state_dict(self) -> dict[str, Any]:
         """What a loop needs to go on, beside the model's and the optimizer's state: tensors and plain values."""

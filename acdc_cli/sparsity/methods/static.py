@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
+from acdc_cli.sparsity.base import CoveringMethod
 from acdc_cli.sparsity.coverage import warn_of_uncovered
 from acdc_cli.sparsity.covered import Covered
 from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, optimizers_of
 from acdc_cli.sparsity.masks import MaskSet
-from acdc_cli.sparsity.method import Work, model_state, plain_model
+from acdc_cli.sparsity.method import plain_model
 from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
 from acdc_cli.sparsity.rules import Share
+from acdc_cli.sparsity.work import Work, sparse_work
 
 
-class Static:
+class Static(CoveringMethod):
     """Every weight that is exactly zero when this is attached stays zero; the others train.
 
     Fine-tuning of a sparse model, whatever made it sparse. Layers without a zero count as not pruned.
@@ -24,20 +26,14 @@ class Static:
     mask_change = None
 
     def __init__(self) -> None:
-        self.shares: list[Share] = []
-        self._covered: Covered | None = None
+        super().__init__(None)
 
-    def attach(self, model: nn.Module, optimizer: Optimizers) -> Self:
+    def _cover(self, model: nn.Module, optimizer: Optimizers) -> Covered:
         """Read the masks off the model's prunable weights, and off embeddings that have zeros.
-
-        Returns:
-            Itself.
 
         Raises:
             ValueError: if no weight is zero, or no optimizer holds one that is trained.
-            TypeError: for a wrapper around an optimizer that calls no hooks.
         """
-        self.detach()
         plain = plain_model(model)
         layers = prunable_layers(plain, embeddings=True)
         weights = {
@@ -45,39 +41,24 @@ class Static:
             for name, weight in prunable_weights(plain, embeddings=True).items()
             if weight.requires_grad and (not layers[name].is_table or not weight.all())
         }
-        self._masks = MaskSet(weights)
-        self._masks.copy_({name: weight != 0 for name, weight in weights.items()})
-        kept = self._masks.kept_per_layer()
+        masks = MaskSet(weights)
+        masks.copy_({name: weight != 0 for name, weight in weights.items()})
+        kept = masks.kept_per_layer()
         pruned = tuple(name for name, weight in weights.items() if kept[name] < weight.numel())
         if not pruned:
             raise ValueError("no prunable weight is zero, so there is no mask to read off")
-        check_same_on_every_rank(self._masks)
+        check_same_on_every_rank(masks)
         removed = 1 - sum(kept[name] for name in pruned) / sum(weights[name].numel() for name in pruned)
-        self.shares = [Share(pruned, removed)]
+        shares = [Share(pruned, removed)]
         if dense := tuple(name for name in weights if name not in pruned):
-            self.shares.append(Share(dense, None, "rule"))
-        self._covered = covered = Covered(plain, weights, self.shares, self._masks, optimizers_of(optimizer, weights))
+            shares.append(Share(dense, None, "rule"))
+        covered = Covered(plain, weights, shares, masks, optimizers_of(optimizer, weights))
+        warn_of_uncovered(plain, callers=2)
+        return covered
+
+    def _begin(self, covered: Covered) -> None:
         self._masks.enforced = True
         covered.act(gradient_masks=self._masks, is_held=True)
-        warn_of_uncovered(plain, callers=1)
-        return self
-
-    def rebind(self, model: nn.Module, optimizer: Optimizers) -> Self:
-        """Go on with a model of the same weights and another optimizer; see ``Method.rebind``. Returns itself."""
-        if self._covered is None:
-            return self.attach(model, optimizer)
-        self._covered.rebind(model, optimizer)
-        return self
-
-    def detach(self) -> None:
-        """Take the hooks off again: the weights stay as they are, and nothing holds them there any more."""
-        if self._covered is not None:
-            self._covered.release()
-
-    @property
-    def masks(self) -> MaskSet:
-        """The masks; they never change."""
-        return self._masks
 
     def begin_epoch(self, epoch: int) -> None:
         """Every epoch is the same."""
@@ -86,13 +67,7 @@ class Static:
 
     def work(self) -> Work:
         """3f: zero weights need neither a product nor a gradient."""
-        return Work(True, True, True)
-
-    def outputs(self) -> dict[str, dict[str, Tensor] | None]:
-        """The sparse model; there is no dense one. Raises RuntimeError before ``attach``."""
-        if self._covered is None:
-            raise RuntimeError("attach(model, optimizer) comes first")
-        return {"sparse": model_state(self._covered.model), "dense": None}
+        return sparse_work()
 
     def state_dict(self) -> dict[str, Any]:
         """The masks: a weight that training has moved to exactly zero is still a weight."""

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from acdc_cli.sparsity.allocate import Allocation
-from acdc_cli.sparsity.covered import Covered, cover
-from acdc_cli.sparsity.hooks import Optimizers, check_same_on_every_rank, is_compared
+from acdc_cli.sparsity.base import CoveringMethod
+from acdc_cli.sparsity.covered import Covered
+from acdc_cli.sparsity.hooks import check_same_on_every_rank, is_compared
 from acdc_cli.sparsity.masks import MaskSet
-from acdc_cli.sparsity.method import Work, model_state
 from acdc_cli.sparsity.rules import Share
 from acdc_cli.sparsity.select import magnitude_masks
 from acdc_cli.sparsity.steps import require_one_gradient
 from acdc_cli.sparsity.target import AllocationError, Pattern, require_fractions
+from acdc_cli.sparsity.work import Work, sparse_work
 
 
-class TopKAST:
+class TopKAST(CoveringMethod):
     """The forward pass uses the largest weights A, the backward pass updates a superset B of them (section 2).
 
     All weights are stored. Between two steps the model holds those of A and zeros, so that every forward pass is
@@ -45,51 +46,33 @@ class TopKAST:
     def __init__(
         self, sparsity: float | str | Allocation, *, backward_sparsity: float, interval: int = 1, **spread: Any
     ) -> None:
-        self.allocation = Allocation.of(sparsity, **spread)
+        self.allocation: Allocation
+        super().__init__(Allocation.of(sparsity, **spread))
         targets = (self.allocation.target, *self.allocation.rules.values())
         require_fractions(*targets, method="top_kast")
         if not 0 <= backward_sparsity <= max(target for target in targets if not isinstance(target, Pattern)):
             raise AllocationError(f"backward_sparsity {backward_sparsity} is outside [0, {self.allocation.target}]")
         self.backward_sparsity, self.interval = backward_sparsity, interval
-        self.shares: list[Share] = []
-        self._covered: Covered | None = None
+        self._backward = MaskSet({})
+        self._before_epoch: dict[str, Tensor] | None = None
 
-    def attach(self, model: nn.Module, optimizer: Optimizers) -> Self:
-        """Bind to a model and its optimizer, before the first step; see ``ACDC.attach``. Returns itself."""
-        self.detach()
-        self._covered = covered = cover(model, optimizer, self.allocation)
+    def _check(self, model: nn.Module, covered: Covered) -> None:
         if len(covered.optimizers) > 1:
             raise ValueError("top_kast swaps weights around each step of one optimizer, and these are several")
         require_one_gradient(covered.optimizers, "top_kast")
-        self.shares, self._masks, self._step = covered.shares, covered.masks, 0
-        self._epoch = -1
+
+    def _begin(self, covered: Covered) -> None:
+        self._step, self._epoch = 0, -1
         self._compared_at: int | None = None
-        self._backward = MaskSet(covered.weights)
-        self._before_epoch: dict[str, Tensor] | None = None
+        self._backward, self._before_epoch = MaskSet(covered.weights), None
         self._stored = {name: weight.detach().clone() for name, weight in covered.weights.items()}
         self._masks.enforced = self._backward.enforced = True
         covered.act(gradient_masks=self._backward, before=self._before_step, after=self._after_step)
         self._choose(covered)
         self._densities = self._forward_densities(covered)
-        return self
 
-    def rebind(self, model: nn.Module, optimizer: Optimizers) -> Self:
-        """Go on with a model of the same weights and another optimizer; see ``Method.rebind``. Returns itself."""
-        if self._covered is None:
-            return self.attach(model, optimizer)
-        self._covered.rebind(model, optimizer)
-        self._leave_forward_weights(self._covered)
-        return self
-
-    def detach(self) -> None:
-        """Take the hooks off again. The model keeps the weights of A and zeros."""
-        if self._covered is not None:
-            self._covered.release()
-
-    @property
-    def masks(self) -> MaskSet:
-        """A: what the forward pass uses."""
-        return self._masks
+    def _rebound(self, covered: Covered) -> None:
+        self._leave_forward_weights(covered)
 
     @property
     def mask_change(self) -> float | None:
@@ -182,13 +165,7 @@ class TopKAST:
 
     def work(self) -> Work:
         """2f, and weight gradients for B."""
-        return Work(True, True, True, weight_gradient_weights=self._backward.kept_per_layer())
-
-    def outputs(self) -> dict[str, dict[str, Tensor] | None]:
-        """The sparse model, A. Raises RuntimeError before ``attach``."""
-        if self._covered is None:
-            raise RuntimeError("attach(model, optimizer) comes first")
-        return {"sparse": model_state(self._covered.model), "dense": None}
+        return sparse_work(weight_gradient_weights=self._backward.kept_per_layer())
 
     def state_dict(self) -> dict[str, Any]:
         """What a loop needs to go on, beside the model's and the optimizer's state: tensors and plain values."""

@@ -9,16 +9,17 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel
 
 from acdc_cli.sparsity.allocate import Allocation, floor_of
-from acdc_cli.sparsity.covered import Covered, cover
+from acdc_cli.sparsity.base import CoveringMethod
+from acdc_cli.sparsity.covered import Covered
 from acdc_cli.sparsity.dropout_kl import kl_gradients, log_alpha
 from acdc_cli.sparsity.hooks import Optimizers, average_over_ranks, check_same_on_every_rank
-from acdc_cli.sparsity.masks import MaskSet
-from acdc_cli.sparsity.method import Work, model_state
+from acdc_cli.sparsity.method import model_state
 from acdc_cli.sparsity.noisy_layers import ForwardHook, add_noise, drop_copied_hooks, is_training, layers_with
-from acdc_cli.sparsity.rules import Share, excluded
+from acdc_cli.sparsity.rules import excluded
 from acdc_cli.sparsity.steps import require_one_gradient
 from acdc_cli.sparsity.target import AllocationError, require_fractions
 from acdc_cli.sparsity.window import Window
+from acdc_cli.sparsity.work import Work, dense_work
 
 REPLICAS = (
     "sparse_vd: DataParallel passes through copies of the model, which are not told to put theta back after an "
@@ -26,7 +27,7 @@ REPLICAS = (
 )
 
 
-class SparseVD:
+class SparseVD(CoveringMethod):
     """Every weight learns how noisy it may be; those that are mostly noise are zero outside training.
 
     In training a layer's output is drawn from the Gaussian that noisy weights give it (local reparameterization, of
@@ -63,7 +64,8 @@ class SparseVD:
         initial_log_sigma2: float,
         **spread: Any,
     ) -> None:
-        self.allocation = Allocation.of(sparsity, **spread)
+        self.allocation: Allocation
+        super().__init__(Allocation.of(sparsity, **spread))
         require_fractions(self.allocation.target, *self.allocation.rules.values(), method="sparse_vd")
         if self.allocation.block is not None:
             raise AllocationError("block: method sparse_vd prunes single weights")
@@ -71,33 +73,26 @@ class SparseVD:
             raise AllocationError("rules: method sparse_vd has one threshold for all layers; a rule can only be 0")
         self.samples, self.ramp, self.kl_weight = samples, ramp, kl_weight
         self.log_alpha_threshold, self.initial_log_sigma2 = log_alpha_threshold, initial_log_sigma2
-        self.shares: list[Share] = []
-        self._covered: Covered | None = None
+        self._before_epoch: dict[str, Tensor] | None = None
 
-    def attach(self, model: nn.Module, optimizer: Optimizers) -> Self:
-        """Bind to a model and its optimizer, before the first step; see ``ACDC.attach``. Returns itself."""
+    def _check(self, model: nn.Module, covered: Covered) -> None:
         if isinstance(model, DataParallel) and len(model.device_ids) > 1:
             raise ValueError(REPLICAS)
-        self.detach()
-        covered = cover(model, optimizer, self.allocation)
         if len(covered.optimizers) > 1:
             raise ValueError("sparse_vd adds to the gradients of one optimizer's step, and these are several")
         require_one_gradient(covered.optimizers, "sparse_vd")
-        dense = excluded(covered.shares)
-        noisy = {name: weight for name, weight in covered.weights.items() if name not in dense}
-        layers_with(covered.model, noisy)
-        self._covered, self.shares = covered, covered.shares
-        self._masks, self._noisy = MaskSet(covered.weights), noisy
-        self._step, self._epoch = 0, -1
-        self._before_epoch: dict[str, Tensor] | None = None
+        layers_with(covered.model, _noisy_weights(covered))
+
+    def _begin(self, covered: Covered) -> None:
+        self._noisy = _noisy_weights(covered)
+        self._step, self._epoch, self._before_epoch = 0, -1, None
         self._theta: dict[str, Tensor] | None = None  # where the model holds thresholded weights: all of them
         self._log_sigma2 = {
-            name: nn.Parameter(torch.full_like(weight, self.initial_log_sigma2)) for name, weight in noisy.items()
+            name: nn.Parameter(torch.full_like(weight, self.initial_log_sigma2)) for name, weight in self._noisy.items()
         }
         covered.learn(list(self._log_sigma2.values()), weight_decay=0.0)
         covered.act(before=self._before_step, after=self._after_step)
         self._hook_layers(covered)
-        return self
 
     def _hook_layers(self, covered: Covered) -> None:
         """Hooks of the model's forward passes, which belong to those that the method takes off."""
@@ -111,13 +106,13 @@ class SparseVD:
 
     def rebind(self, model: nn.Module, optimizer: Optimizers) -> Self:
         """Go on with a model of the same weights and another optimizer; see ``Method.rebind``. Returns itself."""
-        if self._covered is None:
-            return self.attach(model, optimizer)
-        self._restore()
-        self._covered.rebind(model, optimizer)
-        self._noisy = {name: self._covered.weights[name] for name in self._noisy}
-        self._hook_layers(self._covered)
-        return self
+        if self._covered is not None:
+            self._restore()
+        return super().rebind(model, optimizer)
+
+    def _rebound(self, covered: Covered) -> None:
+        self._noisy = {name: covered.weights[name] for name in self._noisy}
+        self._hook_layers(covered)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Act on the copied model. Its layers have lost their hooks, and this object puts its own on."""
@@ -136,11 +131,6 @@ class SparseVD:
         self._masks.enforced = False
         self._covered.release()
         self._covered.unlearn()
-
-    @property
-    def masks(self) -> MaskSet:
-        """What the threshold left when it was last looked at: at the epoch's start, or in an evaluation since."""
-        return self._masks
 
     @property
     def mask_change(self) -> float | None:
@@ -232,7 +222,7 @@ class SparseVD:
 
     def work(self) -> Work:
         """Twice a dense step: every pass is done for the means and for the variances (AC/DC, appendix B.5)."""
-        return Work(False, False, False, passes=2)
+        return dense_work(passes=2)
 
     def outputs(self) -> dict[str, dict[str, Tensor] | None]:
         """The thresholded model, and theta, which AC/DC's Table 14 compares it with. RuntimeError before ``attach``."""
@@ -266,3 +256,9 @@ class SparseVD:
         self._theta, self._masks.enforced = state["theta"], state["theta"] is not None
         for name, each in self._log_sigma2.items():
             each.copy_(state["log_sigma2"][name])
+
+
+def _noisy_weights(covered: Covered) -> dict[str, nn.Parameter]:
+    """Return the weights that learn how noisy they may be: all but those that stay dense."""
+    dense = excluded(covered.shares)
+    return {name: weight for name, weight in covered.weights.items() if name not in dense}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
 from typing import Any
 
-from acdc_cli.config.schema import Config, is_pruned_to_target
+from acdc_cli.config.schema import Config, is_pruned_to_target, plain
 from acdc_cli.parts import DATASETS
 
 # Where things lie, what they are called and how they are watched changes no number. Of start_from, its hash enters.
@@ -26,10 +25,11 @@ def identity(config: Config) -> dict[str, Any]:
     """The part of a config that the id is made of: no place, no name, nothing unread, no null."""
     # Keys that a method does not read: `method=dense sparsity=0.8,0.9` is one run.
     unread = () if is_pruned_to_target(config) else _SPARSITY_AND_PHASES
-    unread = (*unread, "bn_recalibration") if config.method.name == "dense" else unread
+    unread = unread if config.method.facts.makes_sparse_model else (*unread, "bn_recalibration")
     if config.dataset.content_hash is not None:  # which stands for the place, and for how the samples were made
-        unread = (*unread, *(f"dataset.{key}" for key in DATASETS.part(config.dataset.name).facts.content_keys))
-    return _prune(asdict(config), (*NOT_IN_ID, *unread), "")
+        keys = DATASETS.part(config.dataset.name).facts.content_keys
+        unread = (*unread, *(f"dataset.{key}" for key in keys))
+    return _prune(plain(config), (*NOT_IN_ID, *unread), "")
 
 
 def _prune(node: dict[str, Any], left_out: tuple[str, ...], prefix: str) -> dict[str, Any]:

@@ -5,26 +5,26 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from acdc_cli.config.resolution import view_of
-from acdc_cli.config.schema import Config, known
-from acdc_cli.data.dataset import Dataset
+from acdc_cli.config.schema import Config
 from acdc_cli.errors import BadInput
-from acdc_cli.models import build_skeleton
+from acdc_cli.models.build import build_skeleton
+from acdc_cli.models.inputs import ImageInputs
 
 
-def require_last_batch(config: Config, dataset: Dataset, ranks: int = 1) -> None:
+def require_last_batch(config: Config, inputs: ImageInputs, samples: int, pixels: int, ranks: int = 1) -> None:
     """Raise BadInput if a pass, mostly an epoch's last, has one sample and batch norm so one value a channel.
 
     Args:
+        config: complete.
+        inputs: what the model is built for.
+        samples: training samples.
+        pixels: the lowest resolution that is trained at.
         ranks: that a step's samples are dealt out to, and to the passes of ``accumulation``.
     """
-    samples, size, places = dataset.count("train"), config.batch_size, ranks * (config.accumulation or 1)
+    size, places = config.batch_size, ranks * (config.accumulation or 1)
     if config.sync_batch_norm or not _has_pass_of_one(samples, size, places):
         return
-    model = build_skeleton(config.model, dataset.channels, dataset.classes)
-    views = [view_of(config, epoch, dataset.sample_shape[-1]) for epoch in range(known(config.epochs))]
-    pixels = min(view.resolution for view in views)
-    if _trains_on_one(model, (dataset.channels, pixels, pixels)):
+    if _trains_on_one(build_skeleton(config.model, inputs), (inputs.channels, pixels, pixels)):
         return
     larger = range(size + places, samples + 2 * places, places)
     nearest = next((other for other in larger if not _has_pass_of_one(samples, other, places)), None)

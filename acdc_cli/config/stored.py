@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from acdc_cli.config.compose import allocation_of, from_yaml
+from acdc_cli.config.checks import check_ranges
+from acdc_cli.config.identity import run_id
 from acdc_cli.config.schedule import timeline_of
 from acdc_cli.config.schema import Config, is_pruned_to_target, known
-from acdc_cli.config.value_ranges import check_ranges
+from acdc_cli.config.sparsity import allocation_of
+from acdc_cli.config.text import from_yaml
 from acdc_cli.errors import BadInput, reason
 from acdc_cli.records.checksums import REMEDY
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
-from acdc_cli.records.identity import run_id
 
 
 def read_config(folder: RunFolder) -> Config:

@@ -1,0 +1,40 @@
+"""A config as the text of config.yaml, and back."""
+
+from __future__ import annotations
+
+import functools
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from acdc_cli.config.explain import explain
+from acdc_cli.config.schema import Config, plain, schema_keys
+from acdc_cli.config.typed import typed_config
+from acdc_cli.errors import BadInput
+
+SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where PyYAML was built with it
+
+
+def to_yaml(config: Config) -> str:
+    """The whole config as YAML, readable by any YAML parser."""
+    return yaml.safe_dump(plain(config), sort_keys=False, default_flow_style=None, width=120)
+
+
+def from_yaml(text: str) -> Config:
+    """Inverse of ``to_yaml``; a key that the schema has gained since reads as null.
+
+    Raises:
+        BadInput: if the text is not a config.
+    """
+    try:
+        content = yaml.load(text, Loader=SAFE_LOADER)
+        content.setdefault("task", None)
+        for key in (key for key in schema_keys() if not key.startswith("task.")):
+            *groups, leaf = key.split(".")
+            functools.reduce(lambda node, group: node.setdefault(group, {}), groups, content).setdefault(leaf, None)
+        return typed_config(OmegaConf.to_container(OmegaConf.create(content)))
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise explain(error) from None
+    except (TypeError, AttributeError, ValueError, RecursionError):
+        raise BadInput("not a config, which is groups of keys and their values") from None
