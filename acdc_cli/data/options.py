@@ -25,10 +25,19 @@ class ImageFacts:
 
 
 def image_facts(config: Config) -> ImageFacts:
-    """Return what is known of the images that a config names, without preparing them."""
-    source: Source = config.dataset.options.origin()
-    assert source.sample_shape and source.classes and source.train_samples
-    return ImageFacts(source.sample_shape, source.classes, source.train_samples)
+    """Return what is known of the images that a config names, without preparing them.
+
+    Raises:
+        DataMissing: if only the data tell, and they are not there or cannot be read.
+    """
+    dataset = config.dataset
+    source: Source = dataset.options.origin()
+    if source.sample_shape and source.classes and source.train_samples:
+        return ImageFacts(source.sample_shape, source.classes, source.train_samples)
+    from acdc_cli.data.own import own_facts
+
+    facts = own_facts(dataset.name, dataset.options, config.data_dir, dataset.content_hash)
+    return ImageFacts(*facts)
 
 
 def reads_files(config: Config) -> bool:
@@ -37,7 +46,10 @@ def reads_files(config: Config) -> bool:
 
 
 def check_dataset(config: Config) -> None:
-    """Raise BadInput if the loader keeps samples of one size, and the images have any size."""
+    """Raise BadInput if the loader keeps samples of one size, and the images have any size; or for a derived key."""
+    if config.dataset.content_hash is not None:
+        typed = f"dataset.content_hash={config.dataset.content_hash}"
+        raise BadInput(f"{typed}: is derived from the data; drop dataset.content_hash")
     if config.loader == "device" and reads_files(config):
         raise BadInput(
             f"loader=device: keeps samples of one size, and dataset={config.dataset.name} is image files of any size; "

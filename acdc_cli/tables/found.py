@@ -50,7 +50,8 @@ class FoundRuns:
             asked: the config as composed.
             settled: the config with all values resolved for this machine.
         """
-        asked = replace(asked, record_format=settled.record_format)  # runs of another record format do not count
+        # A run of an older record format, or of other data of the user's own, is another run.
+        asked = replace(asked, record_format=settled.record_format, dataset=settled.dataset)
         own = self._by_id.get(run_id(settled))
         if own is not None and state_of(own) == "done":
             return own
