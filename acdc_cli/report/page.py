@@ -7,6 +7,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from acdc_cli.records.checksums import REMEDY
+from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.headline import headline_of
 from acdc_cli.system.files import replace_text
@@ -64,7 +66,8 @@ def write_page(folder: RunFolder) -> None:
 
     result = folder.read_result()
     headline = headline_of(result)
-    rows = folder.read_curves(headline)
+    if not (rows := folder.read_curves(headline)):
+        raise Damaged(folder.metrics, "no epochs in it", REMEDY)
     halves, layers = [figures.loss_figure(rows), figures.flops_figure(rows, result["dense_inference_flops"])], ""
     if result["sparse"] is not None:
         halves.append(figures.sparsity_figure(rows))

@@ -109,7 +109,9 @@ class Alternating(CoveringMethod):
             RuntimeError: before the last phase has begun, when there is no final pair yet.
         """
         if self._covered is None or self._kept_state is None:
-            raise RuntimeError(f"no outputs before the last phase, {self.timeline.phases[-1]}")
+            raise RuntimeError(
+                f"no outputs before the last {self.timeline.phases[-1].kind} phase, {self.timeline.phases[-1]}"
+            )
         kept = {name: tensor.clone() for name, tensor in self._kept_state.items()}
         now = model_state(self._covered.model)
         return {"sparse": now, "dense": kept} if self._kept_kind == "dense" else {"sparse": kept, "dense": now}

@@ -11,12 +11,11 @@ import pytest
 import yaml
 
 from acdc_cli.config.compose import compose_config
-from acdc_cli.config.schema import Config
+from acdc_cli.config.schema import PART_REGISTRIES, Config, plain
 from acdc_cli.training.plan import plan
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-# Those of acdc_cli/tables/published list runs and are no group's options: test_tables_compose.py.
-OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "table")
+OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
 MODELS = [option for group, option in OPTIONS if group == "model"]
 # What a plan depends on, and the models whose plans differ in kind from each other's and take every data set.
 PLANNED = {"dataset", "schedule", "sparsity", "method"}
@@ -89,9 +88,9 @@ def written_in_all(group: str, option: str) -> dict[str, Any]:
 
 
 def value_of(config: Config, key: str) -> Any:
-    value: Any = config
+    value: Any = plain(config)
     for name in key.split("."):
-        value = dict(value)[name] if isinstance(value, list) else getattr(value, name)  # sparsity.rules is pairs
+        value = dict(value)[name]  # sparsity.rules is pairs
     return value
 
 
@@ -101,6 +100,16 @@ def schema_types(schema: Any = Config, prefix: str = "") -> dict[str, Any]:
     for entry in fields(schema):
         hint, key = get_type_hints(schema)[entry.name], prefix + entry.name
         types |= schema_types(hint, f"{key}.") if is_dataclass(hint) else {key: hint}
+    return types
+
+
+def part_types() -> dict[str, Any]:
+    """Dotted key -> type, of the parts; where several parts have a key, of all of them."""
+    types: dict[str, Any] = {}
+    for group, registry in PART_REGISTRIES.items():
+        for name in registry.names():
+            for key, hint in get_type_hints(registry.part(name).options).items():
+                types[f"{group}.{key}"] = types.get(f"{group}.{key}", hint) | hint
     return types
 
 
@@ -124,7 +133,7 @@ def test_every_group_of_the_contract_has_options() -> None:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_an_option_sets_keys_of_the_schema_to_values_of_their_types(group: str, option: str) -> None:
-    types = schema_types() | {f"schedule.published.{name}": int for name in FOUR_NUMBERS}
+    types = part_types() | schema_types() | {f"schedule.published.{name}": int for name in FOUR_NUMBERS}
     keys = written(group, option)
     assert keys or defaults_of(group, option)  # one that is another under a name of its own sets nothing
     wrong = [

@@ -50,7 +50,7 @@ def test_both_models_come_out() -> None:
         method.begin_epoch(epoch)
         step(layer, optimizer, 1.0, 1.0, 1.0, 1.0)
         if epoch < 3:
-            with pytest.raises(RuntimeError, match="sparse phase"):
+            with pytest.raises(RuntimeError, match="no outputs before the last dense phase"):
                 method.outputs()
     outputs = method.outputs()  # dense: 0, -5, 1, 2; sparse: -5, 2 less 1 twice; dense: 1 less twice
     assert outputs["sparse"]["weight"].tolist() == [[0.0, -7.0, 0.0, 0.0]]

@@ -214,7 +214,7 @@ def test_several_outputs_are_refused() -> None:
 
 
 def test_without_timm_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("acdc_cli.models.libraries.find_spec", lambda name: None)
+    monkeypatch.setattr("acdc_cli.packages.find_spec", lambda name: None)
     install = f"{sys.executable} -m pip install timm"
     with pytest.raises(BadInput) as refused:
         plan(compose_config(["model=timm", "model.name=convnext_atto"]))

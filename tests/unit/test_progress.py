@@ -241,7 +241,9 @@ def test_the_end_is_a_small_table(
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    print_table(table.SUMMARY_COLUMNS, table.summary_cells(RESULT), "a-run", lines=["report: a/very/long/path" * 10])
+    print_table(
+        table.summary_columns(RESULT), table.summary_cells(RESULT), "a-run", lines=["report: a/very/long/path" * 10]
+    )
     text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     assert lines[0] == "a-run"
