@@ -65,11 +65,14 @@ class DatasetFacts:
         summary: one line for ``acdc-data list``.
         task: the task that learns it.
         is_embedded: it needs no folder and no file; ``acdc-train`` prepares it on first use.
+        content_keys: its keys that decide what the samples are; dataset.json records them. With ``source`` among them
+            it is data of the user's own: the hash of the content enters a run's id, and these keys do not.
     """
 
     summary: str = ""
     task: str = "image_classification"
     is_embedded: bool = False
+    content_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,8 @@ class TaskFacts:
 
 
 MODELS = Registry("model", "acdc_cli.models.families", ("build",), ModelFacts)
-DATASETS = Registry("dataset", "acdc_cli.data.sets", ("source",), DatasetFacts)
+DATASETS = Registry("dataset", "acdc_cli.data.sets", ("origin",), DatasetFacts)
 DENSE, FIXED_MASKS = "dense", "static"  # the methods of finetune=dense and of masks=from_weights
-IMAGE_CLASSIFICATION = "image_classification"  # the task of records that name none
 METHODS = Registry("method", "acdc_cli.methods", ("build", "expected"), MethodFacts)
 TASKS = Registry("task", "acdc_cli.tasks", ("loss",), TaskFacts)
 

@@ -60,18 +60,18 @@ def _interrupt(number: int, frame: object) -> None:
 
 def _write_options(options: argparse.Namespace) -> WriteOptions | None:
     """What was typed, over the data set's own; None where nothing was."""
-    from acdc_cli.data.sources import SOURCES, Tree
+    from acdc_cli.data.source import Tree, source_of
     from acdc_cli.data.write_options import changed
 
     typed = (options.max_resolution, options.jpeg_quality, options.raw_share)
-    source = SOURCES.get(options.dataset)
-    if typed == (None, None, None) or source is None:
+    if typed == (None, None, None):
         return None
-    if not isinstance(source.data, Tree):
+    images = source_of(options.dataset).data
+    if not isinstance(images, Tree):
         raise BadInput(
             f"--max-resolution, --jpeg-quality, --raw-share: {options.dataset} is stored as it is; drop them"
         )
-    return changed(source.data.write, *typed)
+    return changed(images.write, *typed)
 
 
 def _prepare(options: argparse.Namespace) -> int:
@@ -111,12 +111,13 @@ def _list(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from acdc_cli.data.sources import SOURCES
+    from acdc_cli.parts import DATASETS
 
     table = Table("data set", "what it is", "prepared by")
-    for name, source in SOURCES.items():
-        how = "acdc-train itself" if source.embedded else f"acdc-data prepare {name} --source DIR"
-        table.add_row(name, source.summary, how)
+    for name in DATASETS.names():
+        facts = DATASETS.part(name).facts
+        how = "acdc-train itself" if facts.is_embedded else f"acdc-data prepare {name} --source DIR"
+        table.add_row(name, facts.summary, how)
     Console().print(table)
     return EXIT_DONE
 

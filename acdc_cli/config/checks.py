@@ -16,7 +16,7 @@ from acdc_cli.config.sparsity import resolve_sparsity
 from acdc_cli.errors import BadInput, not_a_choice
 from acdc_cli.methods import optional
 from acdc_cli.packages import require_package
-from acdc_cli.parts import FIXED_MASKS, METHODS, MODELS
+from acdc_cli.parts import DATASETS, FIXED_MASKS, METHODS, MODELS
 
 Step = Callable[[Config], None]
 
@@ -114,12 +114,19 @@ def _as_name(text: str) -> str:
 
 
 def check_task(config: Config) -> None:
-    """Let the task check the keys of its data."""
+    """Raise BadInput for a data set of another task, and let the task check what belongs together."""
+    learned_by = DATASETS.part(config.dataset.name).facts.task
+    if learned_by != config.task.name:
+        raise BadInput(
+            f"task={config.task.name}: dataset={config.dataset.name} is learned by task={learned_by}; nearest: "
+            f"task={learned_by}"
+        )
     config.task.options.check(config)
 
 
-def check_model(config: Config) -> None:
-    """Let the chosen model check its own keys."""
+def check_parts(config: Config) -> None:
+    """Let the chosen model and data set check their own keys."""
+    optional(config.dataset.options, "check")
     optional(config.model.options, "check")
 
 
@@ -150,10 +157,10 @@ STEPS: tuple[Step, ...] = (
     resolve_schedule,
     resolve_sparsity,
     check_method,
+    check_parts,
     check_task,
     check_optimizer,
     check_lr_schedule,
     check_names,
-    check_model,
     write_one_way,
 )

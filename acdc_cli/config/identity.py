@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 from acdc_cli.config.schema import Config, is_pruned_to_target, plain
-from acdc_cli.parts import IMAGE_CLASSIFICATION
 
 # Where things lie, what they are called and how they are watched changes no number. Of start_from, its hash enters.
 NOT_IN_ID = ("runs_dir", "data_dir", "run", "tracker", "checkpoint", "workers", "os_cache", "plan", "start_from")
@@ -26,7 +25,6 @@ def identity(config: Config) -> dict[str, Any]:
     # Keys that a method does not read: `method=dense sparsity=0.8,0.9` is one run.
     unread = () if is_pruned_to_target(config) else _SPARSITY_AND_PHASES
     unread = unread if config.method.facts.makes_sparse_model else (*unread, "bn_recalibration")
-    unread = (*unread, "task") if config.task.name == IMAGE_CLASSIFICATION else unread  # older than the key
     return _prune(plain(config), (*NOT_IN_ID, *unread), "")
 
 

@@ -26,7 +26,10 @@ def as_overrides(config: Config) -> list[str]:
     is_of_library = MODELS.part(config.model.family).facts.is_library
     model = config.model.family if is_of_library else config.model.name
     typed = [(key, value) for key, value in typed if key != "model.name" or is_of_library]
-    return [f"model={model}", *(f"{key}={_typed(value)}" for key, value in typed)]
+    chosen = [f"model={model}", f"dataset={config.dataset.name}"]
+    chosen += [] if plain(config)["task"] is None else [f"task={config.task.name}"]
+    named = ("dataset.name", "task", "task.name")
+    return [*chosen, *(f"{key}={_typed(value)}" for key, value in typed if key not in named)]
 
 
 def _typed(value: Any) -> str:

@@ -10,14 +10,19 @@ from typing import Any, TypeVar, get_type_hints
 from hydra.core.config_store import ConfigStore
 
 from acdc_cli.options import number, one_of
-from acdc_cli.parts import METHODS, MODELS, TASKS, MethodFacts
+from acdc_cli.parts import DATASETS, METHODS, MODELS, TASKS, MethodFacts
 
 T = TypeVar("T")
 
 
 # The groups whose keys are those of a part: what every part of the group has is here, the rest is its own ``options``.
-PART_GROUPS = {"model": ("name", "family", "batch_norm_eps"), "method": ("name",), "task": ("name",)}
-PART_REGISTRIES = {"model": MODELS, "method": METHODS, "task": TASKS}
+PART_GROUPS = {
+    "model": ("name", "family", "batch_norm_eps"),
+    "dataset": ("name",),
+    "method": ("name",),
+    "task": ("name",),
+}
+PART_REGISTRIES = {"model": MODELS, "dataset": DATASETS, "method": METHODS, "task": TASKS}
 
 
 @dataclass(kw_only=True)
@@ -32,19 +37,10 @@ class ModelConfig:
 
 @dataclass(kw_only=True)
 class DatasetConfig:
-    """Which images, and how training batches are augmented."""
+    """Which data, and how training batches are augmented."""
 
-    name: str = one_of("digits", "patches", "cifar10", "cifar100", "imagenet")
-    crop_padding: int | None = number(0)  # pixels of zeros on each side before a random crop back to size
-    flip: bool = field()  # random left-right flip
-    resolution: int | None = number(1)  # of evaluation, pixels
-    resize_ratio: float | None = number(0, 1, above=True)  # of the short side, what the centre crop of evaluation takes
-    train_resolution_start: int | None = number(1)
-    train_resolution_end: int | None = number(1)
-    ramp_start: float | None = number(0, 1)  # fractions of the run between which the training resolution changes
-    ramp_end: float | None = number(0, 1)
-    resolution_multiple: int | None = number(1)
-    crop_scale_min: float | None = number(0, 1, above=True)  # least share of the area that a random resized crop takes
+    name: str
+    options: Any = field()  # the data set's own keys
 
 
 @dataclass(kw_only=True)
@@ -273,7 +269,10 @@ def all_keys() -> dict[str, Any]:
 
 
 def plain(node: Any) -> dict[str, Any]:
-    """Return a config, or a group of it, as nested dictionaries. A part's own keys stand beside its name."""
+    """Return a config, or a group of it, as nested dictionaries. A part's own keys stand beside its name.
+
+    The task is null where it is the one that the data set is for, as if it had not been asked for.
+    """
     content = dict[str, Any]()
     for entry in fields(node):
         value = getattr(node, entry.name)
@@ -281,4 +280,6 @@ def plain(node: Any) -> dict[str, Any]:
             content |= plain(value)
         else:
             content[entry.name] = plain(value) if is_dataclass(value) else copy.deepcopy(value)
+    if isinstance(node, Config) and content["task"] == {"name": DATASETS.part(node.dataset.name).facts.task}:
+        content["task"] = None
     return content

@@ -12,7 +12,6 @@ from acdc_cli.config.explain import explain
 from acdc_cli.config.schema import Config, plain, schema_keys
 from acdc_cli.config.typed import typed_config
 from acdc_cli.errors import BadInput
-from acdc_cli.parts import IMAGE_CLASSIFICATION
 
 SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where PyYAML was built with it
 
@@ -30,8 +29,8 @@ def from_yaml(text: str) -> Config:
     """
     try:
         content = yaml.load(text, Loader=SAFE_LOADER)
-        content.setdefault("task", {"name": IMAGE_CLASSIFICATION})  # of a run that is older than the key
-        for key in schema_keys():
+        content.setdefault("task", None)
+        for key in (key for key in schema_keys() if not key.startswith("task.")):
             *groups, leaf = key.split(".")
             functools.reduce(lambda node, group: node.setdefault(group, {}), groups, content).setdefault(leaf, None)
         return typed_config(OmegaConf.to_container(OmegaConf.create(content)))

@@ -13,6 +13,7 @@ from acdc_cli.config.schema import (
     PART_GROUPS,
     PART_REGISTRIES,
     Config,
+    DatasetConfig,
     MethodConfig,
     ModelConfig,
     TaskConfig,
@@ -24,8 +25,13 @@ from acdc_cli.errors import BadInput, nearest
 from acdc_cli.registry import Part
 
 # The base key of a group that names the part. A model's `name` is what the run is called.
-NAMED_BY = {"model": "family", "method": "name", "task": "name"}
-_GROUP_TYPES: dict[str, Any] = {"model": ModelConfig, "method": MethodConfig, "task": TaskConfig}
+NAMED_BY = {"model": "family", "dataset": "name", "method": "name", "task": "name"}
+_GROUP_TYPES: dict[str, Any] = {
+    "model": ModelConfig,
+    "dataset": DatasetConfig,
+    "method": MethodConfig,
+    "task": TaskConfig,
+}
 # In these groups a key that the chosen part does not read is dropped, so that a sweep over parts can set it for some.
 DROPS_UNREAD = ("method",)
 
@@ -77,15 +83,21 @@ def _check_unread(group: str, part: Part, key: str, value: Any) -> None:
     if f"{group}.{key}" not in part_keys(group):
         raise BadInput(f"{group}.{key}: there is no such key; did you mean {nearest(f'{group}.{key}', all_keys())}?")
     if value is not None and group not in DROPS_UNREAD:
-        named = f"{group}.{NAMED_BY[group]}={part.name}"
+        named = _typed_name(group, part)
         raise BadInput(f"{group}.{key}={value}: {named} does not read it; use {group}.{key}=null")
 
 
 def _missing(group: str, part: Part, entry: Field[Any]) -> BadInput:
     key = f"{group}.{entry.name}"
     if (example := entry.metadata.get("example")) is not None:
-        return BadInput(f"{key}=null: {group}.{NAMED_BY[group]}={part.name} needs it, such as {key}={example}")
+        named = _typed_name(group, part)
+        return BadInput(f"{key}=null: {named} needs it, such as {key}={example}")
     return BadInput(f"{key}=null: {group}={part.name} needs a value; conf/{group}/{part.name}.yaml has one")
+
+
+def _typed_name(group: str, part: Part) -> str:
+    """Return what a user types for the part."""
+    return f"{group}.{NAMED_BY[group]}={part.name}" if NAMED_BY[group] != "name" else f"{group}={part.name}"
 
 
 def _is_optional(hint: Any) -> bool:
@@ -96,6 +108,8 @@ def typed_config(content: Any) -> Config:
     """Give every value of a composed config its type, and every part its own options."""
     open_config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(open_schema()), content))
     values = {entry.name: getattr(open_config, entry.name) for entry in fields(Config)}
+    if values["task"] is None:
+        values["task"] = {"name": chosen_part("dataset", values["dataset"]).facts.task}
     for group, base in PART_GROUPS.items():
         part, options = typed_options(group, values[group])
         own = {key: values[group].get(key) for key in base}

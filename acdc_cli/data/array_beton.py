@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from acdc_cli.data.beton import PAGE_BYTES, write_beton
-from acdc_cli.data.sources import Samples
+from acdc_cli.data.source import Samples
 from acdc_cli.system.files import temporary_beside
 
 

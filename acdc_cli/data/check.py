@@ -9,7 +9,7 @@ from acdc_cli.data.beton import file_hash
 from acdc_cli.data.beton_index import read_index
 from acdc_cli.data.dataset import Dataset, array_hash
 from acdc_cli.data.image_check import check_images, content_hash
-from acdc_cli.data.image_files import SPLITS
+from acdc_cli.data.source import SPLITS
 from acdc_cli.errors import DataMissing
 from acdc_cli.system.processors import cores
 from acdc_cli.system.progress import stage

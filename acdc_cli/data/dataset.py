@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from acdc_cli.data.image_files import SPLITS, ImageFiles, parse_samples
-from acdc_cli.data.sources import SOURCES, Arrays, Samples, Tree
+from acdc_cli.data.image_files import ImageFiles, parse_samples
+from acdc_cli.data.source import SPLITS, Arrays, Samples, Source, Tree, source_of
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import DataMissing
+from acdc_cli.parts import DATASETS
 from acdc_cli.records.files import NUMBER, Shape, check_shape, or_null, parse_object
 from acdc_cli.system.files import canonical_sum
 
@@ -42,8 +43,13 @@ class Dataset:
 
     @property
     def name(self) -> str:
-        """Its name in SOURCES."""
+        """Its name, by which a config chooses it."""
         return self.info["name"]
+
+    @property
+    def own_source(self) -> Source:
+        """Where the samples came from."""
+        return source_of(self.name)
 
     @property
     def kind(self) -> str:
@@ -63,8 +69,9 @@ class Dataset:
     @property
     def sample_shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of a sample; of image files, at the set's usual resolution."""
-        size = self.info["size"] or SOURCES[self.name].sample_shape[1:]
-        return (self.channels, *size)
+        height, width = self.info["size"] or (self.own_source.sample_shape or (None, None, None))[1:]
+        assert height and width, "a set of image files has a usual resolution"
+        return self.channels, height, width
 
     @property
     def identity(self) -> list[Any]:
@@ -107,7 +114,7 @@ class Dataset:
             DataMissing: if the source is gone, or is no longer what was prepared.
         """
         source = self.info["source"]
-        arrays = SOURCES[self.name].data
+        arrays = self.own_source.data
         assert isinstance(arrays, Arrays), "of image files, read_files()"
         samples = arrays.read(Path(source) if source else None)
         for split in SPLITS:
@@ -155,7 +162,7 @@ def with_sum(info: dict[str, Any]) -> dict[str, Any]:
 def prepare_command(name: str, source: str | Path | None, folder: Path, write: WriteOptions | None) -> str:
     """The command that makes a data set's folder, with the options that are not the set's own."""
     words = ["acdc-data", "prepare", name, *([] if source is None else ["--source", str(source)])]
-    usual = SOURCES[name].data
+    usual = source_of(name).data
     if write is not None and isinstance(usual, Tree):
         for key, value in asdict(write).items():
             if value != getattr(usual.write, key):
@@ -176,11 +183,11 @@ def read_dataset(folder: Path) -> Dataset:
     path = folder / "dataset.json"
     try:
         info = parse_object(path.read_bytes(), INFO)
-        if info["format"] != FORMAT or info["name"] not in SOURCES:
+        if info["format"] != FORMAT or info["name"] not in DATASETS.names():
             raise ValueError(f"format {info['format']}, name {info['name']}")
         if SUM in info and info[SUM] != with_sum(info)[SUM]:
             raise ValueError(f"not what was written: {SUM} is not that of the rest")
-        kind = "arrays" if isinstance(SOURCES[info["name"]].data, Arrays) else "files"
+        kind = "arrays" if isinstance(source_of(info["name"]).data, Arrays) else "files"
         if info.get("kind", "arrays") != kind:
             raise ValueError(f"kind {info.get('kind')} of {info['name']}")
         if not len(info["mean"]) == len(info["std"]) == info["channels"] or not all(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acdc_cli.data.sources import Samples
+from acdc_cli.data.source import Samples
 from acdc_cli.data.view import View
 
 

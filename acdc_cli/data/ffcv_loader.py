@@ -21,7 +21,7 @@ from acdc_cli.data.beton_index import RAW, read_index
 from acdc_cli.data.crops import Crops
 from acdc_cli.data.decode import copy_arrays, decode_crops
 from acdc_cli.data.read_ahead import ReadAhead
-from acdc_cli.data.sources import Samples
+from acdc_cli.data.source import Samples
 from acdc_cli.data.view import View
 from acdc_cli.errors import DataMissing
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from acdc_cli.data.source import SPLITS
 from acdc_cli.errors import DataMissing, nearest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SPLITS = ("train", "val")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}  # torchvision's ImageFolder's
 NAMED_AT_MOST = 5
 SEARCHED_DEPTH = 3  # folders below SOURCE in which train/ and val/ are looked for: ILSVRC/Data/CLS-LOC/train

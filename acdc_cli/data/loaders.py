@@ -12,7 +12,7 @@ from torch import Tensor
 from acdc_cli.data.crops import Crops
 from acdc_cli.data.device_loader import DeviceLoader
 from acdc_cli.data.prepare import Dataset
-from acdc_cli.data.sources import SPLITS
+from acdc_cli.data.source import SPLITS
 from acdc_cli.data.stored_arrays import read_arrays
 from acdc_cli.data.torch_files import TorchFilesLoader
 from acdc_cli.data.torch_loader import TorchLoader

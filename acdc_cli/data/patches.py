@@ -15,7 +15,6 @@ import numpy as np
 from acdc_cli.data.order import uniform
 from acdc_cli.errors import DataMissing, reason
 
-CROPS = {"train": 320, "val": 100}  # of each photograph
 TRAIN_SHARE = 0.65  # of the longer side
 SHORTEST, LONGEST = 48, 128  # sides of a crop, pixels
 JPEG_QUALITY = 92

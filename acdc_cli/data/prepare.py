@@ -17,11 +17,11 @@ from acdc_cli.data.beton import file_hash, header_problem
 from acdc_cli.data.beton_index import file_sum_of_tables
 from acdc_cli.data.dataset import FORMAT, Dataset, array_hash, read_dataset, with_sum
 from acdc_cli.data.ffcv_availability import ffcv_problem
-from acdc_cli.data.image_files import SPLITS
 from acdc_cli.data.prepare_images import prepare_images
-from acdc_cli.data.sources import SOURCES, Arrays, Samples
+from acdc_cli.data.source import SPLITS, Arrays, Samples, source_of
 from acdc_cli.data.write_options import WriteOptions
-from acdc_cli.errors import BadInput, DataMissing, not_a_choice
+from acdc_cli.errors import BadInput, DataMissing
+from acdc_cli.parts import DATASETS
 from acdc_cli.system.files import MEBIBYTE, file_sum, replace_json
 from acdc_cli.system.locks import owned_in_turn
 from acdc_cli.system.processors import cores
@@ -43,7 +43,7 @@ def prepare(
     """Write a data set's folder. Either all of it is there afterwards, or what was there before.
 
     Args:
-        name: one of SOURCES.
+        name: of the data set.
         source: folder of the published files; None for an embedded set.
         out: folder to write.
         write: how image files go into the .beton; None: as the set says. Arrays are stored as they are.
@@ -54,9 +54,7 @@ def prepare(
         DataMissing: if the source is missing or unreadable.
         OSError: if the folder cannot be written.
     """
-    if name not in SOURCES:
-        raise not_a_choice("DATASET", name, SOURCES)
-    if SOURCES[name].embedded and source is not None:
+    if DATASETS.part(name, "DATASET").facts.is_embedded and source is not None:
         raise BadInput(f"--source {source}: {name} is embedded and needs none; drop --source")
     with _owned(out):
         return _prepare(name, source, out, write, workers)
@@ -77,7 +75,7 @@ def _owned(folder: Path) -> Iterator[None]:
 
 
 def _prepare(name: str, source: Path | None, out: Path, write: WriteOptions | None, workers: int | None) -> Dataset:
-    data = SOURCES[name].data
+    data = source_of(name).data
     if isinstance(data, Arrays):
         return _prepare_arrays(name, data, source, out)
     return prepare_images(name, data, source, out, write or data.write, workers or cores())
@@ -116,7 +114,7 @@ def _describe(name: str, arrays: Arrays, source: Path | None, samples: dict[str,
         "format": FORMAT,
         "name": name,
         "source": None if source is None else str(source.resolve()),
-        "classes": SOURCES[name].classes,
+        "classes": source_of(name).classes,
         "channels": train.images.shape[-1],
         "size": list(train.images.shape[1:3]),
         "mean": scaled.mean(axis=0).tolist(),  # per channel, of the training images in [0, 1]
@@ -139,7 +137,7 @@ def open_dataset(name: str, data_dir: str | Path, say: Say = warnings.warn) -> D
         DataMissing: if it is not there, naming the command that makes it.
     """
     folder = Path(data_dir) / name
-    if SOURCES[name].embedded:
+    if DATASETS.part(name).facts.is_embedded:
         with suppress(DataMissing):
             return _whole(folder)
         with _owned(folder):
@@ -175,7 +173,7 @@ def require_beton(dataset: Dataset, say: Say = warnings.warn) -> Dataset:
     """
     for split in SPLITS:
         if problem := _beton_problem(dataset, split):
-            if SOURCES[dataset.name].embedded:
+            if DATASETS.part(dataset.name).facts.is_embedded:
                 if problem != MISSING:  # one is made for the loader that needs it, and not before
                     say(f"{dataset.beton(split)}: {problem}; {dataset.name} is embedded and is made again")
                 return prepare(dataset.name, None, dataset.folder)

@@ -18,8 +18,8 @@ from acdc_cli.data.dataset import FORMAT, OWN_IMAGES, Dataset, prepare_command, 
 from acdc_cli.data.ffcv_availability import ffcv_problem
 from acdc_cli.data.image_beton import refuse_too_thin, write_image_beton
 from acdc_cli.data.image_check import FileFacts, check_images, content_hash, readable
-from acdc_cli.data.image_files import SPLITS, ImageFiles, as_rgb, read_tree, sample_lines
-from acdc_cli.data.sources import Tree
+from acdc_cli.data.image_files import ImageFiles, as_rgb, read_tree, sample_lines
+from acdc_cli.data.source import SPLITS, Tree
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import DataMissing, naming
 from acdc_cli.records.files import Damaged, read_object

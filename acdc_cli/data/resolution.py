@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from acdc_cli.config.schema import Config, known
+from acdc_cli.data.keys import ImageFileKeys
 from acdc_cli.data.view import View
 
 DIGITS_KEPT = 9  # of an interpolated resolution: 65/88 of 88 epochs is 65 epochs
@@ -36,18 +37,19 @@ def view_of(config: Config, epoch: int | None, own_size: int) -> View:
     Args:
         own_size: pixels of a set of arrays, or the usual resolution of image files.
     """
-    dataset = config.dataset
-    evaluation = dataset.resolution or own_size
-    if epoch is None or dataset.train_resolution_start is None:
-        return View(evaluation, epoch)
+    keys = config.dataset.options
+    if not isinstance(keys, ImageFileKeys):
+        return View(own_size, epoch)
+    if epoch is None or keys.train_resolution_start is None:
+        return View(keys.resolution, epoch)
     resolution = training_resolution(
         epoch,
         known(config.epochs),
-        dataset.train_resolution_start,
-        known(dataset.train_resolution_end),
-        known(dataset.ramp_start),
-        known(dataset.ramp_end),
-        known(dataset.resolution_multiple),
+        keys.train_resolution_start,
+        known(keys.train_resolution_end),
+        known(keys.ramp_start),
+        known(keys.ramp_end),
+        known(keys.resolution_multiple),
     )
     return View(resolution, epoch)
 
@@ -57,10 +59,21 @@ def keys_of_size(config: Config, pixels: int) -> tuple[tuple[str, int], ...]:
 
     A size in the middle of the ramp comes from both of its ends.
     """
-    dataset = config.dataset
-    names = ("resolution", "train_resolution_start", "train_resolution_end")
-    given = [(f"dataset.{name}", value) for name in names if (value := getattr(dataset, name)) is not None]
+    given = [(f"dataset.{name}", value) for name, value in _resolutions(config)]
     return tuple(key for key in given if key[1] == pixels) or tuple(given[1:])
+
+
+def _resolutions(config: Config) -> list[tuple[str, int]]:
+    """Return the keys of ``dataset`` that set a resolution, with their values."""
+    keys = config.dataset.options
+    if not isinstance(keys, ImageFileKeys):
+        return []
+    given = {
+        "resolution": keys.resolution,
+        "train_resolution_start": keys.train_resolution_start,
+        "train_resolution_end": keys.train_resolution_end,
+    }
+    return [(name, value) for name, value in given.items() if value is not None]
 
 
 def enlarged(config: Config, longest: int | None) -> str | None:
@@ -69,9 +82,7 @@ def enlarged(config: Config, longest: int | None) -> str | None:
     Args:
         longest: side in pixels that larger images were reduced to when they were written.
     """
-    dataset = config.dataset
-    keys = ("resolution", "train_resolution_start", "train_resolution_end")
-    asked = [(getattr(dataset, key), key) for key in keys if getattr(dataset, key) is not None]
+    asked = [(pixels, key) for key, pixels in _resolutions(config)]
     if longest is None or not asked or max(asked)[0] <= longest:
         return None
     pixels, key = max(asked)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from acdc_cli.data.sources import Samples
+from acdc_cli.data.source import Samples
 from acdc_cli.data.view import View
 from acdc_cli.system.signals import ignore_stop_signals
 

@@ -1,4 +1,7 @@
-"""When, how much, where, by which method. Imports torch and nothing else of the project; usable alone."""
+"""Sparse training methods: when a run is sparse, how many weights it removes, which ones, and by which method.
+
+This package imports PyTorch and nothing else of the project, so it can be used in any training loop.
+"""
 
 from __future__ import annotations
 

@@ -16,18 +16,18 @@ WORDS = (
     *("first", "last", "depthwise", "downsample", "embedding"),
     *("linear", "conv", "conv1d", "conv2d", "conv3d", "attention", "recurrent", "transposed"),
 )
-WHAT_IS_PRUNABLE = "linear, convolution, attention or recurrent"  # layers, as messages call them
+WHAT_IS_PRUNABLE = "linear, convolution, attention or recurrent"  # the prunable kinds of layer, as text for messages
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What an allocation has to know about a weight.
+    """The facts about a weight that an allocation needs.
 
     Attributes:
-        shape: (out, in / groups, *kernel), however the weight is stored.
-        words: those of ``WORDS`` that are true of it.
-        layout: how it is stored.
-        aliases: its further names, where several modules share it.
+        shape: (out, in / groups, *kernel), whatever the stored layout.
+        words: the words of ``WORDS`` that apply to the weight.
+        layout: the order in which the weight's axes are stored.
+        aliases: further names of a weight that several modules share.
     """
 
     shape: torch.Size
@@ -37,10 +37,10 @@ class Layer:
 
     @property
     def kind(self) -> str:
-        """One of ``KINDS``; empty for a layer without words."""
+        """The layer's kind, one of ``KINDS``; empty for a layer without words."""
         return next((kind for kind in KINDS if kind in self.words), "")
 
     @property
     def is_table(self) -> bool:
-        """Whether it is the table of an embedding, whatever else uses it as a matrix."""
+        """Whether the weight belongs to an embedding. It may also be used as a matrix by a linear layer."""
         return "embedding" in self.words

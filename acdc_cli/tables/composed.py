@@ -1,4 +1,4 @@
-"""The configs of tables' runs: each composed once, and all that are known beforehand on all cores at a time."""
+"""Compose the configs of tables' runs. Each is composed once, and those known in advance in parallel on all cores."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ _kept: dict[tuple[str, ...], Config] = {}
 
 
 def composed(overrides: tuple[str, ...]) -> Config:
-    """What ``acdc-train OVERRIDES`` would run with; not to be changed, for it is kept.
+    """Return the config that ``acdc-train OVERRIDES`` would run with.
+
+    The config is cached, so callers must not change it.
 
     Raises:
-        BadInput: on an override that cannot be.
+        BadInput: for an invalid override.
     """
     if overrides not in _kept:
         _kept[overrides] = compose_config(list(overrides))
@@ -28,9 +30,10 @@ def composed(overrides: tuple[str, ...]) -> Config:
 
 
 def compose_ahead(wanted: Iterable[tuple[str, ...]]) -> None:
-    """Compose what ``composed`` will be asked for: Hydra takes a tenth of a second each, and tables have hundreds.
+    """Compose configs in parallel before ``composed`` is called for them.
 
-    What cannot be composed, or was not because a process was killed, is left to ``composed``, which says why.
+    Hydra takes a tenth of a second for each config, and tables have hundreds. A config that fails is skipped here (so
+    are those of a killed process); ``composed`` composes it later and raises the error.
     """
     todo = [overrides for overrides in dict.fromkeys(wanted) if overrides not in _kept]
     processes = min(cores(), len(todo))

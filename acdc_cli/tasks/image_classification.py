@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from acdc_cli.config.schema import Config, known
-from acdc_cli.data.options import check_dataset
+from acdc_cli.data.keys import ImageFileKeys
+from acdc_cli.data.options import check_dataset, image_facts
 from acdc_cli.data.resolution import enlarged, keys_of_size, view_of
-from acdc_cli.data.sources import SOURCES
 from acdc_cli.errors import BadInput
 from acdc_cli.models.inputs import ImageInputs
 from acdc_cli.parts import register_task
@@ -52,15 +52,16 @@ class ImageClassification:
     def inputs(self, config: Config, data: Dataset | None) -> ImageInputs:
         """Return channels, resolution of evaluation, and classes; as published, where there are no data yet."""
         if data is None:
-            (channels, height, width), classes = SOURCES[config.dataset.name].sample_shape, _classes(config)
+            facts = image_facts(config)
+            (channels, height, width), classes = facts.sample_shape, facts.classes
         else:
             (channels, height, width), classes = data.sample_shape, data.classes
-        pixels = config.dataset.resolution
+        pixels = getattr(config.dataset.options, "resolution", None)
         return ImageInputs(channels, pixels or height, pixels or width, classes)
 
     def published_samples(self, config: Config) -> int:
         """Return the number of training samples as published."""
-        return SOURCES[config.dataset.name].train_samples
+        return image_facts(config).train_samples
 
     def example_size(self, config: Config, inputs: ImageInputs, epoch: int | None) -> int:
         """Return the resolution in pixels."""
@@ -95,13 +96,12 @@ class ImageClassification:
         from acdc_cli.data.input_step import Augmentation, Normalization
         from acdc_cli.data.loaders import open_loaders
 
-        keys = config.dataset
-        crops = None
-        if keys.resolution is not None:
-            crops = Crops(config.seed, known(keys.crop_scale_min), known(keys.resize_ratio))
+        keys, crops = config.dataset.options, None
+        if isinstance(keys, ImageFileKeys):
+            crops = Crops(config.seed, keys.crop_scale_min, keys.resize_ratio)
         keeps = config.os_cache is not False
         loaders = open_loaders(config.loader, data, known(config.workers), device, crops, keeps, config.shuffle_window)
-        augment = Augmentation(keys.crop_padding or 0, keys.flip, config.seed)
+        augment = Augmentation(getattr(keys, "crop_padding", 0), keys.flip, config.seed)
         normalize = Normalization(data.info["mean"], data.info["std"], config.precision.channels_last, dtype)
         return ImageFeed(config, self.inputs(config, data), loaders, device, augment, normalize)
 
@@ -177,10 +177,6 @@ class ImageClassification:
         except (KeyError, TypeError, RecursionError, ValueError):
             raise ValueError("no mean and std of the training images in it") from None
         return replace(feed, normalize=replace(feed.normalize, mean=mean, std=std))
-
-
-def _classes(config: Config) -> int:
-    return SOURCES[config.dataset.name].classes
 
 
 @dataclass

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from acdc_cli.config.compose import dense_method
-from acdc_cli.config.schema import Config
+from acdc_cli.config.compose import compose_config, dense_method
+from acdc_cli.config.schema import Config, DatasetConfig, plain
 from acdc_cli.config.stored import read_config, require_same_run
-from acdc_cli.data.sources import SOURCES
-from acdc_cli.errors import not_a_choice
 from acdc_cli.models.load import load_model, read_model_file
+from acdc_cli.parts import DATASETS
 from acdc_cli.records.checksums import REMEDY
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
@@ -42,6 +41,15 @@ def pair_agreement(sparse_run: RunFolder, dense_run: RunFolder) -> dict[str, flo
         kept.append(evaluate(run, keep=True)[1])
     agreement: dict[str, float] = run.task.agreement(kept[0], kept[1], Tensor.cpu)
     return agreement
+
+
+def _other_dataset(config: Config, name: str) -> DatasetConfig:
+    """Return another data set with the keys that it shares with the run's own, and else those of its YAML."""
+    part = DATASETS.part(name, "--dataset")
+    own = {entry.name for entry in fields(part.options)}
+    shared = {key: value for key, value in plain(config.dataset).items() if key in own}
+    usual = compose_config([f"dataset={name}"]).dataset.options
+    return DatasetConfig(name=name, options=replace(usual, **shared))
 
 
 def _run_on(config: Config, data_dir: str | Path) -> Run:
@@ -78,9 +86,7 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
         raise Damaged(folder.result, f"its data set is {result['dataset']!r}", REMEDY)
     config = _evaluation_config(folder)
     if dataset_name is not None:
-        if dataset_name not in SOURCES:
-            raise not_a_choice("--dataset", dataset_name, SOURCES)
-        config.dataset.name = dataset_name
+        config.dataset = _other_dataset(config, dataset_name)
     model, trained_with = load_model(run_path, kind), read_model_file(folder, kind)[1]
     run = _run_on(config, data_dir or config.data_dir)
     dtype = next(model.parameters()).dtype

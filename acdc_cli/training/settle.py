@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from acdc_cli.config.schema import Config
 from acdc_cli.data.ffcv_availability import reading_problem
-from acdc_cli.data.sources import SOURCES, Tree
+from acdc_cli.data.options import image_facts
 from acdc_cli.errors import BadInput
 from acdc_cli.parts import MODELS
 from acdc_cli.ranks import ONE_RANK, Ranks
@@ -63,7 +63,7 @@ def settle(
     config.threads = config.threads or cores()
     own_cores = max(1, cores() // ranks.local_count)
     if config.workers is None:
-        reads_images = isinstance(SOURCES[config.dataset.name].data, Tree)
+        reads_images = image_facts(config).reads_files
         config.workers = own_cores if reads_images and config.device == "cuda" else 0  # a CPU is busy training
     if config.workers > own_cores:
         of_a_rank = f" of each of {ranks.local_count} ranks" if ranks.local_count > 1 else ""

@@ -17,7 +17,6 @@ import yaml
 from acdc_cli.config.compose import dense_run_of
 from acdc_cli.config.schedule import timeline_of
 from acdc_cli.config.schema import Config, is_pruned_to_target
-from acdc_cli.data.sources import SOURCES
 from acdc_cli.tables.composed import composed
 from acdc_cli.tables.jobs import first_missing
 from acdc_cli.tables.spec import TableRow, read_table, table_names
@@ -113,7 +112,7 @@ def prunes_at(config: Config) -> list[float]:
         return [epoch for epoch in range(config.epochs) if config.method.options.window(config.epochs).is_due(epoch)]
     if config.method.name != "gmp":
         return []
-    per_epoch = -(-SOURCES[config.dataset.name].train_samples // config.batch_size)
+    per_epoch = -(-config.task.options.published_samples(config) // config.batch_size)
     window = config.method.options.window(method_setting(config, per_epoch * config.batch_size, no_passes))
     return [step / per_epoch for step in range(window.start, window.end + 1, window.interval)]
 

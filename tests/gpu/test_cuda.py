@@ -11,7 +11,7 @@ import torch
 from acdc_cli.config.compose import compose_config
 from acdc_cli.data.batches import in_batches
 from acdc_cli.data.loaders import to_device
-from acdc_cli.data.sources import SOURCES
+from acdc_cli.data.source import source_of
 from acdc_cli.data.torch_loader import TorchLoader
 from acdc_cli.models.wide_resnet import WideResNet
 from acdc_cli.sparsity import ACDC, Timeline
@@ -46,7 +46,7 @@ def test_host_loaders_feed_the_gpu(loader: str, tmp_path: Path, data_dir: Path, 
 
 
 def test_prefetched_batches_are_the_loaders_own(data_dir: Path) -> None:
-    samples = SOURCES["digits"].data.read(None)["train"]
+    samples = source_of("digits").data.read(None)["train"]
     order = np.random.default_rng(0).permutation(len(samples.labels))
     device = torch.device("cuda")
     batches = to_device(TorchLoader(samples, workers=0).batches(in_batches(order, 64)), device)

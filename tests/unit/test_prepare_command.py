@@ -16,7 +16,7 @@ import pytest
 from image_tree import FOLDERS
 
 from acdc_cli.data.prepare import prepare, read_dataset
-from acdc_cli.data.sources import SOURCES
+from acdc_cli.data.source import source_of
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import DataMissing
 
@@ -63,7 +63,7 @@ def test_a_file_or_nothing_is_no_folder(
 def test_help_names_each_sets_own_options(acdc_data: Callable, capsys: pytest.CaptureFixture) -> None:
     assert acdc_data("prepare", "--help") == 0
     shown = capsys.readouterr().out
-    own = [asdict(SOURCES[name].data.write) for name in ("imagenet", "patches")]
+    own = [asdict(source_of(name).data.write) for name in ("imagenet", "patches")]
     for key in own[0]:
         values = ", ".join("none" if write[key] is None else f"{write[key]:g}" for write in own)
         assert f"({values})" in shown.partition(f"  --{key.replace('_', '-')}")[2].partition("  --")[0]
