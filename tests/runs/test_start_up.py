@@ -57,7 +57,7 @@ def modules(folder: Path, *arguments: str, until: str = "end") -> set[str]:
     ("arguments", "may_be", "at_most"),
     [
         (["--help"], set(), 420),
-        (["--cfg", "job", "--resolve"], {"numpy"}, 600),
+        (["--cfg", "job", "--resolve"], set(), 500),
         (["plan=true"], BY_TORCH | {"numpy"}, 2700),
     ],
 )
