@@ -9,6 +9,9 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from acdc_cli.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError
+from acdc_cli.plugins import load_announced_plugins, load_plugins
+
+PLUGIN_HELP = "a module or file that registers parts which the run uses; may be given several times"
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,8 +36,11 @@ def run_command(
     Args:
         are_mixed: whether flags may stand between words of one list.
     """
+    parser.add_argument("--plugin", action="append", default=[], metavar="FILE|MODULE", help=PLUGIN_HELP)
     options = parser.parse_intermixed_args() if are_mixed else parser.parse_args()
     try:
+        load_announced_plugins()
+        load_plugins(options.plugin)
         code = run(options)
         sys.stdout.flush()  # here, where a closed pipe can still be told from a crash
     except AcdcError as error:

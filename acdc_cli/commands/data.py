@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from acdc_cli.commands.console import Parser, run_command
 from acdc_cli.errors import EXIT_DATA_MISSING, EXIT_DONE, BadInput, Interrupted
@@ -28,7 +28,10 @@ def _parser() -> Parser:
     prepare = actions.add_parser("prepare", help="write train.beton, val.beton and dataset.json")
     prepare.add_argument("dataset", metavar="DATASET", help="one of acdc-data list")
     prepare.add_argument(
-        "--source", type=_folder, metavar="DIR", help="folder of the published files; none if embedded"
+        "--source", type=_folder, metavar="DIR", help="folder (arrays: file) of the images; none if embedded"
+    )
+    prepare.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a key of the data set, such as pad_to=32"
     )
     prepare.add_argument("--out", type=_folder, metavar="DIR", help="folder to write (default: ./data/DATASET)")
     prepare.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
@@ -74,20 +77,42 @@ def _write_options(options: argparse.Namespace) -> WriteOptions | None:
     return changed(images.write, *typed)
 
 
+def _content_keys(options: argparse.Namespace) -> dict[str, Any]:
+    """The data set's keys that decide what the samples are, as its YAML has them and with what was typed."""
+    from acdc_cli.data.own import content_keys_of
+    from acdc_cli.parts import DATASETS
+
+    content_keys = [key for key in DATASETS.part(options.dataset, "DATASET").facts.content_keys if key != "source"]
+    for typed in options.set:
+        key = typed.partition("=")[0]
+        if key not in content_keys:
+            there = f"its keys are {', '.join(content_keys)}" if content_keys else "it has none"
+            raise BadInput(f"--set {typed}: {options.dataset} is not prepared by the key {key}; {there}")
+    if not content_keys:
+        return {}
+    from acdc_cli.config.compose import compose_config
+
+    config = compose_config([f"dataset={options.dataset}", *(f"dataset.{typed}" for typed in options.set)])
+    return content_keys_of(options.dataset, config.dataset.options)
+
+
 def _prepare(options: argparse.Namespace) -> int:
     from acdc_cli.data.ffcv_availability import ffcv_problem
     from acdc_cli.data.prepare import prepare
+    from acdc_cli.data.source import is_own
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)  # they end it as Ctrl-C does
     if options.workers is not None and options.workers < 1:
         raise BadInput(f"--workers {options.workers}: nearest: --workers 1")
     out = options.out or Path("data") / options.dataset
-    for flag, folder in (("--source", options.source), ("--out", out)):
+    keys = _content_keys(options)
+    own_file = () if is_own(options.dataset) else (("--source", options.source),)
+    for flag, folder in (*own_file, ("--out", out)):
         if folder is not None and folder.is_file():
             raise BadInput(f"{flag} {folder}: a file, no folder; nearest: {flag} {folder.parent}")
     try:
-        dataset = prepare(options.dataset, options.source, out, _write_options(options), options.workers)
+        dataset = prepare(options.dataset, options.source, out, _write_options(options), options.workers, keys)
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; the same command goes on: {out}") from None
     counts = f"{dataset.count('train')} training and {dataset.count('val')} validation images"
@@ -116,7 +141,8 @@ def _list(options: argparse.Namespace) -> int:
     table = Table("data set", "what it is", "prepared by")
     for name in DATASETS.names():
         facts = DATASETS.part(name).facts
-        how = "acdc-train itself" if facts.is_embedded else f"acdc-data prepare {name} --source DIR"
+        own = f"acdc-train dataset={name} dataset.source=PATH" if "source" in facts.content_keys else None
+        how = "acdc-train itself" if facts.is_embedded else own or f"acdc-data prepare {name} --source DIR"
         table.add_row(name, facts.summary, how)
     Console().print(table)
     return EXIT_DONE

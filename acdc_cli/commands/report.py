@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from acdc_cli.commands.console import Parser, run_command
-from acdc_cli.config.command_line import is_override
+from acdc_cli.config.command_line import add_config_dir, is_override
 from acdc_cli.errors import EXIT_DONE, BadInput, nearest
 from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.report.table import print_summary
@@ -30,7 +30,7 @@ def _parser() -> Parser:
         "targets",
         nargs="+",
         metavar="RUN|SWEEP|TABLE",
-        help="a run folder, a folder of run folders, or tables of conf/table/ and key=value for all their runs",
+        help="a run folder, a folder of run folders, or tables and key=value for all their runs",
     )
     parser.add_argument("--format", choices=FORMATS, default="terminal", help="of a table")
     sweep = parser.add_argument_group("of a SWEEP")
@@ -47,6 +47,7 @@ def _parser() -> Parser:
     published.add_argument(
         "--selection", choices=SELECTIONS, help="accuracies of the last or the best epoch (default: as the table says)"
     )
+    published.add_argument("--config-dir", type=Path, metavar="DIR", help="with tables of one's own in DIR/table/")
     published.add_argument("--out", type=Path, metavar="DIR", help="for its files (RUNS_DIR/tables/SCALE)")
     return parser
 
@@ -57,6 +58,8 @@ def main() -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.config_dir is not None:
+        add_config_dir(options.config_dir)
     places = [target for target in options.targets if Path(target).exists() or not is_override(target)]
     if any(not Path(place).exists() and place in table_names() for place in places):
         _refuse(OF_RUNS, options, "of runs, not of a table")

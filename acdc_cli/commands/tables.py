@@ -29,7 +29,7 @@ def report_tables(names: Sequence[str], typed: Sequence[str], options: argparse.
     """Plan, run or report one or more tables.
 
     Args:
-        names: of files under conf/table/.
+        names: of the tables.
         typed: overrides for every run; Hydra's own, such as ``hydra/launcher=joblib``, are for the launcher.
 
     Returns:

@@ -27,6 +27,7 @@ from acdc_cli.config.schema import (
 from acdc_cli.config.typed import typed_config
 from acdc_cli.errors import BadInput, nearest
 from acdc_cli.parts import DENSE, METHODS
+from acdc_cli.plugins import load_plugins
 from acdc_cli.system.nested import leaves
 
 FREE_KEYS = ("schedule.published.", "sparsity.rules.")  # what follows is the user's own
@@ -69,6 +70,7 @@ def complete(composed: DictConfig, experiment: str | None, overrides: list[str])
     content = OmegaConf.to_container(plain)
     assert isinstance(content, dict)
     _check_keys({str(key): value for key, value in content.items()})
+    load_plugins(content.get("plugins") or [])
     try:
         config = typed_config(content)
     except OmegaConfBaseException as error:

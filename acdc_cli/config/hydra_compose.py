@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from acdc_cli.config.command_line import conf_dir, for_hydra
+from acdc_cli.config.command_line import conf_dir, for_hydra, user_dirs
 from acdc_cli.config.schema import register_schema
 
 
@@ -23,8 +22,8 @@ def composed_by_hydra(overrides: Sequence[str], extra_dir: str | None = None) ->
     Raises:
         HydraException, OmegaConfBaseException, ValueError: see ``compose.explain``.
     """
-    if extra_dir is not None:
-        overrides = [*overrides, f"hydra.searchpath=[file://{Path(extra_dir).absolute()}]"]
+    if folders := user_dirs(extra_dir):
+        overrides = [*overrides, f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"]
     register_schema()
     hydra = GlobalHydra.instance()
     outer, hydra.hydra = hydra.hydra, None  # that of acdc-train, where a config names another one

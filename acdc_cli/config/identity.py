@@ -7,9 +7,13 @@ import json
 from typing import Any
 
 from acdc_cli.config.schema import Config, is_pruned_to_target, plain
+from acdc_cli.parts import DATASETS
 
 # Where things lie, what they are called and how they are watched changes no number. Of start_from, its hash enters.
-NOT_IN_ID = ("runs_dir", "data_dir", "run", "tracker", "checkpoint", "workers", "os_cache", "plan", "start_from")
+NOT_IN_ID = (
+    *("runs_dir", "data_dir", "run", "tracker", "plugins"),
+    *("checkpoint", "workers", "os_cache", "plan", "start_from"),
+)
 _SPARSITY_AND_PHASES = (
     "sparsity",
     "schedule.warmup_epochs",
@@ -25,6 +29,9 @@ def identity(config: Config) -> dict[str, Any]:
     # Keys that a method does not read: `method=dense sparsity=0.8,0.9` is one run.
     unread = () if is_pruned_to_target(config) else _SPARSITY_AND_PHASES
     unread = unread if config.method.facts.makes_sparse_model else (*unread, "bn_recalibration")
+    if config.dataset.content_hash is not None:  # which stands for the place, and for how the samples were made
+        keys = DATASETS.part(config.dataset.name).facts.content_keys
+        unread = (*unread, *(f"dataset.{key}" for key in keys))
     return _prune(plain(config), (*NOT_IN_ID, *unread), "")
 
 

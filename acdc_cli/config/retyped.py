@@ -10,7 +10,15 @@ from acdc_cli.config.schema import Config, plain
 from acdc_cli.parts import MODELS
 from acdc_cli.system.nested import leaves
 
-DERIVED = ("start_from_hash", "first_epoch", "record_format", "schedule.published", "plan", "run.overwrite")
+DERIVED = (
+    "start_from_hash",
+    "dataset.content_hash",
+    "first_epoch",
+    "record_format",
+    "schedule.published",
+    "plan",
+    "run.overwrite",
+)
 
 
 def as_overrides(config: Config) -> list[str]:

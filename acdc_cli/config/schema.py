@@ -18,7 +18,7 @@ T = TypeVar("T")
 # The groups whose keys are those of a part: what every part of the group has is here, the rest is its own ``options``.
 PART_GROUPS = {
     "model": ("name", "family", "batch_norm_eps"),
-    "dataset": ("name",),
+    "dataset": ("name", "content_hash"),
     "method": ("name",),
     "task": ("name",),
 }
@@ -40,6 +40,7 @@ class DatasetConfig:
     """Which data, and how training batches are augmented."""
 
     name: str
+    content_hash: str | None = field()  # derived: of data of the user's own; what the id knows of them
     options: Any = field()  # the data set's own keys
 
 
@@ -172,6 +173,7 @@ class Config:
     sparsity: SparsityConfig
     method: MethodConfig
     task: TaskConfig
+    plugins: list[str] | None = field()  # modules and files that register parts; never part of the id
     optimizer: OptimizerConfig
     lr_schedule: LrScheduleConfig
     precision: PrecisionConfig

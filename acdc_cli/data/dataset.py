@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ INFO: Shape = {
     "beton_bytes": or_null(dict.fromkeys(SPLITS, int)),
     "beton_sha256": or_null(dict.fromkeys(SPLITS, str)),
     "beton_index_sha256?": or_null(dict.fromkeys(SPLITS, str)),
+    **{"options?": dict, "split?": str},
 }
 INFO_OF_FILES: Shape = {"class_names": list, "write": dict, **dict.fromkeys(SPLITS, _OF_FILES)}
 OWN_IMAGES = "images"  # folder of an embedded set's image files, beside dataset.json
@@ -49,7 +51,13 @@ class Dataset:
     @property
     def own_source(self) -> Source:
         """Where the samples came from."""
-        return source_of(self.name)
+        return source_of(self.name, self.content_keys)
+
+    @property
+    def content_keys(self) -> dict[str, Any]:
+        """The data set's own keys that the samples were made with, beside the files that they come from."""
+        keys: dict[str, Any] = self.info.get("options", {})
+        return keys
 
     @property
     def kind(self) -> str:
@@ -105,7 +113,7 @@ class Dataset:
     def prepare_command(self) -> str:
         """The command that makes this folder again."""
         write = WriteOptions(**self.info["write"]) if self.kind == "files" else None
-        return prepare_command(self.name, self.info["source"], self.folder, write)
+        return prepare_command(self.name, self.info["source"], self.folder, write, self.content_keys)
 
     def read_source(self) -> dict[str, Samples]:
         """The same samples from where they came from, for a set of arrays.
@@ -159,9 +167,17 @@ def with_sum(info: dict[str, Any]) -> dict[str, Any]:
     return rest | {SUM: canonical_sum(rest)}
 
 
-def prepare_command(name: str, source: str | Path | None, folder: Path, write: WriteOptions | None) -> str:
+def prepare_command(
+    name: str,
+    source: str | Path | None,
+    folder: Path,
+    write: WriteOptions | None,
+    content_keys: Mapping[str, Any] | None = None,
+) -> str:
     """The command that makes a data set's folder, with the options that are not the set's own."""
     words = ["acdc-data", "prepare", name, *([] if source is None else ["--source", str(source)])]
+    for key, value in (content_keys or {}).items():
+        words += [] if value is None else ["--set", f"{key}={value}"]
     usual = source_of(name).data
     if write is not None and isinstance(usual, Tree):
         for key, value in asdict(write).items():
@@ -176,6 +192,26 @@ def array_hash(samples: Samples) -> str:
     digest.update(np.ascontiguousarray(samples.images).data)
     digest.update(np.ascontiguousarray(samples.labels).data)
     return digest.hexdigest()
+
+
+def joined_hash(hashes: Iterable[str]) -> str:
+    """Return a data set's content hash from those of its splits, in the order of SPLITS."""
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def require_content(source: str | None, found: str, wanted: str | None, command: str) -> None:
+    """Raise DataMissing if samples that were read to be prepared are not the ones that were meant.
+
+    Args:
+        source: that they were read from.
+        found: their content hash.
+        wanted: that of the samples that were meant; None: any.
+        command: prepares what is there now.
+    """
+    if wanted not in (None, found):
+        raise DataMissing(
+            f"{source}: its content is not the one that this run is of; to take what is there now: {command}"
+        )
 
 
 def read_dataset(folder: Path) -> Dataset:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from acdc_cli.data.source import SPLITS
+from acdc_cli.data.source import SPLITS, SplitRule
+from acdc_cli.data.split import validation_paths
 from acdc_cli.errors import DataMissing, nearest
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}  # torchvision's ImageFolder's
 NAMED_AT_MOST = 5
+SPLIT_WORDS = {"training", "validation", "valid", "test", "testing", "dev", "eval"}  # folders that are hardly classes
 SEARCHED_DEPTH = 3  # folders below SOURCE in which train/ and val/ are looked for: ILSVRC/Data/CLS-LOC/train
 
 
@@ -63,20 +65,52 @@ def read_rgb(path: Path) -> np.ndarray:
         return np.asarray(as_rgb(image))
 
 
-def read_tree(source: Path, command: str) -> dict[str, ImageFiles]:
+def read_tree(source: Path, command: str, rule: SplitRule | None = None) -> dict[str, ImageFiles]:
     """List SOURCE/train/CLASS/* and SOURCE/val/CLASS/*, at any depth below the class.
 
     Args:
         source: folder of the tree.
         command: what to run once the tree has been mended, for messages.
+        rule: how SOURCE/CLASS/* is split, where there is neither train/ nor val/; None: both have to be there.
 
     Raises:
         DataMissing: if a split is missing or has no class folders, or a class is missing or empty in one of them.
     """
     try:
-        return _read_tree(source, command)
+        return _read_tree(source, command) if rule is None or has_splits(source) else _split_tree(source, rule, command)
     except OSError as error:
         raise DataMissing(f"{error.filename}: {error.strerror}; mend it, then run {command}") from None
+
+
+def has_splits(source: Path) -> bool:
+    """Return True if a tree's own folders say which images are for training and which for validation."""
+    return not source.is_dir() or any((source / split).is_dir() for split in SPLITS)
+
+
+def _split_tree(source: Path, rule: SplitRule, command: str) -> dict[str, ImageFiles]:
+    """List SOURCE/CLASS/*, split by a rule."""
+    names = sorted(entry.name for entry in source.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if set(names) <= SPLIT_WORDS and names:
+        raise DataMissing(f"{source}: holds {', '.join(names)}; call the two folders train and val; then run {command}")
+    if len(names) < 2:
+        meant = _root_nearby(source)
+        hint = f"{meant} holds train/ and val/" if meant else "it needs a folder for each class, or train/ and val/"
+        raise DataMissing(f"{source}: {f'one class folder, {names[0]}' if names else 'no class folders'}; {hint}")
+    paths: dict[str, list[str]] = {split: [] for split in SPLITS}
+    labels: dict[str, list[int]] = {split: [] for split in SPLITS}
+    for label, name in enumerate(names):
+        found = sorted(_images_below(source, name, command))
+        if len(found) < 2:
+            raise DataMissing(
+                f"{source / name}: {len(found)} images; a class needs two, one for training and one for validation; "
+                f"add some or remove the class; then run {command}"
+            )
+        of_val = validation_paths(found, rule)
+        for path in found:
+            split = "val" if path in of_val else "train"
+            paths[split].append(path)
+            labels[split].append(label)
+    return {split: ImageFiles(source, paths[split], np.array(labels[split], np.int64), names) for split in SPLITS}
 
 
 def _read_tree(source: Path, command: str) -> dict[str, ImageFiles]:

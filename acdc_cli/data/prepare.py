@@ -1,53 +1,77 @@
-"""Making a data set's folder from what its publishers ship, and finding one that is there."""
+"""Making a data set's folder from what its publishers ship."""
 
 from __future__ import annotations
 
-import hashlib
-import shlex
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from acdc_cli.data.array_beton import write_array_betons
-from acdc_cli.data.beton import file_hash, header_problem
+from acdc_cli.data.beton import file_hash
 from acdc_cli.data.beton_index import file_sum_of_tables
-from acdc_cli.data.dataset import FORMAT, Dataset, array_hash, read_dataset, with_sum
+from acdc_cli.data.dataset import FORMAT, Dataset, array_hash, joined_hash, prepare_command, require_content, with_sum
 from acdc_cli.data.ffcv_availability import ffcv_problem
+from acdc_cli.data.moments import level_counts, moments
 from acdc_cli.data.prepare_images import prepare_images
-from acdc_cli.data.source import SPLITS, Arrays, Samples, source_of
+from acdc_cli.data.source import SPLITS, Arrays, Samples, Source, is_own, source_of
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import BadInput, DataMissing
 from acdc_cli.parts import DATASETS
-from acdc_cli.system.files import MEBIBYTE, file_sum, replace_json
+from acdc_cli.system.files import replace_json
 from acdc_cli.system.locks import owned_in_turn
 from acdc_cli.system.processors import cores
 from acdc_cli.system.progress import waiting_for
 
-__all__ = ["Dataset", "open_dataset", "prepare", "read_dataset", "require_beton"]
 
-# A .beton up to this size is compared with its sum whenever it is used. Of larger ones that is the tables alone, which
-# say where the samples are: `acdc-data check` reads the rest.
-READ_WHOLE_BYTES = 64 * MEBIBYTE
-MISSING = "missing"
+@dataclass(frozen=True)
+class Job:
+    """What is to be prepared.
 
-Say = Callable[[str], object]
+    Attributes:
+        name: of the data set.
+        source: folder or file that the samples come from; None for an embedded set.
+        write: how image files go into the .beton; None: as the set says. Arrays are stored as they are.
+        workers: processes that read and write image files; None: one for each core.
+        content_keys: the set's own keys that decide, with the files, what the samples are.
+        content_hash: that the samples have to have; None: any. Where they have another one, nothing is written.
+        journals: folder with what is known of image files that were read before; None: there is none.
+    """
+
+    name: str
+    source: Path | None = None
+    write: WriteOptions | None = None
+    workers: int | None = None
+    content_keys: Mapping[str, Any] = field(default_factory=dict)
+    content_hash: str | None = None
+    journals: Path | None = None
+
+    @property
+    def origin(self) -> Source:
+        """Where the samples come from."""
+        return source_of(self.name, self.content_keys)
 
 
 def prepare(
-    name: str, source: Path | None, out: Path, write: WriteOptions | None = None, workers: int | None = None
+    name: str,
+    source: Path | None,
+    out: Path,
+    write: WriteOptions | None = None,
+    workers: int | None = None,
+    content_keys: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Write a data set's folder. Either all of it is there afterwards, or what was there before.
 
     Args:
         name: of the data set.
-        source: folder of the published files; None for an embedded set.
+        source: folder of the published files; None for an embedded set, and for one whose files have a usual place.
         out: folder to write.
         write: how image files go into the .beton; None: as the set says. Arrays are stored as they are.
         workers: processes that read and write image files; None: all cores.
+        content_keys: the set's own keys that decide, with the files, what the samples are.
 
     Raises:
         BadInput: on an unknown name, or a source for a set that has none.
@@ -56,12 +80,33 @@ def prepare(
     """
     if DATASETS.part(name, "DATASET").facts.is_embedded and source is not None:
         raise BadInput(f"--source {source}: {name} is embedded and needs none; drop --source")
-    with _owned(out):
-        return _prepare(name, source, out, write, workers)
+    job = Job(name, source, write, workers, content_keys or {})
+    if is_own(name) and source is None:
+        job = Job(name, usual_place(name, job.origin), write, workers, content_keys or {})
+    with owned(out):
+        return prepare_owned(job, out)
+
+
+def usual_place(name: str, origin: Source) -> Path:
+    """Return the place where the files are if nobody says otherwise.
+
+    Raises:
+        DataMissing: if there is no such place, saying how to get the files.
+    """
+    if origin.place is not None and origin.place.exists():
+        return origin.place
+    if origin.how_to_get is not None:
+        raise DataMissing(
+            f"{origin.place}: no {name} there; get it with: {origin.how_to_get}; or name another place with "
+            f"dataset.source=DIR (acdc-data prepare {name} --source DIR)"
+        )
+    raise DataMissing(
+        f"{name}: is data of your own; name it with dataset.source=PATH (acdc-data prepare {name} --source PATH)"
+    )
 
 
 @contextmanager
-def _owned(folder: Path) -> Iterator[None]:
+def owned(folder: Path) -> Iterator[None]:
     """Keep other processes that prepare the same folder waiting; a folder that stays empty is removed."""
     there = folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,16 +119,20 @@ def _owned(folder: Path) -> Iterator[None]:
                     folder.rmdir()
 
 
-def _prepare(name: str, source: Path | None, out: Path, write: WriteOptions | None, workers: int | None) -> Dataset:
-    data = source_of(name).data
+def prepare_owned(job: Job, out: Path) -> Dataset:
+    """Do what ``prepare`` does, in a folder that this process owns."""
+    data, write = job.origin.data, job.write
     if isinstance(data, Arrays):
-        return _prepare_arrays(name, data, source, out)
-    return prepare_images(name, data, source, out, write or data.write, workers or cores())
+        return _prepare_arrays(job, data, out)
+    write, workers = write or data.write, job.workers or cores()
+    return prepare_images(job.name, data, job.source, out, write, workers, job.content_hash, job.journals)
 
 
-def _prepare_arrays(name: str, arrays: Arrays, source: Path | None, out: Path) -> Dataset:
-    samples = arrays.read(source)
-    dataset = Dataset(out, _describe(name, arrays, source, samples))
+def _prepare_arrays(job: Job, arrays: Arrays, out: Path) -> Dataset:
+    samples = arrays.read(job.source)
+    dataset = Dataset(out, _describe(job, arrays, samples))
+    command = prepare_command(job.name, job.source, out, None, job.content_keys)
+    require_content(dataset.info["source"], dataset.info["content_hash"], job.content_hash, command)
     if ffcv_problem() is None:
         paths = {split: dataset.beton(split) for split in SPLITS}
         write_array_betons(samples, paths)
@@ -98,9 +147,9 @@ def _prepare_arrays(name: str, arrays: Arrays, source: Path | None, out: Path) -
     return Dataset(out, info)
 
 
-def _describe(name: str, arrays: Arrays, source: Path | None, samples: dict[str, Samples]) -> dict[str, Any]:
+def _describe(job: Job, arrays: Arrays, samples: dict[str, Samples]) -> dict[str, Any]:
     train = samples["train"]
-    scaled = train.images.reshape(-1, train.images.shape[-1]).astype(np.float64) / 255
+    mean, std = moments(level_counts(train.images)) if is_own(job.name) else _exact_moments(train.images)
     splits = {
         split: {
             "count": len(samples[split].labels),
@@ -109,90 +158,31 @@ def _describe(name: str, arrays: Arrays, source: Path | None, samples: dict[str,
         }
         for split in SPLITS
     }
-    together = "".join(splits[split]["content_sha256"] for split in SPLITS)
+    classes = job.origin.classes or class_count(samples)
     return {
         "format": FORMAT,
-        "name": name,
-        "source": None if source is None else str(source.resolve()),
-        "classes": source_of(name).classes,
+        "name": job.name,
+        **({"options": dict(job.content_keys)} if job.content_keys else {}),
+        "source": None if job.source is None else str(job.source.resolve()),
+        "classes": classes,
         "channels": train.images.shape[-1],
         "size": list(train.images.shape[1:3]),
-        "mean": scaled.mean(axis=0).tolist(),  # per channel, of the training images in [0, 1]
-        "std": scaled.std(axis=0).tolist(),
+        "mean": mean,
+        "std": std,
         **splits,
-        "content_hash": hashlib.sha256(together.encode()).hexdigest(),
+        "content_hash": joined_hash(splits[split]["content_sha256"] for split in SPLITS),
         "beton_bytes": None,
         "beton_sha256": None,
         "beton_index_sha256": None,
     }
 
 
-def open_dataset(name: str, data_dir: str | Path, say: Say = warnings.warn) -> Dataset:
-    """The data set in DATA_DIR/<name>/; an embedded one is prepared on first use, and again if it is damaged.
-
-    Args:
-        say: is given a line that names the damage.
-
-    Raises:
-        DataMissing: if it is not there, naming the command that makes it.
-    """
-    folder = Path(data_dir) / name
-    if DATASETS.part(name).facts.is_embedded:
-        with suppress(DataMissing):
-            return _whole(folder)
-        with _owned(folder):
-            try:
-                return _whole(folder)  # if another process has made it meanwhile
-            except DataMissing as problem:
-                if (folder / "dataset.json").exists():
-                    say(f"{str(problem).partition('; make it')[0]}; {name} is embedded and is made again")
-            return _prepare(name, None, folder, None, None)  # never made, or damaged
-    if not (folder / "dataset.json").is_file():
-        raise DataMissing(
-            f"{folder}: no data set {name}; make it with: "
-            f"acdc-data prepare {name} --source DIR --out {shlex.quote(str(folder))}"
-        )
-    return read_dataset(folder)
+def class_count(samples: dict[str, Samples]) -> int:
+    """Return the number of classes of samples whose set does not say it: the largest label of any split, plus 1."""
+    return 1 + max(int(one.labels.max()) for one in samples.values())
 
 
-def _whole(folder: Path) -> Dataset:
-    dataset = read_dataset(folder)
-    if dataset.kind == "files":
-        dataset.read_files()
-    return dataset
-
-
-def require_beton(dataset: Dataset, say: Say = warnings.warn) -> Dataset:
-    """Make sure that both .beton files are there and whole; embedded sets are made again if not.
-
-    Args:
-        say: is given a line that names a damaged file.
-
-    Raises:
-        DataMissing: naming the file and the command that makes it.
-    """
-    for split in SPLITS:
-        if problem := _beton_problem(dataset, split):
-            if DATASETS.part(dataset.name).facts.is_embedded:
-                if problem != MISSING:  # one is made for the loader that needs it, and not before
-                    say(f"{dataset.beton(split)}: {problem}; {dataset.name} is embedded and is made again")
-                return prepare(dataset.name, None, dataset.folder)
-            raise DataMissing(f"{dataset.beton(split)}: {problem}; make it with: {dataset.prepare_command}")
-    return dataset
-
-
-def _beton_problem(dataset: Dataset, split: str) -> str | None:
-    path, expected = dataset.beton(split), dataset.info["beton_bytes"]
-    if not path.is_file():
-        return MISSING
-    size = path.stat().st_size
-    if not expected or size != expected[split]:
-        return f"{size} bytes, dataset.json says {expected and expected[split]}"
-    if problem := header_problem(path, dataset.count(split)):
-        return problem
-    is_small = size <= READ_WHOLE_BYTES
-    return (
-        "not the bytes that were written"
-        if is_small and file_sum(path) != dataset.info["beton_sha256"][split]
-        else None
-    )
+def _exact_moments(images: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and deviation per channel of pixels in [0, 1], in floating point: what published sets had from the first."""
+    scaled = images.reshape(-1, images.shape[-1]).astype(np.float64) / 255
+    return scaled.mean(axis=0).tolist(), scaled.std(axis=0).tolist()

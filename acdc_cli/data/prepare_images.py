@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,22 @@ import numpy as np
 
 from acdc_cli.data.beton import file_hash
 from acdc_cli.data.beton_index import file_sum_of_tables
-from acdc_cli.data.dataset import FORMAT, OWN_IMAGES, Dataset, prepare_command, with_sum
+from acdc_cli.data.dataset import (
+    FORMAT,
+    OWN_IMAGES,
+    Dataset,
+    joined_hash,
+    prepare_command,
+    require_content,
+    with_sum,
+)
 from acdc_cli.data.ffcv_availability import ffcv_problem
 from acdc_cli.data.image_beton import refuse_too_thin, write_image_beton
 from acdc_cli.data.image_check import FileFacts, check_images, content_hash, readable
-from acdc_cli.data.image_files import ImageFiles, as_rgb, read_tree, sample_lines
+from acdc_cli.data.image_files import ImageFiles, as_rgb, has_splits, read_tree, sample_lines
+from acdc_cli.data.moments import LEVELS, moments
 from acdc_cli.data.source import SPLITS, Tree
+from acdc_cli.data.split import RULE
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import DataMissing, naming
 from acdc_cli.records.files import Damaged, read_object
@@ -27,31 +38,47 @@ from acdc_cli.system.files import left_temporary, replace_json, replace_text
 from acdc_cli.system.progress import stage
 from acdc_cli.system.signals import signals_held_back
 
+IMAGES_A_TIME = 256
 STAGING = ".preparing"  # in the data set's folder: what is done so far
 
 
-def prepare_images(name: str, tree: Tree, source: Path | None, out: Path, write: WriteOptions, workers: int) -> Dataset:
+def prepare_images(
+    name: str,
+    tree: Tree,
+    source: Path | None,
+    out: Path,
+    write: WriteOptions,
+    workers: int,
+    wanted_hash: str | None = None,
+    journals: Path | None = None,
+) -> Dataset:
     """Check every image, write the lists and the .beton files, compare them with the source, then put all in place.
 
     An interruption leaves OUT/.preparing: files that were checked are not checked again and a split that was written is
     not written again. Any other failure removes it.
+
+    Args:
+        wanted_hash: the content hash that the images have to have; None: any.
+        journals: folder in which the journals of earlier checks of these images are; None: none were checked before.
 
     Raises:
         DataMissing: on a tree that is not what it should be.
         OSError, AcdcError: if something cannot be written.
     """
     staging = out / STAGING
-    command = prepare_command(name, source, out, write)
+    command = prepare_command(name, source, out, write, asdict(tree.split) if tree.split else None)
     if source is None and tree.make is None:
         raise DataMissing(f"{name}: needs its folder: acdc-data prepare {name} --source DIR (of train/ and val/)")
     root = staging / OWN_IMAGES if source is None else source.resolve()
     if source is not None:
-        read_tree(root, command)  # before anything is written
+        read_tree(root, command, tree.split)  # before anything is written
     try:
         _begin(staging, f"{name} {root}")
         if tree.make is not None and not root.is_dir():
             _make(tree, root)
-        info = with_sum(_fill(name, tree, source is None, read_tree(root, command), staging, write, workers))
+        checked = check_tree(read_tree(root, command, tree.split), journals or staging, write, workers)
+        require_content(str(root), content_of_tree(checked), wanted_hash, command)
+        info = with_sum(_fill((name, tree, source), checked, staging, write, workers))
         replace_json(staging / "dataset.json", info)
     except Exception:
         shutil.rmtree(staging, ignore_errors=True)
@@ -81,37 +108,82 @@ def _make(tree: Tree, root: Path) -> None:
     os.replace(unfinished, root)
 
 
-def _fill(
-    name: str, tree: Tree, own: bool, listed: dict[str, ImageFiles], staging: Path, write: WriteOptions, workers: int
-) -> dict[str, Any]:
-    """Everything but dataset.json, whose content is returned."""
-    splits: dict[str, Any] = {}
-    kept: dict[str, tuple[ImageFiles, list[FileFacts]]] = {}
+@dataclass(frozen=True)
+class CheckedSplit:
+    """The images of a split that can be used, what is known of them, and why the others cannot.
+
+    Attributes:
+        files: the usable images.
+        facts: one entry for each of them.
+        skipped: path -> what is wrong with it.
+    """
+
+    files: ImageFiles
+    facts: list[FileFacts]
+    skipped: dict[str, str]
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of paths, labels and files."""
+        return content_hash(self.files, self.facts)
+
+
+def check_tree(
+    listed: dict[str, ImageFiles], journals: Path, write: WriteOptions, workers: int
+) -> dict[str, CheckedSplit]:
+    """Read every image of a tree.
+
+    Args:
+        listed: the images of each split.
+        journals: folder of the journals, SPLIT.checked: unchanged images that they have are not read again.
+        write: how the images are to be stored.
+        workers: threads.
+
+    Raises:
+        DataMissing: if none of the images of a class can be used.
+    """
+    checked = {}
     for split in SPLITS:
         files = listed[split]
         with stage(f"checking {split} images", len(files.paths)) as advance:
-            checked = check_images(files, staging / f"{split}.checked", workers, advance)
-        facts = [refuse_too_thin(one, write) for one in checked]
-        kept[split] = readable(files, facts)
-        splits[split] = _describe_split(split, *kept[split])
-        splits[split]["skipped"] = {one.path: one.problem for one in facts if one.problem}
-        _refuse_empty_classes(kept[split][0], split, splits[split]["skipped"])
-        replace_text(staging / splits[split]["samples"], sample_lines(kept[split][0]))
+            facts = check_images(files, journals / f"{split}.checked", workers, advance)
+        facts = [refuse_too_thin(one, write) for one in facts]
+        checked[split] = CheckedSplit(*readable(files, facts), {one.path: one.problem for one in facts if one.problem})
+        _refuse_empty_classes(checked[split], files)
+    return checked
+
+
+def _fill(
+    job: tuple[str, Tree, Path | None],
+    checked: dict[str, CheckedSplit],
+    staging: Path,
+    write: WriteOptions,
+    workers: int,
+) -> dict[str, Any]:
+    """Write everything but dataset.json, whose content is returned.
+
+    Args:
+        job: the data set's name, its tree, and the folder of the tree; None: the images lie in the set's own folder.
+    """
+    name, tree, source = job
+    splits = {split: _describe_split(split, one) for split, one in checked.items()}
+    for split, one in checked.items():
+        replace_text(staging / splits[split]["samples"], sample_lines(one.files))
     bytes_, hashes, tables = {}, {}, {}
     if ffcv_problem() is None:
-        for split in SPLITS:
+        for split, one in checked.items():
             wanted = {"content": splits[split]["content_sha256"], "write": asdict(write)}
-            done = _write_split(split, *kept[split], write, wanted, staging, workers)
+            done = _write_split(split, one.files, one.facts, write, wanted, staging, workers)
             bytes_[split], hashes[split] = done["bytes"], done["sha256"]
             tables[split] = file_sum_of_tables(staging / f"{split}.beton")
-    mean, std = (tree.mean, tree.std) if tree.mean and tree.std else mean_and_deviation(kept["train"][0])
-    files = kept["train"][0]
-    together = "".join(splits[split]["content_sha256"] for split in SPLITS)
+    files = checked["train"].files
+    mean, std = (tree.mean, tree.std) if tree.mean and tree.std else mean_and_deviation(files, workers)
     return {
         "format": FORMAT,
         "name": name,
         "kind": "files",
-        "source": None if own else str(files.root),
+        **_split_facts(tree, source),
+        "source": None if source is None else str(files.root),
         "classes": len(files.class_names),
         "class_names": files.class_names,
         "channels": 3,
@@ -120,30 +192,45 @@ def _fill(
         "std": std,
         "write": asdict(write),
         **splits,
-        "content_hash": hashlib.sha256(together.encode()).hexdigest(),
+        "content_hash": content_of_tree(checked),
         "beton_bytes": bytes_ or None,
         "beton_sha256": hashes or None,
         "beton_index_sha256": tables or None,
     }
 
 
-def _describe_split(split: str, files: ImageFiles, facts: list[FileFacts]) -> dict[str, Any]:
+def content_of_tree(checked: dict[str, CheckedSplit]) -> str:
+    """Return the content hash of a tree: of every usable image's split, path, label and bytes."""
+    return joined_hash(checked[split].content_hash for split in SPLITS)
+
+
+def _split_facts(tree: Tree, source: Path | None) -> dict[str, Any]:
+    """What dataset.json says of how the images were split, where the program did it."""
+    if tree.split is None or source is None:
+        return {}
+    return {"options": {}} if has_splits(source) else {"options": asdict(tree.split), "split": RULE}
+
+
+def _describe_split(split: str, checked: CheckedSplit) -> dict[str, Any]:
     return {
-        "count": len(facts),
-        "content_sha256": content_hash(files, facts),
+        "count": len(checked.facts),
+        "content_sha256": checked.content_hash,
         "samples": f"{split}.tsv",
-        "samples_sha256": hashlib.sha256(sample_lines(files).encode()).hexdigest(),
-        "source_bytes": sum(one.bytes for one in facts),
+        "samples_sha256": hashlib.sha256(sample_lines(checked.files).encode()).hexdigest(),
+        "source_bytes": sum(one.bytes for one in checked.facts),
+        "skipped": checked.skipped,
     }
 
 
-def _refuse_empty_classes(files: ImageFiles, split: str, skipped: dict[str, str]) -> None:
-    left = np.bincount(files.labels, minlength=len(files.class_names))
+def _refuse_empty_classes(checked: CheckedSplit, listed: ImageFiles) -> None:
+    names = listed.class_names
+    left = np.bincount(checked.files.labels, minlength=len(names))
     for label in np.flatnonzero(left == 0)[:1]:
-        name = files.class_names[label]
-        path, problem = next((path, why) for path, why in skipped.items() if path.startswith(f"{split}/{name}/"))
+        path = listed.paths[int(np.flatnonzero(listed.labels == label)[0])]
+        parts = path.split("/")
+        folder = "/".join(parts[: parts.index(names[label]) + 1])
         raise DataMissing(
-            f"{files.root / split / name}: none of its images can be read ({path}: {problem}); "
+            f"{listed.root / folder}: none of its images can be read ({path}: {checked.skipped[path]}); "
             f"put readable ones there or remove the class from both splits"
         )
 
@@ -167,18 +254,22 @@ def _write_split(
     return done
 
 
-def mean_and_deviation(files: ImageFiles) -> tuple[list[float], list[float]]:
-    """Per channel over all pixels of all images, in [0, 1]."""
+def mean_and_deviation(files: ImageFiles, workers: int) -> tuple[list[float], list[float]]:
+    """Return mean and deviation per channel over all pixels of all images, in [0, 1]."""
     from PIL import Image
 
-    counts = np.zeros((3, 256), np.int64)  # of every level, by channel
-    for path in files.paths:
+    def counts_of(path: str) -> np.ndarray:
         with Image.open(files.root / path) as image:
-            counts += np.array(as_rgb(image).histogram()).reshape(3, 256)
-    levels = np.arange(256) / 255
-    mean = counts @ levels / counts.sum(axis=1)
-    square = counts @ levels**2 / counts.sum(axis=1)
-    return mean.tolist(), np.sqrt(square - mean**2).tolist()
+            return np.array(as_rgb(image).histogram()).reshape(3, LEVELS)
+
+    counts = np.zeros((3, LEVELS), np.int64)
+    total = len(files.paths)
+    with stage("mean of the train images", total) as advance, ThreadPoolExecutor(max(1, workers)) as executor:
+        for start in range(0, total, IMAGES_A_TIME):  # a few at a time, so that an interruption is heard
+            for own in executor.map(counts_of, files.paths[start : start + IMAGES_A_TIME]):
+                counts += own
+                advance(1)
+    return moments(counts)
 
 
 def _put_in_place(staging: Path, out: Path) -> None:

@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from acdc_cli.config.command_line import conf_dir, for_hydra, quoted, rewrite
+from acdc_cli.config.command_line import conf_dir, for_hydra, quoted, rewrite, user_dirs
 from acdc_cli.config.schema import register_schema
 from acdc_cli.launch.launchers import register_launchers
 
@@ -55,7 +55,8 @@ def run_jobs(arguments: Sequence[str], job: Callable[[DictConfig], Any], folder:
         KeyboardInterrupt: if the sweep was stopped.
     """
     register_launchers()
-    run_hydra([*arguments, f"hydra.sweep.dir={quoted(str(folder))}", "hydra.sweep.subdir=."], job)
+    dirs = [f"hydra.searchpath=[{','.join(f'file://{each}' for each in user_dirs())}]"] if user_dirs() else []
+    run_hydra([*arguments, *dirs, f"hydra.sweep.dir={quoted(str(folder))}", "hydra.sweep.subdir=."], job)
 
 
 def run_listed_jobs(

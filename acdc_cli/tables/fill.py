@@ -87,7 +87,7 @@ def fill(spec: TableSpec, rows: Sequence[RowJobs], request: Request) -> list[Fil
 def _fill_row(spec: TableSpec, jobs: RowJobs, request: Request) -> FilledRow:
     row, done = jobs.row, [seed for seed in jobs.seeds if seed.is_done]
     measured = [_measured(seed, spec.baseline_epochs.get(request.scale)) for seed in done]
-    marks = _marks(row, done[0], request) if done else ""
+    marks = _marks(row, done[0], request) if done and row.published else ""
     comparable = not set(marks) & {OTHER_DATASET, OTHER_MODEL, OTHER_SETTINGS}
     cells = {name: _cell(name, measured, row.published.get(name), comparable) for name in spec.columns}
     start = request.finetune_start if row.is_finetuned else None
@@ -136,10 +136,10 @@ def _marks(row: TableRow, jobs: SeedJobs, request: Request) -> str:
     published, job = _compared_with(row), known(jobs.run)
     keys = map(key_of, request.extra)
     groups = [key if key.startswith(("model.", "dataset.")) else key.partition(".")[0] for key in keys]
-    typed = OTHER_SETTINGS * any(group not in NO_OTHER_SETTING for group in groups)
+    others = OTHER_SETTINGS * any(group not in NO_OTHER_SETTING for group in groups)
     if published is None:
-        return OTHER_DATASET * (request.scale != "paper") + typed
+        return OTHER_DATASET * (request.scale != "paper") + others
     paper = composed(published)
     marks = OTHER_DATASET * (paper.dataset.name != job.config.dataset.name)
     marks += OTHER_MODEL * (paper.model.name != job.config.model.name)
-    return marks + SHORTER * ((job.config.epochs or 0) < (paper.epochs or 0)) + typed
+    return marks + SHORTER * ((job.config.epochs or 0) < (paper.epochs or 0)) + others

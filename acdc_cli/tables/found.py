@@ -26,7 +26,6 @@ LEFT_OPEN = {
     "loader": "auto",
     "threads": None,
     "precision.compile": None,
-    "method.fisher_block": None,
     "keep_best": None,  # a run that keeps its best models too has the same numbers
 }
 
@@ -51,7 +50,8 @@ class FoundRuns:
             asked: the config as composed.
             settled: the config with all values resolved for this machine.
         """
-        asked = replace(asked, record_format=settled.record_format)  # runs of another record format do not count
+        # A run of an older record format, or of other data of the user's own, is another run.
+        asked = replace(asked, record_format=settled.record_format, dataset=settled.dataset)
         own = self._by_id.get(run_id(settled))
         if own is not None and state_of(own) == "done":
             return own
@@ -115,6 +115,9 @@ def _recipe(config: Config, asked: Config) -> str:
     for key, is_open in LEFT_OPEN.items():
         if values.get(key) == is_open:
             _drop(content, key)
+    if hasattr(asked.method.options, "settled"):  # the method leaves keys that are null to the machine
+        for key in (key for key, value in plain(asked.method).items() if value is None):
+            _drop(content, f"method.{key}")
     return json.dumps(content, sort_keys=True)
 
 

@@ -184,11 +184,11 @@ def _seed_jobs(
     runs: Runs,
 ) -> SeedJobs:
     def job(overrides: tuple[str, ...], start_from: str | None = None) -> Job:
-        typed = request.typed(overrides)
-        config = copy.deepcopy(composed(typed))
+        complete = request.typed(overrides)
+        config = copy.deepcopy(composed(complete))
         config.seed, config.run.experiment, config.start_from = seed, table, start_from or config.start_from
         starts = () if start_from is None else (f"start_from={quoted(start_from)}",)
-        return _job(config, (*typed, f"seed={seed}", *starts), runs)
+        return _job(config, (*complete, f"seed={seed}", *starts), runs)
 
     dense = job(_of_dense_run(own, composed(request.typed(own)))) if _prunes_a_dense_run(request.typed(own)) else None
     start = None if dense is None else str(dense.folder.path)
@@ -204,9 +204,9 @@ def _seed_jobs(
         config = copy.deepcopy(composed(tuple(each for each in extra if key_of(each) != _START)))
         config.finetune, config.start_from, config.run.experiment = "dense", str(run.folder.path), table
         config.finetune_start = "best" if request.finetune_start == "best" else None
-        typed = finetuning(run, request)
+        overrides = finetuning(run, request)
         try:
-            finetuned = _job(finetuning_config(config, list(typed)), typed, runs)
+            finetuned = _job(finetuning_config(config, list(overrides)), overrides, runs)
         except (Damaged, DataMissing) as error:
             run = _with_problem(run, error)
     return SeedJobs(dense, run, None if partner is None else job(partner), finetuned, row.is_finetuned)

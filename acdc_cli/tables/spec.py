@@ -1,4 +1,4 @@
-"""Read conf/table/NAME.yaml: the rows of a table, the runs that they need, and the published cells with their sources.
+"""Read a table's YAML: its rows, the runs that they need, and the published cells with their sources.
 
 A file looks like this::
 
@@ -37,7 +37,7 @@ from typing import Any
 
 import yaml
 
-from acdc_cli.config.command_line import conf_dir
+from acdc_cli.config.command_line import TABLES, user_dirs
 from acdc_cli.errors import BadInput, nearest, not_a_choice, reason
 from acdc_cli.tables.columns import COLUMNS
 
@@ -120,20 +120,29 @@ class TableSpec:
     rows: tuple[TableRow, ...]
 
 
+PUBLISHED = Path(__file__).with_name("published")
+
+
+def _files() -> dict[str, Path]:
+    """Map each table's name to its file: the published ones, and those in ``table/`` of the user's own folders."""
+    folders = (PUBLISHED, *(folder / TABLES for folder in user_dirs()))
+    return {path.stem: path for folder in folders for path in folder.glob("*.yaml")}
+
+
 def table_names() -> list[str]:
-    """Return the names of all tables under conf/table/."""
-    return sorted(path.stem for path in (conf_dir() / "table").glob("*.yaml"))
+    """Return the names of all tables under acdc_cli/tables/published/."""
+    return sorted(_files())
 
 
 def read_table(name: str) -> TableSpec:
-    """Read the table that conf/table/NAME.yaml describes.
+    """Read the table that tables/published/NAME.yaml describes.
 
     Raises:
         BadInput: if there is no such file, or it has an unknown key, column or source.
     """
     if name not in table_names():
         raise not_a_choice("TABLE", name, table_names())
-    return read_table_file(conf_dir() / "table" / f"{name}.yaml")
+    return read_table_file(_files()[name])
 
 
 def read_table_file(path: Path) -> TableSpec:

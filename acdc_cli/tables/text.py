@@ -80,7 +80,7 @@ def text_table(
     for name in spec.columns:
         headings += [COLUMNS[name].heading, *(["published"] if name in with_published else [])]
     return TextTable(
-        spec.title + AT_SCALE[scale],
+        spec.title + (AT_SCALE[scale] if with_published else ""),
         [*headings, "seeds"],
         [_row(spec, row, with_published, sources) for row in rows],
         [*_notes(spec, rows), *(_own_choices(rows) if scale == "paper" else []), *provenance],

@@ -40,9 +40,10 @@ class ImageClassification:
 
     def prepared(self, config: Config, say: Callable[[str], None]) -> Dataset:
         """Return the prepared data set; ``loader=ffcv`` needs its .beton files too."""
-        from acdc_cli.data.prepare import open_dataset, require_beton
+        from acdc_cli.data.find import open_dataset, require_beton
 
-        dataset = open_dataset(config.dataset.name, config.data_dir, say)
+        keys, content_hash = config.dataset.options, config.dataset.content_hash
+        dataset = open_dataset(config.dataset.name, config.data_dir, say, keys, content_hash)
         if config.loader == "ffcv":
             dataset = require_beton(dataset, say)
         if dataset.kind == "files" and (warning := enlarged(config, dataset.info["write"]["max_resolution"])):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from acdc_cli.config.compose import dense_run_of
 from acdc_cli.config.schema import Config, known, prunes_a_dense_run
-from acdc_cli.data.prepare import read_dataset
+from acdc_cli.data.dataset import read_dataset
 from acdc_cli.errors import AcdcError, BadInput, DataMissing
 from acdc_cli.ranks import Ranks, ranks_of
 from acdc_cli.records.files import Damaged

@@ -13,6 +13,7 @@ from acdc_cli.config.identity import readable_name, run_id
 from acdc_cli.config.schema import Config, known, prunes_a_dense_run
 from acdc_cli.data.dataset import read_dataset
 from acdc_cli.data.ffcv_availability import not_installed, reading_problem
+from acdc_cli.data.source import is_own
 from acdc_cli.errors import AcdcError, BadInput, DataMissing
 from acdc_cli.ranks import Ranks, ranks_of
 from acdc_cli.records.folder import RunFolder
@@ -107,6 +108,8 @@ def show_again(folder: RunFolder, config: Config, say: Say, ranks: Ranks) -> Non
 
 def _name_other_data(folder: RunFolder, config: Config, say: Say) -> None:
     """Data are no part of a run's id; a finished run is shown, and what has changed since is said."""
+    if is_own(config.dataset.name):
+        return  # other data are another run
     with suppress(DataMissing):
         there = read_dataset(Path(config.data_dir) / config.dataset.name)
         if there.info["content_hash"] != folder.read_result().get("dataset_hash"):

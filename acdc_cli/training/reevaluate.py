@@ -46,10 +46,10 @@ def pair_agreement(sparse_run: RunFolder, dense_run: RunFolder) -> dict[str, flo
 def _other_dataset(config: Config, name: str) -> DatasetConfig:
     """Return another data set with the keys that it shares with the run's own, and else those of its YAML."""
     part = DATASETS.part(name, "--dataset")
-    own = {entry.name for entry in fields(part.options)}
+    own = {entry.name for entry in fields(part.options)} - {*part.facts.content_keys}
     shared = {key: value for key, value in plain(config.dataset).items() if key in own}
     usual = compose_config([f"dataset={name}"]).dataset.options
-    return DatasetConfig(name=name, options=replace(usual, **shared))
+    return DatasetConfig(name=name, content_hash=None, options=replace(usual, **shared))
 
 
 def _run_on(config: Config, data_dir: str | Path) -> Run:
@@ -85,7 +85,7 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
     if result["dataset"] != config.dataset.name:
         raise Damaged(folder.result, f"its data set is {result['dataset']!r}", REMEDY)
     config = _evaluation_config(folder)
-    if dataset_name is not None:
+    if dataset_name is not None and dataset_name != config.dataset.name:
         config.dataset = _other_dataset(config, dataset_name)
     model, trained_with = load_model(run_path, kind), read_model_file(folder, kind)[1]
     run = _run_on(config, data_dir or config.data_dir)

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from acdc_cli.config.schema import Config
 from acdc_cli.data.ffcv_availability import reading_problem
-from acdc_cli.data.options import image_facts
+from acdc_cli.data.options import reads_files
+from acdc_cli.data.source import is_own
 from acdc_cli.errors import BadInput
 from acdc_cli.parts import MODELS
 from acdc_cli.ranks import ONE_RANK, Ranks
@@ -41,6 +42,7 @@ def settle(
     """
     config = copy.deepcopy(config)
     config.data_dir = os.path.abspath(config.data_dir)  # acdc-eval may be called from another folder
+    _settle_data(config)  # before the device: that data are missing is said first
     config.device = device_kind(config.device)
     if config.device == "cuda":
         _check_gpus(ranks)
@@ -63,7 +65,7 @@ def settle(
     config.threads = config.threads or cores()
     own_cores = max(1, cores() // ranks.local_count)
     if config.workers is None:
-        reads_images = image_facts(config).reads_files
+        reads_images = reads_files(config)
         config.workers = own_cores if reads_images and config.device == "cuda" else 0  # a CPU is busy training
     if config.workers > own_cores:
         of_a_rank = f" of each of {ranks.local_count} ranks" if ranks.local_count > 1 else ""
@@ -72,6 +74,19 @@ def settle(
         )
         config.workers = own_cores
     return config
+
+
+def _settle_data(config: Config) -> None:
+    """Find out which content data of the user's own have; a config of a run folder knows it already."""
+    dataset = config.dataset
+    if not is_own(dataset.name):
+        return
+    from acdc_cli.data.own import locate_own_data  # and with it all that prepares data, which other sets may not need
+
+    if dataset.options.source is not None:
+        dataset.options.source = os.path.abspath(os.path.expanduser(dataset.options.source))
+    if dataset.content_hash is None:
+        dataset.content_hash = locate_own_data(dataset.name, dataset.options, config.data_dir)[1]
 
 
 def _check_gpus(ranks: Ranks) -> None:

@@ -166,7 +166,7 @@ def test_evaluation_of_the_files_gives_the_recorded_numbers(run: RunFolder, kind
 
 def test_agreement_matches_numpy(run: RunFolder) -> None:
     """Against logits computed here, in fp32 and without autocast: the numbers are near, not the same."""
-    from acdc_cli.data.prepare import read_dataset
+    from acdc_cli.data.dataset import read_dataset
 
     dataset = read_dataset(Path(yaml.safe_load(run.config.read_text())["data_dir"]) / "digits")
     images = dataset.read_source()["val"].images.astype(np.float64).transpose(0, 3, 1, 2) / 255

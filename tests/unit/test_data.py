@@ -26,8 +26,10 @@ from acdc_cli.commands.data import main as acdc_data_main
 from acdc_cli.commands.train import run_command_line as acdc_train_main
 from acdc_cli.data.batches import in_batches
 from acdc_cli.data.check import check
+from acdc_cli.data.dataset import Dataset, read_dataset
+from acdc_cli.data.find import open_dataset, require_beton
 from acdc_cli.data.loaders import open_loaders
-from acdc_cli.data.prepare import Dataset, open_dataset, prepare, read_dataset, require_beton
+from acdc_cli.data.prepare import prepare
 from acdc_cli.errors import BadInput, DataMissing
 
 SPLITS = ("train", "val")

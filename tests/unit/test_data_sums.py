@@ -13,7 +13,7 @@ import pytest
 
 from acdc_cli.data.beton_index import read_index
 from acdc_cli.data.dataset import read_dataset
-from acdc_cli.data.prepare import open_dataset, require_beton
+from acdc_cli.data.find import open_dataset, require_beton
 from acdc_cli.errors import DataMissing
 
 

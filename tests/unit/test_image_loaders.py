@@ -18,8 +18,9 @@ from PIL import Image
 
 from acdc_cli.data.batches import in_batches
 from acdc_cli.data.crops import Crops
+from acdc_cli.data.dataset import Dataset
 from acdc_cli.data.loaders import open_loaders
-from acdc_cli.data.prepare import Dataset, prepare
+from acdc_cli.data.prepare import prepare
 from acdc_cli.data.torch_files import resized_crop
 from acdc_cli.data.view import View
 from acdc_cli.data.write_options import WriteOptions

@@ -17,7 +17,8 @@ from image_tree import FOLDERS
 from PIL import Image
 
 from acdc_cli.data.check import check
-from acdc_cli.data.prepare import Dataset, prepare, read_dataset
+from acdc_cli.data.dataset import Dataset, read_dataset
+from acdc_cli.data.prepare import prepare
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import DataMissing
 
