@@ -13,6 +13,7 @@ from acdc_cli.data.crops import Crops
 from acdc_cli.data.device_loader import DeviceLoader
 from acdc_cli.data.prepare import Dataset
 from acdc_cli.data.source import SPLITS
+from acdc_cli.data.stored_arrays import read_arrays
 from acdc_cli.data.torch_files import TorchFilesLoader
 from acdc_cli.data.torch_loader import TorchLoader
 from acdc_cli.data.view import View
@@ -79,7 +80,7 @@ def open_loaders(
         assert kind == "torch", "refused when the config was composed"
         files, longest = dataset.read_files(), dataset.info["write"]["max_resolution"]
         return {split: TorchFilesLoader(files[split], workers, crops, longest) for split in SPLITS}
-    samples = dataset.read_source()
+    samples = read_arrays(dataset)
     if kind == "torch":
         return {split: TorchLoader(samples[split], workers) for split in SPLITS}
     return {split: DeviceLoader(samples[split], device) for split in SPLITS}

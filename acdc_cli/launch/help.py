@@ -41,7 +41,7 @@ def print_help(overrides: Sequence[str], extra_dir: str | None) -> None:
 
 
 def print_by_hydra(arguments: Sequence[str]) -> None:
-    """Let Hydra print, and run nothing. It takes every folder of conf/ for a group; the tables' is none."""
+    """Let Hydra print, and run nothing. It takes every folder of a --config-dir for a group; the tables' is none."""
     from acdc_cli.launch.hydra_main import run_hydra
 
     printed = io.StringIO()

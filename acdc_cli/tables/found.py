@@ -7,7 +7,6 @@ import json
 import re
 from dataclasses import replace
 from functools import cache, cached_property
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from acdc_cli.config.schema import Config, plain
 from acdc_cli.config.stored import read_config
 from acdc_cli.errors import AcdcError
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.system.nested import leaves
 from acdc_cli.training.precision import AUTOMATIC_DTYPES
 
 ID = re.compile(r"-([0-9a-f]{8})$")
@@ -111,9 +111,9 @@ def _read_config(path: Path, changed: int) -> Config:
 
 def _recipe(config: Config, asked: Config) -> str:
     """Return the content of a run's id as JSON, without the keys that ``asked`` leaves open."""
-    content = identity(config)
+    content, values = identity(config), dict(leaves(plain(asked)))
     for key, is_open in LEFT_OPEN.items():
-        if attrgetter(key)(asked) == is_open:
+        if values.get(key) == is_open:
             _drop(content, key)
     if hasattr(asked.method.options, "settled"):  # the method leaves keys that are null to the machine
         for key in (key for key, value in plain(asked.method).items() if value is None):

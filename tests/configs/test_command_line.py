@@ -54,10 +54,8 @@ def test_bash_completion_answers_without_importing_torch(line: str, offered: set
 
 def test_bash_completion_offers_no_table(command: Callable) -> None:
     """A run cannot choose one."""
-    for line, offered in {
-        "acdc-train t": {"task=", "threads=", "tracker=", "tracker."},
-        "acdc-train table=": set(),
-    }.items():
+    of_t = {"task=", "threads=", "tracker=", "tracker."}
+    for line, offered in {"acdc-train t": of_t, "acdc-train table=": set()}.items():
         done = command("acdc-train", "-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line)))
         assert (done.returncode, set(done.stdout.split())) == (0, offered)
 

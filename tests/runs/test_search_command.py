@@ -13,6 +13,7 @@ from support import environment
 
 from acdc_cli.commands import search as command
 from acdc_cli.errors import BadInput
+from acdc_cli.launch.search import try_value
 
 SHORT = ["epochs=3", "threads=1", "loader=device", "tracker=none", "method=str", "method.s_init=-4", "sparsity=0.8"]
 INTERVAL = ["--key", "method.s_weight_decay", "--low", "0.016", "--high", "0.022", "--log"]
@@ -69,5 +70,5 @@ def test_it_runs_the_program_that_is_installed_beside_it(tmp_path: Path, monkeyp
     program.chmod(0o755)
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "acdc-search")])
     with pytest.raises(SystemExit) as ended:
-        command._train([], ["method=str"], 1.0)
+        try_value([], ["method=str"], 1.0)
     assert ended.value.code == 75

@@ -57,7 +57,7 @@ def modules(folder: Path, *arguments: str, until: str = "end") -> set[str]:
     ("arguments", "may_be", "at_most"),
     [
         (["--help"], set(), 420),
-        (["--cfg", "job", "--resolve"], {"numpy"}, 600),
+        (["--cfg", "job", "--resolve"], set(), 500),
         (["plan=true"], BY_TORCH | {"numpy"}, 2700),
     ],
 )
@@ -67,7 +67,7 @@ def test_what_answers_without_a_run(arguments: list[str], may_be: set[str], at_m
     assert len(imported) <= at_most
 
 
-def test_a_run_up_to_its_first_step(data_dir: Path, tmp_path: Path) -> None:
+def test_a_run_up_to_its_first_step(data_dir: Path, tmp_path: Path, needs_ffcv: None) -> None:
     """Nothing that draws, that prepares the digits or that watches: the report is for the end of a run."""
     imported = modules(tmp_path, *QUICK, "loader=torch", f"data_dir={data_dir}", until="first_step")
     assert imported & HEAVY <= BY_TORCH | {"numpy", "PIL"}

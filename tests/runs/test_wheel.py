@@ -52,7 +52,8 @@ def test_console_script_of_the_wheel_trains_in_an_empty_folder(installed: Path, 
     where = run(
         installed, tmp_path, "-c", "import acdc_cli.config.command_line as o; print(o.__file__, o.conf_dir())"
     ).stdout
-    assert where.split() == [str(installed / "acdc_cli" / "overrides.py"), str(installed / "acdc_cli" / "conf")]
+    package = installed / "acdc_cli"
+    assert where.split() == [str(package / "config" / "command_line.py"), str(package / "conf")]
     ended = run(installed, tmp_path, script, "epochs=2", "loader=device", "tracker=none", "threads=1")
     assert " sparse   0." in ended.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "runs"]
@@ -70,10 +71,12 @@ def test_every_command_is_a_console_script(installed: Path, command: str) -> Non
 
 
 def test_every_package_and_every_yaml_file_is_in_the_wheel(installed: Path) -> None:
-    packages = {path.parent.relative_to(ROOT) for path in (ROOT / "acdc_cli").rglob("__init__.py")}
+    found = [path for folder in ("acdc_cli", "hydra_plugins") for path in (ROOT / folder).rglob("__init__.py")]
+    packages = {path.parent.relative_to(ROOT) for path in found}
     listed = configparser.ConfigParser()
     listed.read(ROOT / "setup.cfg")
     names = listed["options"]["packages"].split()
     assert {str(path).replace("/", ".") for path in packages} | {"acdc_cli.conf"} == set(names)
-    shipped = {path.relative_to(installed / "acdc_cli" / "conf") for path in (installed / "acdc_cli").rglob("*.yaml")}
-    assert shipped == {path.relative_to(ROOT / "conf") for path in (ROOT / "conf").rglob("*.yaml")}
+    shipped = {path.relative_to(installed / "acdc_cli") for path in (installed / "acdc_cli").rglob("*.yaml")}
+    of_conf = {path.relative_to(ROOT) for path in (ROOT / "conf").rglob("*.yaml")}
+    assert shipped == of_conf | {path.relative_to(ROOT / "acdc_cli") for path in (ROOT / "acdc_cli").rglob("*.yaml")}
