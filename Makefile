@@ -1,7 +1,7 @@
 # Everything from a fresh clone: `make demo` and `make test` set up what they need first.
 .DEFAULT_GOAL := help
 # In the papers' order: a run that several tables share is made by, and in the W&B group of, the first of them.
-TABLES := $(basename $(notdir $(foreach some,table? table?? table-*,$(sort $(wildcard conf/table/$(some).yaml)))))
+TABLES := $(basename $(notdir $(foreach some,table? table?? table-*,$(sort $(wildcard acdc_cli/tables/published/$(some).yaml)))))
 .PHONY: help setup demo test test-all test-quick lint clean tables $(TABLES)
 
 PYTHON ?= python3
@@ -22,7 +22,7 @@ PARALLEL := -n auto --maxprocesses 8 --dist loadfile
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 	@for table in $(TABLES); do \
-		sed -n "s/^title: *\"*\([^\"]*\)\"*$$/  make $$table \1/p" conf/table/$$table.yaml; done
+		sed -n "s/^title: *\"*\([^\"]*\)\"*$$/  make $$table \1/p" acdc_cli/tables/published/$$table.yaml; done
 
 setup: $(INSTALLED) $(FFCV) ## install into .venv: the program, its dependencies, FFCV (about 7 GB, 2 to 5 minutes)
 

@@ -61,6 +61,12 @@ def reason(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def typed_reason(error: BaseException) -> str:
+    """The same behind the error's type, for errors of libraries, which may be nothing without it."""
+    said = str(error).strip()
+    return f"{type(error).__name__}: {said.splitlines()[0] if said else ''}"
+
+
 def nearest(word: object, choices: Iterable[str]) -> str:
     """The choice whose spelling is nearest to what was typed."""
     choices = list(choices)

@@ -6,7 +6,9 @@ takes the part's name first and decorates a dataclass: its fields are the part's
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from acdc_cli.registry import Registry
 
@@ -84,7 +86,60 @@ MODELS = Registry("model", "acdc_cli.models.families", ("build",), ModelFacts)
 DATASETS = Registry("dataset", "acdc_cli.data.sets", ("origin",), DatasetFacts)
 DENSE, FIXED_MASKS = "dense", "static"  # the methods of finetune=dense and of masks=from_weights
 METHODS = Registry("method", "acdc_cli.methods", ("build", "expected"), MethodFacts)
-TASKS = Registry("task", "acdc_cli.tasks", ("loss",), TaskFacts)
+TASKS = Registry("task", "acdc_cli.tasks", ("loss", "evaluate|scores"), TaskFacts, "acdc_cli.tasks._defaults")
 
-register_model, register_dataset = MODELS.register, DATASETS.register
-register_method, register_task = METHODS.register, TASKS.register
+T = TypeVar("T", bound=type)
+
+
+def register_model(name: str, **facts: Any) -> Callable[[T], T]:
+    """Return a decorator that registers a dataclass as a model.
+
+    Its fields are the model's keys in a config (see ``number`` and ``one_of``). ``build(self, inputs)`` returns a
+    ``torch.nn.Module``; what ``inputs`` is, the task says: for images their ``channels``, ``height``, ``width`` and
+    ``classes``. ``check(self)`` may raise BadInput. ``acdc_cli.models.families`` has more.
+
+    Args:
+        name: what ``model.family``, or ``model.name``, calls it.
+        facts: fields of ``ModelFacts``.
+    """
+    return MODELS.register(name, **facts)
+
+
+def register_dataset(name: str, **facts: Any) -> Callable[[T], T]:
+    """Return a decorator that registers a dataclass as a data set.
+
+    Its fields are the data set's keys in a config. ``origin(self)`` returns an ``acdc_cli.data.source.Source``: where
+    the samples come from. ``check(self)`` may raise BadInput. ``acdc_cli.data.sets`` has more.
+
+    Args:
+        name: what ``dataset`` calls it.
+        facts: fields of ``DatasetFacts``; ``task`` names the task that learns it.
+    """
+    return DATASETS.register(name, **facts)
+
+
+def register_method(name: str, **facts: Any) -> Callable[[T], T]:
+    """Return a decorator that registers a dataclass as a sparse method.
+
+    Its fields are the method's keys in a config. ``build(self, setting)`` returns an ``acdc_cli.sparsity.Method``, and
+    ``expected(self, setting, epoch, sparse)`` what a step is expected to cost. ``acdc_cli.methods`` has more.
+
+    Args:
+        name: what ``method`` calls it.
+        facts: fields of ``MethodFacts``.
+    """
+    return METHODS.register(name, **facts)
+
+
+def register_task(name: str, **facts: Any) -> Callable[[T], T]:
+    """Return a decorator that registers a dataclass as a task.
+
+    Its fields are the task's keys in a config. ``headline`` is its metric, ``loss(self, config, outputs, targets)``
+    what training minimises, and ``scores(self, outputs, targets)`` what an evaluation takes means of. Everything else
+    has a default, for data that are arrays. ``acdc_cli.tasks`` has more.
+
+    Args:
+        name: what ``task`` calls it.
+        facts: fields of ``TaskFacts``.
+    """
+    return TASKS.register(name, **facts)

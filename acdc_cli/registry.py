@@ -8,6 +8,7 @@ from dataclasses import dataclass, is_dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeVar
 
 from acdc_cli.errors import BadInput, not_a_choice
@@ -40,12 +41,16 @@ class Registry:
     Args:
         kind: the group of the config that chooses one of them, such as ``method``.
         room: the package whose files are the built-in ones. ``set_.py`` has the part ``set``.
-        required: methods that the options of each part have to have.
+        required: functions that the options of each part have to have; ``a|b``: one of the two.
         facts: a dataclass of what can be declared about a part, with a default for each.
+        defaults: the module with the functions that a part is given if it lacks them; None: there are none.
     """
 
-    def __init__(self, kind: str, room: str, required: tuple[str, ...], facts: type) -> None:
+    def __init__(
+        self, kind: str, room: str, required: tuple[str, ...], facts: type, defaults: str | None = None
+    ) -> None:
         self.kind = kind
+        self._defaults = defaults
         self._room, self._required, self._facts = room, required, facts
         self._parts: dict[str, Part] = {}
         self._modules: dict[str, str] | None = None
@@ -61,7 +66,7 @@ class Registry:
             BadInput: when the class is decorated, if the name is taken, a method is missing, or it is no dataclass.
             TypeError: for a fact that this kind does not know.
         """
-        caller = sys._getframe(1)
+        caller = sys._getframe(2)  # whoever called register_model, register_dataset, ...
         file, line = Path(caller.f_code.co_filename), caller.f_lineno
         declared = self._facts(**facts)
 
@@ -80,11 +85,14 @@ class Registry:
             raise BadInput(f"{where}: the name is taken{by}; choose another name")
         if not is_dataclass(part.options):
             raise BadInput(f"{where}: {part.options.__name__} is no dataclass; put @dataclass between the two")
-        for function in self._required:
-            if not callable(getattr(part.options, function, None)):
-                raise BadInput(
-                    f"{where}: {part.options.__name__} has no function {function}; docs/extending.md has one"
-                )
+        for functions in self._required:
+            if not any(callable(getattr(part.options, name, None)) for name in functions.split("|")):
+                lacks = " or ".join(functions.split("|"))
+                raise BadInput(f"{where}: {part.options.__name__} lacks the function {lacks}; see docs/extending.md")
+        if self._defaults is not None:
+            for name, function in vars(import_module(self._defaults)).items():
+                if isinstance(function, FunctionType) and not hasattr(part.options, name):
+                    setattr(part.options, name, function)
         self._parts[part.name] = part
 
     def _built_in(self) -> dict[str, str]:

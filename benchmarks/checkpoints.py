@@ -1,9 +1,9 @@
-"""What a checkpoint costs: bytes, seconds to write it to the disk, seconds to read it back and go on.
+"""Measure the cost of a checkpoint: its size, the seconds to write it to disk, and the seconds to load it.
 
     python benchmarks/checkpoints.py [--rounds 5] [KEY=VALUE ...]
 
-Of ResNet50 with 1000 classes, SGD with momentum, in AC/DC's last sparse phase: weights, momentum, masks and the dense
-model. KEY=VALUE goes to acdc-train.
+The run trains ResNet50 with 1000 classes by SGD with momentum, and is in AC/DC's last sparse phase, so its checkpoint
+holds weights, momentum, masks and the dense model. KEY=VALUE are overrides of acdc-train.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from acdc_cli.config.compose import compose_config
 from acdc_cli.data.dataset import Dataset
 from acdc_cli.data.find import open_dataset
 from acdc_cli.training.checkpoint import load_checkpoint, save_checkpoint
-from acdc_cli.training.machine import settle
 from acdc_cli.training.run import Run, build_run
+from acdc_cli.training.settle import settle
 
 CLASSES = 1000
 
 
 def run_in_its_last_phase(folder: Path, more: list[str]) -> Run:
-    """After one step: the optimizer has its momentum, the method its masks and its dense model."""
+    """Return a run after one step, so that it has momentum, masks and the dense model."""
     overrides = ["model=resnet50", "dataset=patches", "epochs=4", f"data_dir={folder / 'data'}", "loader=torch", *more]
     config = settle(compose_config(overrides), print)
     photographs = open_dataset(config.dataset.name, config.data_dir)

@@ -1,12 +1,15 @@
-"""Training images a second: our FFCV loader, stock FFCV, our torch loader, torchvision's ImageFolder and DataLoader.
+"""Compare the training images per second of four loaders.
 
     python benchmarks/loaders.py [--resolution 224] [--workers 2] [--images 1000] [--rounds 5]
 
-The same photographs for all: crops of those inside scikit-learn and scikit-image, as large as ImageNet's are (500 x
-375, either way up), as JPEG files of quality 92 and as one .beton that is written as ffcv-imagenet writes it (500
-pixels, quality 90, half of the images kept as pixels) or all JPEG. All do the same: decode, random resized crop, random
-flip, batches of uint8 in a random order. They take turns within each round, an epoch each, so that a machine that slows
-down slows all of them. A ratio is the median over the rounds of the ratio within a round.
+The loaders are our FFCV loader, stock FFCV, our torch loader, and torchvision's ImageFolder with DataLoader. All read
+the same photographs: crops of those in scikit-learn and scikit-image, of ImageNet's size (500 x 375, in both
+orientations). These are stored as JPEG files of quality 92, and in one .beton file. The .beton file is written either
+as ffcv-imagenet does it (500 pixels, quality 90, half of the images as raw pixels) or with all images as JPEG.
+
+All loaders do the same work: decode, random resized crop, random flip, batches of uint8 in random order. In each round
+every loader runs one epoch, so that a machine that slows down affects all of them. A ratio is the median over the
+rounds of the ratio within a round.
 """
 
 from __future__ import annotations
@@ -43,11 +46,11 @@ SEED = 0
 LONG_SIDE, SHORT_SIDE, JPEG_QUALITY = 500, 375, 92
 WRITTEN = {"half raw, quality 90": WriteOptions(500, 90, 0.5), "JPEG, quality 90": WriteOptions(500, 90, 0.0)}
 
-Epoch = Callable[[int], Iterator[int]]  # epoch number -> sizes of its batches
+Epoch = Callable[[int], Iterator[int]]  # number of the epoch -> sizes of its batches
 
 
 def write_photographs(folder: Path, images: int) -> Path:
-    """FOLDER/{train,val}/CLASS/NNNN.jpg."""
+    """Write the photographs as FOLDER/{train,val}/CLASS/NNNN.jpg. Returns the folder."""
     rng = np.random.default_rng(SEED)
     for name, (read, key) in sorted(PHOTOGRAPHS.items()):
         photograph = Image.fromarray(read(key))
@@ -124,9 +127,9 @@ def measure(source: Path, written: str, resolution: int, workers: int, rounds: i
         rates: dict[str, list[float]] = {way: [] for way in ways}
         for number in range(rounds + 1):
             for way, epoch in ways.items():
-                torch.set_num_threads(1)  # stock FFCV changes it
+                torch.set_num_threads(1)  # stock FFCV changes the number of threads
                 images = rate(epoch, number)
-                if number:  # the first compiles
+                if number:  # the first epoch is left out, because FFCV compiles in it
                     rates[way].append(images)
     first = rates[next(iter(ways))]
     return [

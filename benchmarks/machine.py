@@ -1,4 +1,4 @@
-"""What a result was measured on, and where it is kept."""
+"""Describe the machine of a benchmark, and write its results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """CPU or GPU, cores, threads, versions; and the instruction set, on which a CPU's speed depends most."""
+    """Return the machine's CPU or GPU, instruction set, cores, threads and versions.
+
+    The speed of a CPU depends most on its instruction set.
+    """
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
@@ -37,7 +40,7 @@ def _cpu_name() -> str:
 
 
 def keep(name: str, device: torch.device, rows: list[dict[str, Any]]) -> Path:
-    """Write a result with its machine, command and date."""
+    """Write the rows of a result with its machine, command and date as JSON. Returns the file."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}-{device.type}.json"
     command = "python " + " ".join([os.path.relpath(sys.argv[0]), *sys.argv[1:]])

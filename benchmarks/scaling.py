@@ -1,11 +1,11 @@
-"""Training images a second on 1, 2, ... ranks of this machine, and how much of N times one rank that is.
+"""Measure the training images per second on 1, 2, ... ranks of this machine, and the efficiency of N ranks.
 
     python benchmarks/scaling.py [--ranks 1 2] [--batch 64] [--rounds 3] [--epochs 3] [KEY=VALUE ...]
 
-Each figure is a whole run, `torchrun --nproc-per-node=N acdc-train ...`, on the photographs, AC/DC's masks included,
-with the same number of samples a step on every rank. A rank has one CPU thread, or one GPU. The first epoch of a run
-is left out: it compiles and warms up. The ranks take turns within a round; an efficiency is the median over the rounds
-of (images/s of N ranks) / (N times images/s of one rank) within a round. KEY=VALUE goes to acdc-train.
+Each number comes from a whole AC/DC run on the photographs, `torchrun --nproc-per-node=N acdc-train ...`. Every rank
+has the same number of samples per step, and one CPU thread or one GPU. The first epoch of a run is left out, because
+the program compiles and warms up in it. Each round has one run for each number of ranks. The efficiency is the median
+over the rounds of (images/s of N ranks) / (N times images/s of one rank). KEY=VALUE are overrides of acdc-train.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SETTINGS = ["experiment=patches_90", "tracker=none"]
 
 
 def images_per_second(ranks: int, batch: int, epochs: int, folder: Path, more: list[str]) -> float:
-    """The mean over all epochs but the first of one run."""
+    """Train once, and return the mean images per second over all epochs except the first."""
     runs = folder / "runs"
     overrides = [
         *SETTINGS,
@@ -57,7 +57,7 @@ def main() -> None:
     doubling = [2**power for power in range(places.bit_length()) if 2**power <= places]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ranks", type=int, nargs="+", default=doubling)
-    parser.add_argument("--batch", type=int, default=64, help="samples a step of each rank")
+    parser.add_argument("--batch", type=int, default=64, help="samples per step on each rank")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3)
     options, more = parser.parse_known_args()

@@ -1,10 +1,11 @@
-"""How long it takes to find the largest magnitudes of a whole network and to write the masks.
+"""Measure the time to find the largest magnitudes of a whole network and to write the masks.
 
     python benchmarks/selection.py [--device cuda] [--rounds 7]
 
-Three ways to the same masks, in turn within each round, so that a machine that slows down slows all of them:
-``topk`` and ``kthvalue`` over the concatenated magnitudes, as published code does it, and ``keep_largest``. The ratio
-is between medians. Peak memory is read in a process of its own for each way, above what holding the weights takes.
+Three functions compute the same masks: ``topk`` and ``kthvalue`` over the concatenated magnitudes, as published code
+does it, and ``keep_largest``. All of them run in each round, so that a machine that slows down affects all. The ratio
+is that of the medians. Peak memory is measured in a separate process for each function, without the memory of the
+weights themselves.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ SPARSITY = 0.9
 
 
 def resnet50_weights(device: torch.device) -> list[Tensor]:
-    """The 25,502,912 convolution and linear weights of ResNet50, freshly initialised."""
+    """Return the 25,502,912 convolution and linear weights of ResNet50, freshly initialised."""
     torch.manual_seed(0)
     return [weight.detach().to(device) for weight in prunable_weights(resnet50()).values()]
 
 
 def transformer_weights(device: torch.device) -> list[Tensor]:
-    """About 285M weights, as many as Transformer-XL large has, in matrices of a width that it has."""
+    """Return 285M weights, the number of Transformer-XL large, in matrices of that network's width."""
     generator = torch.Generator().manual_seed(0)
     return [torch.randn(4096, 1024, generator=generator).mul_(0.02).to(device) for _ in range(68)]
 
@@ -75,14 +76,17 @@ def seconds(way: str, weights: list[Tensor], removed: int) -> float:
 
 
 def extra_memory(network: str, way: str, device: torch.device) -> float:
-    """Peak memory of one selection above the weights', over the weights' bytes; in a fresh process."""
+    """Return the peak memory of one selection, without the weights, as a fraction of the weights' bytes.
+
+    The memory is measured in a new process.
+    """
     command = [sys.executable, __file__, "--device", str(device), "--memory-of", network, way]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def print_extra_memory(network: str, way: str, device: torch.device) -> None:
     weights = NETWORKS[network](device)
-    keep_largest([torch.randn(100, device=device)], 50)  # what the first call of any kind sets up
+    keep_largest([torch.randn(100, device=device)], 50)  # the first call allocates memory that later calls share
     total = sum(weight.numel() for weight in weights)
     reset_peak_memory(device)
     before = peak_memory_bytes(device)
@@ -98,7 +102,7 @@ def measure(network: str, rounds: int, device: torch.device) -> list[dict[str, o
     for round_number in range(rounds + 1):
         for way in WAYS:
             spent = seconds(way, weights, removed)
-            if round_number:  # the first warms up
+            if round_number:  # the first round warms up
                 times[way].append(spent)
     ours = statistics.median(times["keep_largest"])
     kept = [sum(int(mask.count_nonzero()) for mask in WAYS[way](weights, removed)) for way in WAYS]

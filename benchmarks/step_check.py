@@ -1,11 +1,11 @@
-"""What it costs to look in every step whether the masks still act on what is trained.
+"""Measure the cost of checking in every step that the masks still act on the parameters that are trained.
 
     python benchmarks/step_check.py [--device cuda] [--rounds 10]
 
-Two equal runs in a sparse phase of AC/DC, one of them without the check, take a step each in turn, so that a machine
-that slows down slows both. The ratio is the median over the pairs. Times are those of the processor, which other
-programs do not lengthen; with a GPU those of the clock. The last two columns are the check alone: the median of 1000
-calls, and that over the time of a step.
+Two equal models in a sparse phase of AC/DC, one without the check, take steps in turn, so that a machine that slows
+down affects both. The ratio is the median over the pairs of steps. On a CPU, times are processor time, which other
+programs do not lengthen; on a GPU, they are wall time. The last two columns are about the check alone: the median of
+1000 calls, and its fraction of the time of a step.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from acdc_cli.sparsity import ACDC, Timeline
 
 TIMELINE = Timeline.of([("dense", 0, 1), ("sparse", 1, 2)])
 CHECK_CALLS = 1000
-# A network of the embedded digits, whose steps are the shortest there are, and the papers' own: (model, images,
-# pairs a round).
+# Name -> (model, shape of the images, pairs of steps per round). ResNet8 on the embedded digits has the shortest steps;
+# ResNet50 is the papers' network.
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "ResNet8, 32 images of 8 px": (lambda: ResNet(depth=8, width=16, in_channels=1, classes=10), (32, 1, 8, 8), 20),
     "ResNet50, 8 images of 64 px": (resnet50, (8, 3, 64, 64), 1),
@@ -38,7 +38,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
 
 
 class Steps:
-    """A model in a sparse phase, and its steps."""
+    """A model in a sparse phase, with a function that takes and times a training step."""
 
     def __init__(self, network: str, device: torch.device, is_checked: bool) -> None:
         build, shape, _ = NETWORKS[network]
@@ -56,7 +56,7 @@ class Steps:
             self.covered.hooks.pop().remove()
 
     def seconds(self) -> float:
-        """Of one step."""
+        """Take one step. Returns its seconds."""
         start = self.clock()
         self.optimizer.zero_grad()
         loss: Tensor = F.cross_entropy(self.model(self.images), self.labels)
@@ -67,10 +67,10 @@ class Steps:
         return self.clock() - start
 
     def check_seconds(self) -> float:
-        """Of the check alone."""
+        """Return the median seconds of the check alone."""
         spent = []
         for _ in range(CHECK_CALLS):
-            # As after a backward pass: no gradient is looked through.
+            # This is the state after a backward pass, in which the check need not look at gradients.
             self.covered._masked.update(self.covered.weights)
             start = self.clock()
             self.covered.look_at(self.optimizer)
@@ -84,7 +84,7 @@ def measure(network: str, rounds: int, device: torch.device) -> dict[str, object
     for round_number in range(rounds * NETWORKS[network][2] + 3):
         first, second = (checked, unchecked) if round_number % 2 else (unchecked, checked)
         times = {id(each): each.seconds() for each in (first, second)}
-        if round_number >= 3:  # the first ones warm up
+        if round_number >= 3:  # the first three pairs warm up
             pairs.append((times[id(checked)], times[id(unchecked)]))
     step = statistics.median(without for _, without in pairs)
     ratios = [with_check / without for with_check, without in pairs]

@@ -1,10 +1,11 @@
-"""WoodFisher on ResNet50's weights: the memory of a block size, and the seconds of its parts.
+"""Measure the memory and the time of WoodFisher on ResNet50's weights, for several block sizes.
 
     python benchmarks/woodfisher.py [--blocks 16,50] [--gradients 16] [--passes 2] [--images 8] [--threads N]
 
-One Woodbury step takes one gradient into all blocks' inverses; gradients go in 16 at a time, as in a run. Gradients are
-real: of noise at 160 pixels, through torchvision's ResNet50 with 1000 classes, at a common scale. Then the
-statistic and the update at 90%. A block size whose inverses do not fit is in the results with the memory it needs.
+A Woodbury step updates the inverses of all blocks by one gradient; as in a run, 16 gradients are taken together. The
+gradients are real ones of torchvision's ResNet50 with 1000 classes on images of noise with 160 pixels, rescaled to a
+common size. After that, the pruning statistic and the update at 90% sparsity are timed. If the inverses of a block size
+do not fit into memory, the results have the memory that they need.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ GRADIENT = 1e-3
 
 
 def timed(device: torch.device, action: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds, and what the action returns. On a CPU those it computes, over all threads: others may be busy there."""
+    """Return the seconds that an action takes, and its result.
+
+    On a CPU this is processor time over all threads, because other programs may be busy there.
+    """
     clock = time.perf_counter if device.type == "cuda" else time.process_time
     start = clock()
     result = action()
@@ -56,9 +60,10 @@ def timed(device: torch.device, action: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def gradients_of(model: nn.Module, device: torch.device, count: int, images: int) -> tuple[float, list[dict]]:
-    """``count`` mean gradients of ``images`` each, and seconds for one.
+    """Return the seconds of one pass, and ``count`` gradients, each the mean over ``images`` images.
 
-    They are scaled to a root mean square of GRADIENT: an untrained network's are so large that blocks are singular.
+    Gradients are scaled to a root mean square of GRADIENT, because those of an untrained network are so large that
+    blocks become singular.
     """
 
     def passes(inner: nn.Module) -> Iterator[None]:
@@ -74,7 +79,7 @@ def gradients_of(model: nn.Module, device: torch.device, count: int, images: int
 
 
 def measure(model: nn.Module, sample: list[dict], block: int, gradients: int, device: torch.device) -> dict[str, Any]:
-    """The parts of one pruning. The few real gradients are used in turn, at scales of their own."""
+    """Measure the parts of one pruning. The few real gradients are used in turn, each time with a different scale."""
     weights = prunable_weights(model)
     counts = [weight.numel() for weight in weights.values()]
     row: dict[str, Any] = {"block": block, "inverses": gibibytes(inverse_bytes(counts, block))}
@@ -118,7 +123,7 @@ def measure(model: nn.Module, sample: list[dict], block: int, gradients: int, de
 def chosen(
     weights: dict[str, nn.Parameter], blocks: dict[str, Tensor], inverses: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The masks of a global ranking by the statistic."""
+    """Return the masks of a global ranking by the pruning statistic."""
     scores = {}
     for name, weight in weights.items():
         statistic = pruning_statistic(blocks[name], inverses[name])
@@ -130,8 +135,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--blocks", default="16,50")
     parser.add_argument("--gradients", type=int, default=TOGETHER)
-    parser.add_argument("--passes", type=int, default=2, help="that gradients are really taken by")
-    parser.add_argument("--images", type=int, default=8, help="that each is the mean of")
+    parser.add_argument("--passes", type=int, default=2, help="number of real gradients")
+    parser.add_argument("--images", type=int, default=8, help="images over which a gradient is averaged")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

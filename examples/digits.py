@@ -1,4 +1,4 @@
-"""What the examples share and you replace by your own: a data set, and how the two models are measured."""
+"""The parts that all examples share: a data set, and the measurement of the two models. Replace them by your own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ State = dict[str, Tensor]
 
 
 class Digits(NamedTuple):
-    """Handwritten digits, 8 x 8 pixels of 17 grey values: real ones, part of scikit-learn, so there is no download."""
+    """Images of handwritten digits, 8 x 8 pixels with 17 grey values. They are part of scikit-learn: no download."""
 
     train_images: Tensor
     train_labels: Tensor
@@ -23,7 +23,7 @@ class Digits(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What an example leaves: a sparse and a dense model as plain state dicts, and what it prints about them."""
+    """The result of an example: a sparse and a dense model as plain state dicts, and the numbers that it prints."""
 
     sparse: State
     dense: State
@@ -37,7 +37,7 @@ class Trained(NamedTuple):
 
 
 def digits() -> Digits:
-    """1797 images of shape (8, 8) with pixels 0 to 16; every fifth is held out."""
+    """Return 1797 images of shape (8, 8) with pixels from 0 to 16, of which every fifth is held out for testing."""
     data = load_digits()
     images, labels = torch.tensor(data.images, dtype=torch.float32), torch.tensor(data.target)
     test = torch.arange(len(labels)) % 5 == 0
@@ -45,7 +45,10 @@ def digits() -> Digits:
 
 
 def measure(model: nn.Module, sparse: State, dense: State, images: Tensor, labels: Tensor) -> Trained:
-    """Load both into the model, one after the other, the sparse one last, and count right answers and zeros."""
+    """Measure the accuracy of both models, and the sparsity of the sparse one.
+
+    Both state dicts are loaded into ``model``, the sparse one last.
+    """
     accuracies = {}
     for kind, state in (("dense", dense), ("sparse", sparse)):
         model.load_state_dict(state)
@@ -58,7 +61,7 @@ def measure(model: nn.Module, sparse: State, dense: State, images: Tensor, label
 
 @torch.no_grad()
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Top-1. The model's output is the logits, or has them, as in Hugging Face."""
+    """Return the top-1 accuracy of a model whose output is the logits, or has an attribute ``logits``."""
     device = next(model.parameters()).device
     output = model.eval()(images.to(device))
     logits = output if isinstance(output, Tensor) else output.logits

@@ -1,8 +1,9 @@
-"""AC/DC under Hugging Face's Trainer, with gradient accumulation and clipping: your optimizer and one callback.
+"""Use AC/DC with Hugging Face's Trainer, with gradient accumulation and clipping.
 
-The optimizer is made here and handed over. The one that a callback is given is Accelerate's wrapper, which takes no
-hooks (the optimizer that does is its ``.optimizer``); and in a resumed run it has old moments before any callback is
-called, which AC/DC would take for those to go back to at the start of a dense phase.
+AC/DC needs one callback and an optimizer that is made here and given to the Trainer. The optimizer that the Trainer
+passes to callbacks cannot be used, for two reasons. It is Accelerate's wrapper, which calls no hooks (only its
+attribute ``.optimizer`` does). In a resumed run it already has moments before any callback is called, and AC/DC would
+take these for the initial state, to which it returns at the start of a dense phase.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ class Phases(transformers.TrainerCallback):
         self.method = method
 
     def on_epoch_begin(self, args: Any, state: transformers.TrainerState, control: Any, **kwargs: Any) -> None:
-        """The Trainer counts epochs in fractions."""
+        """Begin an epoch. The Trainer counts epochs as floats."""
         self.method.begin_epoch(int(state.epoch))
 
 
 def network() -> nn.Module:
-    """A tiny vision transformer, from a config: nothing is downloaded."""
+    """Return a tiny vision transformer made from a config, so that nothing is downloaded."""
     shape = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
     config = transformers.ViTConfig(image_size=8, patch_size=2, num_channels=1, num_labels=10, **shape)
     return transformers.ViTForImageClassification(config)
 
 
 def main(epochs: int = 10, sparsity: float = 0.8, batch_size: int = 16) -> Trained:
-    """Train and measure."""
+    """Train AC/DC's two models and measure them."""
     transformers.set_seed(0)
     data = digits()
     images = data.train_images[:, None] / 16
@@ -62,7 +63,7 @@ def main(epochs: int = 10, sparsity: float = 0.8, batch_size: int = 16) -> Train
             model,
             arguments,
             train_dataset=[{"pixel_values": x, "labels": y} for x, y in zip(images, data.train_labels, strict=True)],
-            optimizers=(optimizer, None),  # None: the Trainer makes the schedule of the learning rate
+            optimizers=(optimizer, None),  # with None, the Trainer makes the learning-rate schedule
             callbacks=[Phases(method)],
         ).train()
 

@@ -1,7 +1,8 @@
-"""AC/DC under Lightning's Trainer, with automatic optimization and clipping: one callback, and no line in the module.
+"""Use AC/DC with Lightning's Trainer, with automatic optimization and clipping.
 
-Lightning hands its optimizers a closure that does the forward and backward pass. Nothing changes by that: gradients are
-masked as they come, before Lightning clips them, and weights after the optimizer has stepped.
+AC/DC needs one callback and no change in the module. Lightning gives its optimizers a closure that does the forward and
+backward pass. AC/DC works with that: gradients are masked as they accumulate, before Lightning clips them, and weights
+are masked after the optimizer's step.
 """
 
 from __future__ import annotations
@@ -24,40 +25,40 @@ class Phases(lightning.Callback):
         self.method = method
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: Classifier) -> None:
-        """The optimizers are there by now, and no checkpoint has been loaded into them yet."""
+        """Attach the method. At this point the optimizers exist, and no checkpoint has been loaded into them yet."""
         self.method.attach(pl_module.network, trainer.optimizers[0])
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Classifier) -> None:
-        """Before the first batch of the epoch."""
+        """Begin an epoch, before its first batch."""
         self.method.begin_epoch(trainer.current_epoch)
 
 
 class Classifier(lightning.LightningModule):
-    """A module that knows nothing of sparsity."""
+    """A module without any code for sparsity."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def training_step(self, batch: list[Tensor], index: int) -> Tensor:
-        """The loss of a batch."""
+        """Return the loss of a batch."""
         images, labels = batch
         return F.cross_entropy(self.network(images), labels)
 
     def configure_optimizers(self) -> Optimizer:
-        """Any optimizer will do."""
+        """Return the optimizer. Any optimizer works."""
         return torch.optim.AdamW(self.parameters(), lr=3e-3, weight_decay=1e-2)
 
 
 def network() -> nn.Module:
-    """A perceptron."""
+    """Return a multi-layer perceptron."""
     return nn.Sequential(
         nn.Flatten(), nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)
     )
 
 
 def main(epochs: int = 20, sparsity: float = 0.9, batch_size: int = 64) -> Trained:
-    """Train and measure."""
+    """Train AC/DC's two models and measure them."""
     lightning.seed_everything(0, verbose=False)
     data = digits()
     model = network()

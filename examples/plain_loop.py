@@ -1,4 +1,4 @@
-"""AC/DC in a plain PyTorch loop: attach once, begin every epoch, and keep the loop as it is."""
+"""Use AC/DC in a plain PyTorch loop: attach it once and tell it when an epoch begins. The loop stays as it is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from acdc_cli import ACDC, Timeline
 
 
 def network() -> nn.Module:
-    """Any model will do."""
+    """Return a small convolutional network. Any model works."""
     return nn.Sequential(
         nn.Unflatten(1, (1, 8)),  # one channel
         nn.Conv2d(1, 32, 3, padding=1, bias=False),
@@ -26,7 +26,7 @@ def network() -> nn.Module:
 
 
 def main(epochs: int = 20, sparsity: float = 0.9, batch_size: int = 64) -> Trained:
-    """Train and measure."""
+    """Train AC/DC's two models and measure them."""
     torch.manual_seed(0)
     data = digits()
     images, labels = data.train_images / 16, data.train_labels

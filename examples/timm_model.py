@@ -1,6 +1,7 @@
-"""AC/DC with timm: its model, its Lamb optimizer, its schedule, and its moving average of the weights.
+"""Use AC/DC with timm's model, Lamb optimizer, learning-rate schedule and moving average of the weights.
 
-An average remembers weights from before they were pruned, so it is masked as it is read. Here it is the sparse result.
+The average still contains weights from before they were pruned, so ``model_state`` masks it when it is read. In this
+example the masked average is the sparse model.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from acdc_cli.sparsity import model_state
 
 
 def network() -> nn.Module:
-    """The smallest EfficientNet that timm has: depth-wise and point-wise convolutions, squeeze-and-excitation."""
+    """Return timm's smallest EfficientNet, with depth-wise and point-wise convolutions and squeeze-and-excitation."""
     return timm.create_model("test_efficientnet", in_chans=1, num_classes=10)
 
 
 def enlarged(images: Tensor) -> Tensor:
-    """8 x 8 pixels are too few for a network that halves them five times."""
+    """Return the images scaled and enlarged to 32 x 32, because the network halves the resolution five times."""
     return F.interpolate(images[:, None] / 16, size=32, mode="bilinear")
 
 
 def main(epochs: int = 10, sparsity: float = 0.8, batch_size: int = 64) -> Trained:
-    """Train and measure."""
+    """Train AC/DC's two models and measure them."""
     torch.manual_seed(0)
     data = digits()
     images, labels = enlarged(data.train_images), data.train_labels

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Installs FFCV into a Python environment, with the few system packages that it builds against:
+# Install FFCV into a Python environment, with the few system packages that FFCV builds against:
 #     scripts/install_ffcv.sh .venv/bin/python
-# Needs root or passwordless sudo for the packages; without them it prints the line to run and leaves it at that, because
-# everything works with loader=torch too. Never fails a set-up.
+# Installing the packages needs root or passwordless sudo. Without these, the script prints the commands to run and
+# exits with 0, because everything also works with loader=torch. The script never makes a set-up fail.
 set -eu
 
 python=${1:?usage: install_ffcv.sh PYTHON}
@@ -13,13 +13,13 @@ if ! "$python" -c 'import os, sysconfig, sys; sys.exit(not os.path.exists(os.pat
 fi
 
 go_on_without() {
-    printf '\n%s\nGoing on with loader=torch. To get FFCV, run:\n    %s\n    make setup\n\n' "$1" \
+    printf '\n%s\nFFCV is not installed; loader=torch works without it. To install FFCV, run:\n    %s\n    make setup\n\n' "$1" \
         "sudo apt-get update && sudo apt-get install -y --no-install-recommends $packages" >&2
     exit 0
 }
 
 if "$python" -c 'import ffcv.loader' 2>/dev/null; then
-    echo "FFCV is there already."
+    echo "FFCV is already installed."
     exit 0
 fi
 
@@ -45,12 +45,12 @@ if ! installed; then
     echo "Installing the Debian packages that FFCV builds against: $packages"
     # shellcheck disable=SC2086 # a list of packages
     if ! { $as_root apt-get update -qq && $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $packages </dev/null >/dev/null; }; then
-        go_on_without "apt-get could not install them."
+        go_on_without "apt-get could not install the system packages of FFCV."
     fi
 fi
 
-# libopencv-imgproc-dev brings no opencv4.pc, and OpenCV's umbrella header includes every module that it believes to be
-# there. FFCV uses cv::resize alone, so two small files stand in for the 1 GB of libopencv-dev.
+# libopencv-imgproc-dev does not contain opencv4.pc, and OpenCV's umbrella header includes all modules that
+# opencv_modules.hpp lists. FFCV uses only cv::resize, so two small files take the place of the 1 GB of libopencv-dev.
 shim=$(mktemp -d)
 trap 'rm -rf "$shim"' EXIT
 if ! pkg-config --exists opencv4; then

@@ -4,15 +4,18 @@
     python scripts/mutation_sample.py                       # 400 mutants of sparsity/ and measure/, an hour on 2 cores
     python scripts/mutation_sample.py --sample 1000 --only acdc_cli/sparsity/topk.py
 
-A mutant is one of the two packages' files with one small change, made by mutmut's own operators (``<`` becomes ``<=``,
-``+`` becomes ``-``, an argument is left out, a value becomes None, ...) and one more, a statement that is left out. It
-is killed if one of the unit tests of its file fails, ends in an error or hangs, and survives if all of them pass.
+A mutant is a file of these two packages with one small change. The changes are made by mutmut's operators (``<``
+becomes ``<=``, ``+`` becomes ``-``, an argument is left out, a value becomes None, ...) and by one more operator, which
+leaves out a statement. A mutant is killed if one of the unit tests of its file fails, ends in an error or hangs. It
+survives if all of them pass.
 
-mutmut's own runner leaves out every decorated function and cannot be told which tests belong to a file, so the runner
-is here: a process that has imported PyTorch and pytest forks a child for each mutant, and the child imports the changed
-file in place of the real one. Nothing on disk is changed. Annotations, docstrings, imports and the texts of errors are
-not mutated. Of mutmut's mutants of one string only the first is taken, and none in which an argument becomes None: that
-is nearly always a crash. docs/testing.md has the results and what survives for a reason.
+mutmut's own runner skips every decorated function and cannot be told which tests belong to a file, so this script has
+its own. A process that has imported PyTorch and pytest forks a child for each mutant, and the child imports the changed
+file in place of the real one. Nothing on disk is changed.
+
+Annotations, docstrings, imports and the texts of errors are not mutated. Of mutmut's mutants of a string, only the
+first is used. Mutants in which an argument becomes None are not used, because they nearly always crash. docs/testing.md
+has the results, and the mutants that survive for a reason.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ from types import ModuleType
 
 import pytest
 import torch
-import torch._dynamo  # which the first optimizer would import in every child
+import torch._dynamo  # imported here once; otherwise the first optimizer would import it in every child
 
 try:
     import libcst
@@ -50,7 +53,7 @@ except ImportError as error:
 ROOT = Path(__file__).resolve().parent.parent
 UNIT = ROOT / "tests" / "unit"
 MUTATED = ("acdc_cli/sparsity", "acdc_cli/measure")
-# The unit tests of a file are tests/unit/test_FILE.py where that exists, and these; the quickest come first.
+# The unit tests of a file are tests/unit/test_FILE.py, if that exists, and the ones listed here, the quickest first.
 MOVING = "snip set rigl iht gmp fixed_masks flops_of_methods"
 TESTS_OF = {
     "allocate": "erk blocks patterns rules",
@@ -97,7 +100,7 @@ TESTS_OF = {
     "moments": "initial_state",
     "memory": "peak_memory",
 }
-# Of test_every_method.py, a method's file has the cases of that method.
+# For a mutant in a method's file, only the cases of that method in test_every_method.py are run.
 CASES = {"dsd": "dsd", "soft_threshold": "str", "top_kast": "top_kast", "variational": "sparse_vd"}
 CASES["woodfisher"] = "woodfisher"
 
@@ -126,7 +129,7 @@ class Mutant:
 
     @property
     def is_another_program(self) -> bool:
-        """Whether Python can read it, and reads something else in it."""
+        """Whether the changed file is valid Python and differs in its syntax tree from the real one."""
         try:
             return _program(self.source) != _program((ROOT / self.file).read_text())
         except SyntaxError:
@@ -144,14 +147,15 @@ class Mutations(libcst.CSTVisitor):
         self.found: list[Mutant] = []
 
     def on_visit(self, node: libcst.CSTNode) -> bool:
-        """Note the node's mutants; says whether to look inside it."""
+        """Collect the mutants of a node. Returns whether to visit the nodes inside it."""
         if isinstance(node, (libcst.Annotation, libcst.Raise, libcst.Import, libcst.ImportFrom)):
             return False
         for kind, operator in mutation_operators:
             if isinstance(node, kind):
                 name = operator.__name__.removeprefix("operator_")
-                for changed in islice(operator(node), 1 if name == "string" else None):  # not in capitals as well
-                    if not isinstance(node, libcst.Call) or len(changed.args) < len(node.args):  # None is a crash
+                # Further mutants of a string only change its case, and a call with an argument None only crashes.
+                for changed in islice(operator(node), 1 if name == "string" else None):
+                    if not isinstance(node, libcst.Call) or len(changed.args) < len(node.args):
                         self._note(node, changed, name)
         if isinstance(node, libcst.Expr) and not isinstance(node.value, libcst.BaseString):
             self._note(node, libcst.Pass(), "statement_removal")
@@ -164,7 +168,7 @@ class Mutations(libcst.CSTVisitor):
 
 
 def mutants_of(file: str) -> list[Mutant]:
-    """All mutants of a file, those that are none included: see ``Mutant.is_another_program``."""
+    """Return all mutants of a file, including those that change nothing, see ``Mutant.is_another_program``."""
     wrapper = MetadataWrapper(libcst.parse_module((ROOT / file).read_text()))
     mutations = Mutations(file, wrapper.module)
     wrapper.visit(mutations)
@@ -172,45 +176,45 @@ def mutants_of(file: str) -> list[Mutant]:
 
 
 def sample(every: list[Mutant], count: int, seed: int) -> list[Mutant]:
-    """So many of them, drawn with the seed, in the order of their files."""
+    """Draw ``count`` of the mutants with the given seed, and return them in the order of their files."""
     shuffled = random.Random(seed).sample(every, len(every))
     return sorted(islice((each for each in shuffled if each.is_another_program), count), key=lambda each: each.file)
 
 
 @cache
 def _program(source: str) -> str:
-    """What Python makes of a source."""
+    """Return the syntax tree of a source as text."""
     return ast.dump(ast.parse(source))
 
 
 @cache
 def tests_of(file: str) -> tuple[str, ...]:
-    """Paths of a file's unit tests."""
+    """Return the paths of the unit tests of a file."""
     stem = Path(file).stem
     shared = ["method"] if "/methods/" in file else []
     names = [stem, *shared, *TESTS_OF.get(stem, "").split()]
     paths = [UNIT / f"test_{name}.py" for name in dict.fromkeys(names)]
     found = tuple(str(path) for path in paths if path.is_file())
     if not found:
-        sys.exit(f"{file}: no unit tests; name them in TESTS_OF of {Path(__file__).name}")
+        sys.exit(f"{file}: there are no unit tests of this file; name some in TESTS_OF of {Path(__file__).name}")
     return found
 
 
 class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports one module from another source than its file's."""
+    """An importer that loads one module from changed source code in place of its file."""
 
     def __init__(self, file: str, source: str) -> None:
         self.path, self.source = ROOT / file, source
         self.name = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
     def find_spec(self, fullname: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
-        """Only for that module."""
+        """Return a spec for the changed module, and None for all others."""
         if fullname != self.name:
             return None
         return importlib.util.spec_from_file_location(fullname, self.path, loader=self)
 
     def create_module(self, spec: object) -> None:
-        """As Python does it."""
+        """Return None, so that Python creates the module object."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the changed source."""
@@ -218,7 +222,7 @@ class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def passes(tests: tuple[str, ...], timeout_s: float, mutant: Mutant | None = None) -> tuple[str, float]:
-    """Run tests in a child: ``passed``, ``failed`` or ``timeout``, and the seconds that it took."""
+    """Run tests in a child process. Returns ``passed``, ``failed`` or ``timeout``, and the seconds taken."""
     case = None if mutant is None else CASES.get(Path(mutant.file).stem)
     cases = [] if case is None else ["-k", f"not test_every_method or {case}"]
     start = time.monotonic()
@@ -244,7 +248,10 @@ def passes(tests: tuple[str, ...], timeout_s: float, mutant: Mutant | None = Non
 
 
 def warm_up(tests: set[str]) -> None:
-    """Import what the tests need, once; then forget the program and the tests, so that each child imports its own."""
+    """Import everything that the tests need, then drop the program and the tests from ``sys.modules``.
+
+    Children then share the imported libraries, and each imports its own copy of the program and the tests.
+    """
     torch.set_num_threads(1)
     sys.path[:0] = [str(ROOT)]
     os.chdir(ROOT)
@@ -257,12 +264,12 @@ def warm_up(tests: set[str]) -> None:
 
 
 def main() -> None:
-    """Sample, run, print what survived and a table."""
+    """Draw mutants, run their tests, print the ones that survive and a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sample", type=int, default=400, help="mutants, of all files together")
+    parser.add_argument("--sample", type=int, default=400, help="number of mutants over all files")
     parser.add_argument("--seed", type=int, default=16)
-    parser.add_argument("--only", nargs="*", default=[], help="of the sample, the mutants of these files alone")
-    parser.add_argument("--results", type=Path, help="add a JSON line a mutant to this file, and skip those it has")
+    parser.add_argument("--only", nargs="*", default=[], help="run only the mutants of these files in the sample")
+    parser.add_argument("--results", type=Path, help="append one JSON line per mutant, and skip mutants already in it")
     options = parser.parse_args()
     files = sorted(str(path.relative_to(ROOT)) for folder in MUTATED for path in (ROOT / folder).rglob("[!_]*.py"))
     every = [mutant for file in files for mutant in mutants_of(file)]
@@ -283,7 +290,7 @@ def main() -> None:
             for test in set(tests) - seconds.keys():
                 said, seconds[test] = passes((test,), 600)
                 if said != "passed":
-                    sys.exit(f"{test}: does not pass as it is ({said})")
+                    sys.exit(f"{test}: does not pass on the unchanged program ({said})")
             limit_s = 30 + 5 * sum(seconds[test] for test in tests)
             said, taken = passes(tests, limit_s, mutant)
             outcome = "survived" if said == "passed" else "killed"

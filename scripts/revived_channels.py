@@ -1,9 +1,9 @@
-"""From a run's masks: the output channels that sparse phases empty, and how much those take when they come back.
+"""Print how many output channels each sparse phase of a run empties, and how many weights revived channels take.
 
     python scripts/revived_channels.py runs/default/NAME
 
-Columns are the sparse phases, by their first epoch. A cell is the layer's empty channels in that phase and, in
-brackets, the share of its kept weights that lies in channels which were empty the phase before.
+Each column is a sparse phase, named by its first epoch. A cell has the number of empty channels of the layer in this
+phase and, in brackets, the percentage of its kept weights that are in channels which were empty in the phase before.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ from acdc_cli.sparsity.prunable import weight_layouts
 
 
 def read_masks(path: Path) -> dict[str, Tensor]:
-    """Masks by weight name, as bool tensors of the weights' shapes."""
+    """Read the masks of a file: weight name -> bool tensor of the weight's shape."""
     with safe_open(path, framework="pt") as file:
         shapes = {name: json.loads(shape) for name, shape in file.metadata().items()}
         return {name: unpack(file.get_tensor(name), tuple(shape)) for name, shape in shapes.items()}
 
 
 def read_layouts(folder: RunFolder) -> dict[str, Layout]:
-    """How the weights of the run's model are stored that are not stored outputs first."""
+    """Return the layouts of the run's weights that are not stored outputs first, by name."""
     config = from_yaml(folder.config.read_text())
     return weight_layouts(build_skeleton(config.model, config.task.options.inputs(config, None)))
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table for the run folder on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a run folder")
     folder = RunFolder.open(parser.parse_args().run)
     phases = {path.stem.removeprefix("epoch_"): read_masks(path) for path in sorted(folder.masks.glob("epoch_*"))}
     if not phases:
-        raise BadInput(f"{folder.path}: no masks of sparse phases in it; AC/DC's runs have them")
+        raise BadInput(f"{folder.path}: there are no masks of sparse phases in it; name a run of method=acdc")
     table = Table(box=SIMPLE_HEAD, title=folder.path.name, title_justify="left")
     table.add_column("layer (channels)")
     for first_epoch in phases:

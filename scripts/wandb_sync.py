@@ -1,10 +1,10 @@
-"""Rebuild or bring up to date the W&B runs of run folders, from their own records.
+"""Create or update the W&B runs of run folders from their records.
 
-    python scripts/wandb_sync.py runs/table1                     online: with a key, see wandb login
-    python scripts/wandb_sync.py runs --mode offline             rewrite each run's wandb/ folder
+    python scripts/wandb_sync.py runs/table1                     online; needs a key, see wandb login
+    python scripts/wandb_sync.py runs --mode offline             rewrites each run's wandb/ folder
 
-A run's W&B id is its own id, so nothing is there twice: a run that W&B has already gets the epochs that it lacks, its
-summary and its artifacts (of which W&B keeps one of equal content).
+The id of a run is also its W&B id, so no run is created twice. A run that W&B already has gets its missing epochs, its
+summary and its artifacts; W&B stores artifacts with equal content once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from acdc_cli.records.tracker import WandbMirror
 
 
 def sync(folder: RunFolder, mode: str, project: str | None) -> str | None:
-    """Mirror one run. Returns what went wrong, or None."""
+    """Copy one run's records to W&B. Returns a description of the problem, or None if there was none."""
     config, problems = from_yaml(folder.config.read_text()), list[str]()
     config.tracker.name, config.tracker.mode = "wandb", mode
     config.tracker.project = project or config.tracker.project or compose_config(["tracker=wandb"]).tracker.project
@@ -33,20 +33,20 @@ def sync(folder: RunFolder, mode: str, project: str | None) -> str | None:
 
 
 def main() -> int:
-    """The script."""
+    """Update the W&B runs of the folders on the command line. Returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("runs", type=Path, help="a run folder, or a folder of run folders")
     parser.add_argument("--mode", choices=("online", "offline"), default="online")
-    parser.add_argument("--project", help="in place of the one in each run's config")
+    parser.add_argument("--project", help="W&B project to use in place of the one in each run's config")
     options = parser.parse_args()
     folders = run_folders(options.runs)
     if not folders:
-        print(f"wandb_sync: error: {options.runs}: no run folder in it", file=sys.stderr)
+        print(f"wandb_sync: error: {options.runs}: there is no run folder in it", file=sys.stderr)
         return EXIT_BAD_INPUT
     failed = 0
     for number, folder in enumerate(folders, 1):
         try:
-            problem = "it is running" if folder.is_running() else sync(folder, options.mode, options.project)
+            problem = "not updated: running" if folder.is_running() else sync(folder, options.mode, options.project)
         except (AcdcError, OSError) as error:
             problem = str(error)
         failed += problem is not None

@@ -6,11 +6,12 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import NoReturn
 
-from acdc_cli.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, BadInput, Elsewhere, Interrupted
-from acdc_cli.ranks import ranks_of
+from acdc_cli.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError
+from acdc_cli.plugins import load_announced_plugins, load_plugins
+
+PLUGIN_HELP = "a module or file that registers parts which the run uses; may be given several times"
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,8 +36,11 @@ def run_command(
     Args:
         are_mixed: whether flags may stand between words of one list.
     """
+    parser.add_argument("--plugin", action="append", default=[], metavar="FILE|MODULE", help=PLUGIN_HELP)
     options = parser.parse_intermixed_args() if are_mixed else parser.parse_args()
     try:
+        load_announced_plugins()
+        load_plugins(options.plugin)
         code = run(options)
         sys.stdout.flush()  # here, where a closed pipe can still be told from a crash
     except AcdcError as error:
@@ -50,19 +54,3 @@ def run_command(
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     sys.exit(code)
-
-
-def rank() -> int:
-    """Which of a run's processes this is."""
-    with suppress(BadInput):  # said when the run begins
-        return ranks_of(os.environ).rank
-    return 0
-
-
-def print_error(error: AcdcError) -> None:
-    """acdc-train's line. Of several ranks the first says what all have found; any other what it alone may have."""
-    number = rank()
-    if number == 0:
-        print(f"acdc-train: error: {error}", file=sys.stderr)
-    elif not isinstance(error, (BadInput, Elsewhere, Interrupted)):
-        print(f"acdc-train: error: rank {number}: {error}", file=sys.stderr)

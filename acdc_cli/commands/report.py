@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from acdc_cli.commands.console import Parser, run_command
-from acdc_cli.config.command_line import is_override
+from acdc_cli.config.command_line import add_config_dir, is_override
 from acdc_cli.errors import EXIT_DONE, BadInput, nearest
 from acdc_cli.records.folder import RunFolder, run_folders
-from acdc_cli.report import table
-from acdc_cli.report.comparison import Row, compare
-from acdc_cli.report.terminal import print_table
+from acdc_cli.report.table import print_summary
+from acdc_cli.tables.of_runs import print_folder
 from acdc_cli.tables.spec import SCALES, SELECTIONS, table_names
 
 FORMATS = ("terminal", "markdown", "csv", "latex")
@@ -32,7 +30,7 @@ def _parser() -> Parser:
         "targets",
         nargs="+",
         metavar="RUN|SWEEP|TABLE",
-        help="a run folder, a folder of run folders, or tables of conf/table/ and key=value for all their runs",
+        help="a run folder, a folder of run folders, or tables and key=value for all their runs",
     )
     parser.add_argument("--format", choices=FORMATS, default="terminal", help="of a table")
     sweep = parser.add_argument_group("of a SWEEP")
@@ -49,6 +47,7 @@ def _parser() -> Parser:
     published.add_argument(
         "--selection", choices=SELECTIONS, help="accuracies of the last or the best epoch (default: as the table says)"
     )
+    published.add_argument("--config-dir", type=Path, metavar="DIR", help="with tables of one's own in DIR/table/")
     published.add_argument("--out", type=Path, metavar="DIR", help="for its files (RUNS_DIR/tables/SCALE)")
     return parser
 
@@ -59,6 +58,8 @@ def main() -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.config_dir is not None:
+        add_config_dir(options.config_dir)
     places = [target for target in options.targets if Path(target).exists() or not is_override(target)]
     if any(not Path(place).exists() and place in table_names() for place in places):
         _refuse(OF_RUNS, options, "of runs, not of a table")
@@ -72,7 +73,7 @@ def _run(options: argparse.Namespace) -> int:
         )
     if not options.retry:
         return _runs(Path(places[0]), options)
-    from acdc_cli.commands.retry import retry
+    from acdc_cli.launch.retry import retry
 
     code = retry(Path(places[0]), others)
     _runs(Path(places[0]), options)
@@ -102,13 +103,12 @@ def _tables(names: list[str], options: argparse.Namespace) -> int:
 
 
 def _runs(path: Path, options: argparse.Namespace) -> int:
-    from acdc_cli.report.page import write_page
-
     folder = RunFolder(path)
-    is_page = options.format == "terminal" and not options.runs and options.figure is None
-    if folder.config.is_file() and is_page:
+    if folder.config.is_file() and options.format == "terminal" and not options.runs and options.figure is None:
+        from acdc_cli.report.page import write_page
+
         write_page(folder)
-        table.print_summary(folder)
+        print_summary(folder)
         return EXIT_DONE
     folders = run_folders(path) if path.is_dir() else []
     if not folders:
@@ -116,58 +116,5 @@ def _runs(path: Path, options: argparse.Namespace) -> int:
             f"{path}: neither a run folder nor a folder of runs, which lie in RUNS_DIR/<experiment>/, nor a table; "
             f"did you mean {nearest(path, table_names())}?"
         )
-    rows, left_out = compare(folders)
-    if options.figure is not None:
-        _draw(options.figure, rows)
-    if options.runs or not rows:
-        _print_runs(path, options, folders)
-    else:
-        _print_comparison(path, options, rows)
-    is_listed = options.runs or not rows  # with its state, which needs no second word
-    for place, why in left_out.items():
-        if not is_listed:
-            print(f"acdc-report: not in the table: {place}: {why}", file=sys.stderr)
-        elif ":" in why:
-            print(f"acdc-report: {place}: {why}", file=sys.stderr)
+    print_folder(path, folders, options.format, options.runs, options.figure)
     return EXIT_DONE
-
-
-def _latex(path: Path, columns: tuple[str, ...], cells: list[list[str]]) -> str:
-    from acdc_cli.tables.formats import latex
-    from acdc_cli.tables.text import TextTable
-
-    return latex(path.name, TextTable(str(path), list(columns), cells, [table.COMPARISON_NOTE], []))
-
-
-def _print_runs(path: Path, options: argparse.Namespace, folders: list[RunFolder]) -> None:
-    rows = [table.run_row(found) for found in folders]
-    if options.format == "terminal":
-        table.print_runs(rows, title=str(path))
-    elif options.format == "latex":
-        print(_latex(path, table.RUN_COLUMNS, rows))
-    else:
-        write = {"markdown": table.markdown_table, "csv": table.csv_table}[options.format]
-        print(write(table.RUN_COLUMNS, rows))
-
-
-def _print_comparison(path: Path, options: argparse.Namespace, rows: list[Row]) -> None:
-    if options.format == "csv":
-        print(table.comparison_csv(rows))
-        return
-    cells = table.comparison_cells(rows)
-    if options.format == "markdown":
-        print(table.markdown_table(table.COMPARISON_COLUMNS, cells))
-    elif options.format == "latex":
-        print(_latex(path, table.COMPARISON_COLUMNS, cells))
-    else:
-        print_table(table.COMPARISON_COLUMNS, cells, str(path), table.COMPARISON_NOTE)
-
-
-def _draw(file: Path, rows: list[Row]) -> None:
-    from acdc_cli.report.comparison_figure import save_figure
-
-    if file.suffix not in (".png", ".svg"):
-        raise BadInput(f"--figure {file}: neither .png nor .svg; nearest: --figure {file.with_suffix('.png')}")
-    if not any(row.sparse_metric is not None for row in rows):
-        raise BadInput(f"--figure {file}: no sparse run here is done yet; acdc-report --runs shows their states")
-    save_figure(file, rows)

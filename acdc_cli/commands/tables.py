@@ -5,34 +5,31 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections import Counter
 from collections.abc import Sequence
 from errno import EACCES
 from pathlib import Path
 
-from acdc_cli.commands.listed_runs import say
-from acdc_cli.commands.table_plan import print_plan
-from acdc_cli.commands.table_runs import run_missing
-from acdc_cli.config.command_line import key_of
-from acdc_cli.errors import EXIT_DONE, BadInput, not_a_choice
+from acdc_cli.errors import EXIT_DONE, BadInput
+from acdc_cli.launch.listed_runs import say
+from acdc_cli.launch.table_runs import run_missing
 from acdc_cli.report.terminal import print_table
 from acdc_cli.tables.composed import compose_ahead
-from acdc_cli.tables.fill import OF_OWN_MARK, fill, published_recipes
+from acdc_cli.tables.fill import fill, published_recipes
 from acdc_cli.tables.formats import full_csv, latex, markdown, write_table
-from acdc_cli.tables.jobs import Request, RowJobs, every_job, recipes, runs_dir_of, table_jobs
+from acdc_cli.tables.jobs import Request, every_job, recipes, runs_dir_of, table_jobs
 from acdc_cli.tables.pairs import measure_pairs
+from acdc_cli.tables.plan import print_plan
+from acdc_cli.tables.request_checks import check_request
 from acdc_cli.tables.selection import select
-from acdc_cli.tables.spec import SELECTIONS, TableSpec, read_table
-from acdc_cli.tables.text import text_table
-
-DECIDED_BY_ROWS = ("seed", "method", "sparsity", "experiment", "run", "finetune", "start_from", "plan")
+from acdc_cli.tables.spec import TableSpec, read_table
+from acdc_cli.tables.text import provenance, text_table
 
 
 def report_tables(names: Sequence[str], typed: Sequence[str], options: argparse.Namespace) -> int:
     """Plan, run or report one or more tables.
 
     Args:
-        names: of files under conf/table/.
+        names: of the tables.
         typed: overrides for every run; Hydra's own, such as ``hydra/launcher=joblib``, are for the launcher.
 
     Returns:
@@ -42,8 +39,7 @@ def report_tables(names: Sequence[str], typed: Sequence[str], options: argparse.
     extra = tuple(override for override in typed if override not in launcher)
     request = Request(options.scale, options.seeds, extra)
     specs = [select(read_table(name), options.selection) for name in names]
-    _refuse_what_rows_decide(specs, request)
-    _check_finetune_start(request)
+    check_request(specs, request)
     compose_ahead(recipe for spec in specs for recipe in recipes(spec, request))
     if options.plan:
         print_plan(specs, request, options.format)
@@ -60,25 +56,6 @@ def report_tables(names: Sequence[str], typed: Sequence[str], options: argparse.
     for spec in specs:
         _report(spec, request, options, folder)
     return code
-
-
-def _refuse_what_rows_decide(specs: Sequence[TableSpec], request: Request) -> None:
-    """A row is called after its settings: with others it would be another row. Of other data and models marks tell."""
-    of_rows = {
-        key_of(override) for spec in specs for row in spec.rows for override in row.overrides[request.scale] or ()
-    } - set(OF_OWN_MARK)
-    for override in request.extra:
-        key = key_of(override)
-        if key in of_rows or key.partition(".")[0] in DECIDED_BY_ROWS:
-            raise BadInput(f"{override}: the table's rows decide that; --seeds N says how many seeds")
-
-
-def _check_finetune_start(request: Request) -> None:
-    start, keeps = request.finetune_start, [each for each in request.extra if key_of(each) == "keep_best"]
-    if start not in SELECTIONS:
-        raise not_a_choice("finetune_start", start, SELECTIONS)
-    if start == "best" and keeps[-1:] != ["keep_best=true"]:
-        raise BadInput("finetune_start=best: needs the models of the runs' best epochs; add keep_best=true")
 
 
 def _made(out: Path | None, default: Path) -> Path:
@@ -100,7 +77,7 @@ def _report(spec: TableSpec, request: Request, options: argparse.Namespace, fold
         if job.problem is not None:
             say(f"not in the table: {job.folder.path}: {job.problem}")
     filled = fill(spec, rows, request)
-    table = text_table(spec, filled, options.scale, _provenance(rows))
+    table = text_table(spec, filled, options.scale, provenance(rows))
     paths = write_table(folder, spec, filled, table)
     if options.format == "csv":
         print(full_csv(spec, filled))
@@ -111,18 +88,3 @@ def _report(spec: TableSpec, request: Request, options: argparse.Namespace, fold
         sources = (f"[{number}] {source}" for number, source in enumerate(table.sources, 1))
         print("\n".join([*table.notes, *sources]))
         print("written: " + ", ".join(str(path) for path in paths))
-
-
-def _provenance(rows: Sequence[RowJobs]) -> list[str]:
-    """Which data, machines and programs the finished runs were of, and how long they took."""
-    results = [job.folder.read_result() for job in every_job(rows) if job.state == "done"]
-    if not results:
-        return []
-    versions = Counter(
-        ", ".join(f"{name} {number}" for name, number in result["versions"].items() if number) for result in results
-    )
-    devices, data = (", ".join(sorted({result[key] for result in results})) for key in ("device", "dataset"))
-    seconds = sum(result["seconds"] for result in results)
-    most, count = versions.most_common(1)[0]
-    others = f"; {len(results) - count} of them with other versions" if count < len(results) else ""
-    return [f"{len(results)} runs on {data}, {seconds / 60:.1f} min of training on {devices}; {most}{others}."]

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
 from acdc_cli.config.schema import PART_GROUPS, all_keys
-from acdc_cli.errors import BadInput, nearest, not_a_choice
+from acdc_cli.errors import BadInput, nearest, not_a_choice, reason
+from acdc_cli.plugins import load_announced_plugins, load_plugins
 
 # A group whose amount may be given in place of an option: sparsity=0.9 is short for sparsity.target=0.9.
 AMOUNT_KEY = {"sparsity": "sparsity.target"}
 NO_RULES = "sparsity.rules=null"
-# A folder of conf/ whose files list runs: no group, a run cannot choose one of them.
+# A folder of the user's whose files are tables: no group, a run cannot choose one of them.
 TABLES = "table"
 # A number given to these groups was meant for this key.
 NUMBER_MEANT = {
@@ -39,15 +42,31 @@ def conf_dir() -> Path:
     raise FileNotFoundError("acdc_cli is installed without its conf/ folder; install it again")
 
 
+_added_dirs: list[Path] = []  # folders of YAML files that every config of this process is composed with
+
+
+def add_config_dir(folder: str | Path) -> None:
+    """Compose every config of this process with a user's folder of YAML files too. Raises BadInput without one."""
+    if not Path(folder).is_dir():
+        raise BadInput(f"--config-dir {folder}: there is no such folder")
+    _added_dirs.append(Path(folder).absolute())
+
+
+def user_dirs(extra_dir: str | Path | None = None) -> list[Path]:
+    """Return the user's folders of YAML files: that of ``--config-dir``, and those that were added."""
+    return [*([] if extra_dir is None else [Path(extra_dir).absolute()]), *_added_dirs]
+
+
 def group_options(extra_dir: str | Path | None = None) -> dict[str, list[str]]:
-    """Config groups and their options, from the folders of conf/ and of the user's --config-dir."""
+    """Return the config groups and their options, from the folders of conf/ and of the user's own.
+
+    Raises:
+        BadInput: if there is no folder ``extra_dir``.
+    """
+    if extra_dir is not None and not Path(extra_dir).is_dir():
+        raise BadInput(f"--config-dir {extra_dir}: there is no such folder")
     groups: dict[str, list[str]] = {}
-    roots = [conf_dir()]
-    if extra_dir is not None:
-        roots.append(Path(extra_dir))
-        if not roots[-1].is_dir():
-            raise BadInput(f"--config-dir {extra_dir}: there is no such folder")
-    for root in roots:
+    for root in (conf_dir(), *user_dirs(extra_dir)):
         for path in sorted(root.glob("*/*.yaml")):
             if path.parent.name != TABLES:
                 groups.setdefault(path.parent.name, []).append(path.stem)
@@ -140,8 +159,13 @@ def _is_amount(value: Any) -> bool:
 
 
 def check_overrides(arguments: list[str], multirun: bool = False, extra_dir: str | Path | None = None) -> None:
-    """Raise BadInput for the first argument that names no key or no option, or sweeps without -m."""
-    groups, keys = group_options(extra_dir), all_keys()
+    """Raise BadInput for the first argument that names no key or no option, or sweeps without -m.
+
+    Plug-ins that are announced or typed are imported first: what they register has keys.
+    """
+    load_announced_plugins()
+    load_plugins(_typed_plugins(arguments))
+    groups, keys = group_options(extra_dir), all_keys() | dict.fromkeys(_keys_of_files(extra_dir))
     for argument in arguments:
         if not is_override(argument):
             raise BadInput(f"{argument}: not key=value; see acdc-train --help")
@@ -150,7 +174,7 @@ def check_overrides(arguments: list[str], multirun: bool = False, extra_dir: str
         except HydraException as error:
             quoted = "'{}=\"{}\"'".format(*argument.partition("=")[::2])
             raise BadInput(
-                f"{argument}: {_first_line(error)}; a value with special characters needs quotes: {quoted}"
+                f"{argument}: {reason(error)}; a value with special characters needs quotes: {quoted}"
             ) from None
         key = override.key_or_group
         if key == "hydra" or key.startswith(("hydra.", "hydra/")):
@@ -174,6 +198,26 @@ def check_overrides(arguments: list[str], multirun: bool = False, extra_dir: str
                 if value in options or (group in AMOUNT_KEY and _is_amount(value))
             ]
             raise _unknown_key(argument, key, list(keys), fitting)
+
+
+def _typed_plugins(arguments: list[str]) -> list[str]:
+    """Return the plug-ins that ``plugins=[...]`` names; none where it cannot be parsed, which is said later."""
+    typed = [argument for argument in arguments if key_of(argument) == "plugins" and is_override(argument)]
+    with suppress(HydraException):
+        value = _parse(typed[-1]).value() if typed else None
+        return [str(getattr(each, "text", each)) for each in value] if isinstance(value, list) else []
+    return []
+
+
+def _keys_of_files(extra_dir: str | Path | None) -> list[str]:
+    """Return the keys of parts in the YAML files of a user's folder: a part that a config names is registered later."""
+    keys = list[str]()
+    for group, folder in ((group, folder) for group in PART_GROUPS for folder in user_dirs(extra_dir)):
+        for path in sorted((folder / group).glob("*.yaml")):
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+            own = content.get(group, content) if isinstance(content, dict) else {}
+            keys += [f"{group}.{key}" for key in own if isinstance(own, dict)]
+    return keys
 
 
 def _check_option(group: str, value: Any, options: list[str]) -> None:
@@ -203,7 +247,3 @@ def _unknown_key(argument: str, key: str, keys: list[str], groups: list[str]) ->
     candidates = same_last_word or (keys if "." in key else [*keys, *groups])
     meant = NUMBER_MEANT.get(key) or nearest(key, candidates)
     return BadInput(f"{argument}: there is no key {key}; did you mean {meant}={value}?")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from acdc_cli.config.checks import STEPS, check_model_name
-from acdc_cli.config.command_line import check_overrides, conf_dir, for_hydra, rewrite
+from acdc_cli.config.command_line import check_overrides, rewrite
 from acdc_cli.config.explain import explain
 from acdc_cli.config.finetune import finetuning_config
+from acdc_cli.config.hydra_compose import composed_by_hydra
 from acdc_cli.config.schema import (
     PART_GROUPS,
     Config,
@@ -24,12 +22,13 @@ from acdc_cli.config.schema import (
     all_keys,
     known,
     prunes_a_dense_run,
-    register_schema,
     schema_keys,
 )
 from acdc_cli.config.typed import typed_config
 from acdc_cli.errors import BadInput, nearest
 from acdc_cli.parts import DENSE, METHODS
+from acdc_cli.plugins import load_plugins
+from acdc_cli.system.nested import leaves
 
 FREE_KEYS = ("schedule.published.", "sparsity.rules.")  # what follows is the user's own
 # What a dense run with a recipe of its own takes from the run that prunes it: what is learned, where, and on what.
@@ -47,18 +46,10 @@ def compose_config(arguments: list[str], extra_dir: str | None = None) -> Config
     """
     arguments = rewrite(arguments)
     check_overrides(arguments, extra_dir=extra_dir)
-    if extra_dir is not None:
-        arguments = [*arguments, f"hydra.searchpath=[file://{Path(extra_dir).absolute()}]"]
-    register_schema()
-    hydra = GlobalHydra.instance()
-    outer, hydra.hydra = hydra.hydra, None  # that of acdc-train, where a config names another one
     try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            composed = compose("config", overrides=for_hydra(arguments), return_hydra_config=True)
+        composed = composed_by_hydra(arguments, extra_dir)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise explain(error) from None
-    finally:
-        hydra.hydra = outer
     experiment = composed.hydra.runtime.choices.get("experiment")
     return complete(composed, experiment, arguments)
 
@@ -79,6 +70,7 @@ def complete(composed: DictConfig, experiment: str | None, overrides: list[str])
     content = OmegaConf.to_container(plain)
     assert isinstance(content, dict)
     _check_keys({str(key): value for key, value in content.items()})
+    load_plugins(content.get("plugins") or [])
     try:
         config = typed_config(content)
     except OmegaConfBaseException as error:
@@ -94,15 +86,9 @@ def complete(composed: DictConfig, experiment: str | None, overrides: list[str])
 
 def _check_keys(content: dict[str, Any]) -> None:
     schema = schema_keys()
-    for key in _leaf_keys(content):
+    for key, _ in leaves(content, with_empty=True):
         if key not in schema and not key.startswith(FREE_KEYS) and key.partition(".")[0] not in PART_GROUPS:
             raise BadInput(f"{key}: there is no such key; did you mean {nearest(key, all_keys())}?")
-
-
-def _leaf_keys(node: Any, prefix: str = "") -> list[str]:
-    if isinstance(node, dict) and node:
-        return [leaf for name, child in node.items() for leaf in _leaf_keys(child, f"{prefix}{name}.")]
-    return [prefix.rstrip(".")]
 
 
 def dense_run_of(config: Config) -> Config:

@@ -64,6 +64,7 @@ def finetuning_config(typed: Config, overrides: list[str]) -> Config:
     typed.run.experiment = config.run.experiment
     for name in OF_THIS_RUN:
         setattr(config, name, getattr(typed, name))
+    config.start_from_hash = None  # of what the run itself began with
     for override in overrides:
         _take_over(config, typed, override)
     config.method, config.dense_run = MethodConfig(name=DENSE, options=METHODS.part(DENSE).options()), None

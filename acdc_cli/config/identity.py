@@ -10,7 +10,10 @@ from acdc_cli.config.schema import Config, is_pruned_to_target, plain
 from acdc_cli.parts import DATASETS
 
 # Where things lie, what they are called and how they are watched changes no number. Of start_from, its hash enters.
-NOT_IN_ID = ("runs_dir", "data_dir", "run", "tracker", "checkpoint", "workers", "os_cache", "plan", "start_from")
+NOT_IN_ID = (
+    *("runs_dir", "data_dir", "run", "tracker", "plugins"),
+    *("checkpoint", "workers", "os_cache", "plan", "start_from"),
+)
 _SPARSITY_AND_PHASES = (
     "sparsity",
     "schedule.warmup_epochs",

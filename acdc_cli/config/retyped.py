@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from acdc_cli.config.command_line import quoted
 from acdc_cli.config.finetune import MAY_BE_TYPED, OF_THIS_RUN
 from acdc_cli.config.schema import Config, plain
 from acdc_cli.parts import MODELS
+from acdc_cli.system.nested import leaves
 
 DERIVED = (
     "start_from_hash",
@@ -27,23 +27,17 @@ def as_overrides(config: Config) -> list[str]:
     Args:
         config: as config.yaml has it.
     """
-    leaves = [(key, value) for key, value in _leaves(plain(config)) if key not in DERIVED]
+    typed = [(key, value) for key, value in leaves(plain(config)) if key not in DERIVED]
     if config.finetune is not None:  # everything else is its parent's
-        leaves = [(key, value) for key, value in leaves if key.partition(".")[0] in (*OF_THIS_RUN, *MAY_BE_TYPED)]
-        return [f"{key}={_typed(value)}" for key, value in leaves]
+        typed = [(key, value) for key, value in typed if key.partition(".")[0] in (*OF_THIS_RUN, *MAY_BE_TYPED)]
+        return [f"{key}={_typed(value)}" for key, value in typed]
     is_of_library = MODELS.part(config.model.family).facts.is_library
     model = config.model.family if is_of_library else config.model.name
-    leaves = [(key, value) for key, value in leaves if key != "model.name" or is_of_library]
-    chosen = [f"model={model}", *([] if plain(config)["task"] is None else [f"task={config.task.name}"])]
-    return [*chosen, *(f"{key}={_typed(value)}" for key, value in leaves if key not in ("task", "task.name"))]
-
-
-def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+    typed = [(key, value) for key, value in typed if key != "model.name" or is_of_library]
+    chosen = [f"model={model}", f"dataset={config.dataset.name}"]
+    chosen += [] if plain(config)["task"] is None else [f"task={config.task.name}"]
+    named = ("dataset.name", "task", "task.name")
+    return [*chosen, *(f"{key}={_typed(value)}" for key, value in typed if key not in named)]
 
 
 def _typed(value: Any) -> str:

@@ -173,6 +173,7 @@ class Config:
     sparsity: SparsityConfig
     method: MethodConfig
     task: TaskConfig
+    plugins: list[str] | None = field()  # modules and files that register parts; never part of the id
     optimizer: OptimizerConfig
     lr_schedule: LrScheduleConfig
     precision: PrecisionConfig

@@ -7,7 +7,7 @@ from acdc_cli.config.identity import run_id
 from acdc_cli.config.schedule import timeline_of
 from acdc_cli.config.schema import Config, is_pruned_to_target, known
 from acdc_cli.config.sparsity import allocation_of
-from acdc_cli.config.text import from_yaml
+from acdc_cli.config.text import PluginMissing, from_yaml
 from acdc_cli.errors import BadInput, reason
 from acdc_cli.records.checksums import REMEDY
 from acdc_cli.records.files import Damaged
@@ -15,7 +15,7 @@ from acdc_cli.records.folder import RunFolder
 
 
 def read_config(folder: RunFolder) -> Config:
-    """config.yaml, as complete as a run writes it. Raises Damaged."""
+    """Return config.yaml, as complete as a run writes it. Raises Damaged; BadInput if it needs a plug-in."""
     text = folder.read_config_text()
     try:
         config = from_yaml(text)
@@ -24,6 +24,8 @@ def read_config(folder: RunFolder) -> Config:
         timeline_of(config)
         if is_pruned_to_target(config):
             allocation_of(config)
+    except PluginMissing as error:
+        raise BadInput(f"{folder.path}: {error}") from None
     except (BadInput, ValueError, TypeError, AssertionError, KeyError, AttributeError) as error:
         raise Damaged(folder.config, f"not a run's config: {reason(error)}", REMEDY) from None
     return config

@@ -9,6 +9,7 @@ import numpy as np
 
 from acdc_cli.data.beton import PAGE_BYTES, write_beton
 from acdc_cli.data.source import Samples
+from acdc_cli.system.files import temporary_beside
 
 
 class _Indexed:
@@ -30,7 +31,7 @@ def write_array_betons(samples: dict[str, Samples], paths: dict[str, Path]) -> N
     Raises:
         OSError: if they cannot be written.
     """
-    aside = {split: path.with_name(f".{path.name}.{os.getpid()}.tmp") for split, path in paths.items()}
+    aside = {split: temporary_beside(path) for split, path in paths.items()}
     try:
         for split, path in aside.items():
             _write(samples[split], path, paths[split])

@@ -7,25 +7,24 @@ its processes behind when it is interrupted; so the pieces it is made of are put
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from acdc_cli.data.beton_index import ALLOCATION, HEADER, VERSION
-from acdc_cli.data.held_signals import signals_held_back
-from acdc_cli.data.preparation_progress import stage
 from acdc_cli.errors import AcdcError, naming
+from acdc_cli.system.files import MEBIBYTE
+from acdc_cli.system.progress import stage
+from acdc_cli.system.signals import signals_held_back
+from acdc_cli.system.workers import Shares, WorkerDied, answers_of
 
 PAGE_BYTES = 2**21  # the smallest page FFCV writes; a small set fits in a few
 CHUNK = 16  # samples that a process takes at a time
-MEBIBYTE = 2**20
 
 
 class Indexed(Protocol):
@@ -45,7 +44,7 @@ class _Job:
     metadata: Any  # shared memory: FFCV's table of samples
     metadata_type: np.dtype
     allocator: Any
-    next_sample: Any  # shared counter
+    shares: Shares
 
 
 def write_beton(
@@ -90,9 +89,9 @@ def _write(writer: Any, path: Path, samples: Indexed, advance: Callable[[int], N
             writer.prepare()
             memory = writer.metadata_sm
             allocator = MemoryAllocator(str(path), writer.data_region_start, writer.page_size)
-            counter = multiprocessing.Value("Q", 0)
-        job = _Job(samples, writer.fields, memory, writer.metadata_type, allocator, counter)
-        writer.finalize(_run_workers(job, writer.num_workers, path, advance))
+            shares = Shares(len(samples), CHUNK)
+        job = _Job(samples, writer.fields, memory, writer.metadata_type, allocator, shares)
+        writer.finalize(_allocated(job, writer.num_workers, path, advance))
     finally:
         if memory is not None:
             memory.close()
@@ -101,74 +100,37 @@ def _write(writer: Any, path: Path, samples: Indexed, advance: Callable[[int], N
         os.fsync(file.fileno())
 
 
-def _run_workers(job: _Job, workers: int, path: Path, advance: Callable[[int], None]) -> list[list[Any]]:
-    """Start the processes and listen to them until all have answered; none is left behind, however this ends."""
-    running: dict[Connection, Any] = {}
-    processes: list[Any] = []
+def _allocated(job: _Job, workers: int, path: Path, advance: Callable[[int], None]) -> list[Any]:
+    """Let the processes write; says where they have put the samples."""
     allocations = []
     try:
-        with signals_held_back():
-            for _ in range(workers):
-                ours, theirs = multiprocessing.Pipe(duplex=False)
-                process = multiprocessing.Process(target=_write_pages, args=(job, theirs))
-                process.start()
-                theirs.close()  # else the end of the process would not end the pipe
-                running[ours] = process
-                processes.append(process)
-        while running:
-            for pipe in wait(list(running)):
-                assert isinstance(pipe, Connection)
-                try:
-                    answer = pipe.recv()
-                except EOFError:
-                    process = running[pipe]
-                    process.join()
-                    raise AcdcError(
-                        f"{path}: a writing process died (exit code {process.exitcode}, a negative one is the signal "
-                        f"that killed it); is there enough memory? Run the command again, with fewer --workers"
-                    ) from None
-                if isinstance(answer, int):
-                    advance(answer)
-                elif isinstance(answer, Exception):
-                    raise answer
-                else:
-                    allocations.append(answer)
-                    del running[pipe]
-    finally:
-        for process in processes:
-            process.kill()
-        for process in processes:
-            process.join()
-    return [entry for answer in allocations for entry in answer]
+        for answer in answers_of(partial(_write_pages, job), workers):
+            if isinstance(answer, int):
+                advance(answer)
+            else:
+                allocations += answer
+    except WorkerDied as died:
+        raise AcdcError(
+            f"{path}: a writing process died (exit code {died.exit_code}, a negative one is the signal that killed "
+            "it); is there enough memory? Run the command again, with fewer --workers"
+        ) from None
+    return allocations
 
 
-def _write_pages(job: _Job, answers: Connection) -> None:
+def _write_pages(job: _Job, send: Callable[[Any], None]) -> None:
     """A writing process: takes samples until there are none left, then says where it has put them."""
     import cv2
     from ffcv.writer import handle_sample
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one ends the others
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     cv2.setNumThreads(0)  # the processes share the cores already
     table = np.frombuffer(job.metadata.buf, dtype=job.metadata_type)
-    try:
-        with job.allocator:
-            while (start := _take(job.next_sample)) < len(job.samples):
-                indices = range(start, min(start + CHUNK, len(job.samples)))
-                for index in indices:
-                    names = job.metadata_type.names
-                    handle_sample(job.samples[index], index, names, table, job.allocator, job.fields)
-                answers.send(len(indices))
-        answers.send(job.allocator.allocations)
-    except Exception as error:
-        answers.send(error)
-
-
-def _take(next_sample: Any) -> int:
-    with next_sample.get_lock():
-        start = next_sample.value
-        next_sample.value = start + CHUNK
-    return start
+    with job.allocator:
+        for indices in job.shares:
+            for index in indices:
+                names = job.metadata_type.names
+                handle_sample(job.samples[index], index, names, table, job.allocator, job.fields)
+            send(len(indices))
+    send(job.allocator.allocations)
 
 
 def file_hash(path: Path) -> str:

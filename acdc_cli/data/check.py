@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -10,9 +9,10 @@ from acdc_cli.data.beton import file_hash
 from acdc_cli.data.beton_index import read_index
 from acdc_cli.data.dataset import Dataset, array_hash
 from acdc_cli.data.image_check import check_images, content_hash
-from acdc_cli.data.preparation_progress import stage
 from acdc_cli.data.source import SPLITS
 from acdc_cli.errors import DataMissing
+from acdc_cli.system.processors import cores
+from acdc_cli.system.progress import stage
 
 
 def check(dataset: Dataset, read_images: bool = False) -> list[str]:
@@ -69,7 +69,7 @@ def _source_faults(dataset: Dataset, read_images: bool) -> list[str]:
     faults = []
     for split, files in listed.items():
         with tempfile.TemporaryDirectory() as folder, stage(f"reading {split} images", len(files.paths)) as advance:
-            facts = check_images(files, Path(folder) / "checked", len(os.sched_getaffinity(0)), advance)
+            facts = check_images(files, Path(folder) / "checked", cores(), advance)
         if content_hash(files, facts) != dataset.info[split]["content_sha256"]:
             damaged = [f"{one.path} ({one.problem})" for one in facts if one.problem]
             what = f"unreadable now: {', '.join(damaged[:5])}" if damaged else "not the files that were prepared"

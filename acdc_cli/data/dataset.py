@@ -16,7 +16,8 @@ from acdc_cli.data.source import SPLITS, Arrays, Samples, Source, Tree, source_o
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import DataMissing
 from acdc_cli.parts import DATASETS
-from acdc_cli.records.files import NUMBER, Shape, canonical_sum, check_shape, or_null, parse_object
+from acdc_cli.records.files import NUMBER, Shape, check_shape, or_null, parse_object
+from acdc_cli.system.files import canonical_sum
 
 FORMAT = 1
 SUM = "record_sha256"  # key of dataset.json: the SHA-256 of the rest, as canonical JSON; older files have none

@@ -8,6 +8,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+from acdc_cli.errors import typed_reason
+
 
 @cache
 def ffcv_problem() -> str | None:
@@ -19,7 +21,7 @@ def ffcv_problem() -> str | None:
     try:
         import_module("ffcv.loader")
     except Exception as error:  # whatever a broken native library raises
-        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return typed_reason(error)
     return None
 
 
@@ -33,6 +35,16 @@ def reading_problem() -> str | None:
     except Exception as error:
         return ffcv_problem() or f"{type(error).__name__}: {error}"
     return None
+
+
+def not_installed() -> str | None:
+    """Which part of FFCV is not installed, or None. It loads nothing, so it cannot say whether what is there works."""
+    try:
+        ffcv_library()
+    except ImportError as error:
+        return str(error)
+    missing = [name for name in ("cv2", "numba") if find_spec(name) is None]
+    return f"{missing[0]} is not installed" if missing else None
 
 
 def ffcv_library() -> Path:

@@ -18,7 +18,7 @@ from acdc_cli.data.source import SPLITS, is_own
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import DataMissing
 from acdc_cli.parts import DATASETS
-from acdc_cli.records.files import MEBIBYTE, canonical_sum, file_sum
+from acdc_cli.system.files import MEBIBYTE, canonical_sum, file_sum
 
 # A .beton up to this size is compared with its sum whenever it is used. Of larger ones that is the tables alone, which
 # say where the samples are: `acdc-data check` reads the rest.

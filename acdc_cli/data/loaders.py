@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from acdc_cli.data.crops import Crops
+from acdc_cli.data.dataset import Dataset
 from acdc_cli.data.device_loader import DeviceLoader
-from acdc_cli.data.prepare import Dataset
 from acdc_cli.data.source import SPLITS
 from acdc_cli.data.torch_files import TorchFilesLoader
 from acdc_cli.data.torch_loader import TorchLoader

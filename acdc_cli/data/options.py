@@ -17,13 +17,11 @@ class ImageFacts:
         sample_shape: (channels, height, width); of image files, at the usual resolution of evaluation.
         classes: number of labels.
         train_samples: training images.
-        reads_files: the images are files of any size.
     """
 
     sample_shape: tuple[int, int, int]
     classes: int
     train_samples: int
-    reads_files: bool
 
 
 def image_facts(config: Config) -> ImageFacts:
@@ -34,13 +32,16 @@ def image_facts(config: Config) -> ImageFacts:
     """
     dataset = config.dataset
     source: Source = dataset.options.origin()
-    reads_files = isinstance(source.data, Tree)
     if source.sample_shape and source.classes and source.train_samples:
-        return ImageFacts(source.sample_shape, source.classes, source.train_samples, reads_files)
+        return ImageFacts(source.sample_shape, source.classes, source.train_samples)
     from acdc_cli.data.own import own_facts
 
-    facts = own_facts(dataset.name, dataset.options, config.data_dir, dataset.content_hash)
-    return ImageFacts(*facts, reads_files)
+    return ImageFacts(*own_facts(dataset.name, dataset.options, config.data_dir, dataset.content_hash))
+
+
+def reads_files(config: Config) -> bool:
+    """Return True if the samples are image files of any size."""
+    return isinstance(config.dataset.options.origin().data, Tree)
 
 
 def check_dataset(config: Config) -> None:
@@ -48,7 +49,7 @@ def check_dataset(config: Config) -> None:
     if config.dataset.content_hash is not None:
         typed = f"dataset.content_hash={config.dataset.content_hash}"
         raise BadInput(f"{typed}: is derived from the data; drop dataset.content_hash")
-    if config.loader == "device" and isinstance(config.dataset.options.origin().data, Tree):
+    if config.loader == "device" and reads_files(config):
         raise BadInput(
             f"loader=device: keeps samples of one size, and dataset={config.dataset.name} is image files of any size; "
             "use loader=ffcv or loader=torch"

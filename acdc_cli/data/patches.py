@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from acdc_cli.data.order import uniform
-from acdc_cli.errors import DataMissing
+from acdc_cli.errors import DataMissing, reason
 
 TRAIN_SHARE = 0.65  # of the longer side
 SHORTEST, LONGEST = 48, 128  # sides of a crop, pixels
@@ -39,9 +39,8 @@ def _from_scikit_image(name: str) -> np.ndarray:
     try:
         image = getattr(data, name)()
     except Exception as error:  # it would look for a photograph it no longer ships on the net
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataMissing(
-            f"patches: scikit-image has no photograph {name} in it ({reason}); "
+            f"patches: scikit-image has no photograph {name} in it ({reason(error)}); "
             f"run: {sys.executable} -m pip install 'scikit-image==0.26.*'"
         ) from None
     return image[0] if isinstance(image, tuple) else image  # of a stereo pair the left one

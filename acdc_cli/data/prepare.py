@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,13 +16,15 @@ from acdc_cli.data.beton_index import file_sum_of_tables
 from acdc_cli.data.dataset import FORMAT, Dataset, array_hash, joined_hash, prepare_command, require_content, with_sum
 from acdc_cli.data.ffcv_availability import ffcv_problem
 from acdc_cli.data.moments import level_counts, moments
-from acdc_cli.data.preparation_progress import waiting_for
 from acdc_cli.data.prepare_images import prepare_images
 from acdc_cli.data.source import SPLITS, Arrays, Samples, Source, is_own, source_of
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import BadInput, DataMissing
 from acdc_cli.parts import DATASETS
-from acdc_cli.records.files import replace_json
+from acdc_cli.system.files import replace_json
+from acdc_cli.system.locks import owned_in_turn
+from acdc_cli.system.processors import cores
+from acdc_cli.system.progress import waiting_for
 
 
 @dataclass(frozen=True)
@@ -110,28 +110,21 @@ def owned(folder: Path) -> Iterator[None]:
     """Keep other processes that prepare the same folder waiting; a folder that stays empty is removed."""
     there = folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a file system without locks, as some network ones are
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waiting_for(folder)
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        if not there:
-            with suppress(OSError):
-                folder.rmdir()
-        os.close(descriptor)
+    with owned_in_turn(folder, lambda: waiting_for(folder)):
+        try:
+            yield
+        finally:
+            if not there:
+                with suppress(OSError):
+                    folder.rmdir()
 
 
 def prepare_owned(job: Job, out: Path) -> Dataset:
     """Do what ``prepare`` does, in a folder that this process owns."""
-    data, write = job.origin.data, job.write
+    data = job.origin.data
     if isinstance(data, Arrays):
         return _prepare_arrays(job, data, out)
-    write, workers = write or data.write, job.workers or len(os.sched_getaffinity(0))
+    write, workers = job.write or data.write, job.workers or cores()
     return prepare_images(job.name, data, job.source, out, write, workers, job.content_hash, job.journals)
 
 

@@ -25,17 +25,18 @@ from acdc_cli.data.dataset import (
     with_sum,
 )
 from acdc_cli.data.ffcv_availability import ffcv_problem
-from acdc_cli.data.held_signals import signals_held_back
 from acdc_cli.data.image_beton import refuse_too_thin, write_image_beton
 from acdc_cli.data.image_check import FileFacts, check_images, content_hash, readable
 from acdc_cli.data.image_files import ImageFiles, as_rgb, has_splits, read_tree, sample_lines
 from acdc_cli.data.moments import LEVELS, moments
-from acdc_cli.data.preparation_progress import stage
 from acdc_cli.data.source import SPLITS, Tree
 from acdc_cli.data.split import RULE
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import DataMissing, naming
-from acdc_cli.records.files import Damaged, read_object, replace_json, replace_text
+from acdc_cli.records.files import Damaged, read_object
+from acdc_cli.system.files import left_temporary, replace_json, replace_text
+from acdc_cli.system.progress import stage
+from acdc_cli.system.signals import signals_held_back
 
 IMAGES_A_TIME = 256
 STAGING = ".preparing"  # in the data set's folder: what is done so far
@@ -93,7 +94,7 @@ def _begin(staging: Path, what: str) -> None:
     if not note.is_file() or note.read_bytes() != what.encode():
         shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(exist_ok=True)
-    for stale in staging.glob(".*.tmp"):
+    for stale in left_temporary(staging):
         stale.unlink()  # of a process that was killed while it wrote
     replace_text(note, what)
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from acdc_cli.data.crops import Crops, written_size
-from acdc_cli.data.held_signals import ignore_stop_signals
 from acdc_cli.data.image_files import ImageFiles, as_rgb
 from acdc_cli.data.view import View
 from acdc_cli.errors import DataMissing
+from acdc_cli.system.signals import ignore_stop_signals
 
 BILINEAR = Image.Resampling.BILINEAR
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from acdc_cli.data.held_signals import ignore_stop_signals
 from acdc_cli.data.source import Samples
 from acdc_cli.data.view import View
+from acdc_cli.system.signals import ignore_stop_signals
 
 
 class _Arrays(Dataset):

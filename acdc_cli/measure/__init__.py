@@ -1,1 +1,1 @@
-"""What a run is measured by: FLOPs, accuracy, agreement."""
+"""Measurements of a run: FLOPs, accuracy, agreement of two models, dynamics of the masks, memory."""

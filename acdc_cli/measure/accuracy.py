@@ -1,4 +1,4 @@
-"""How good a model is, and how far two models agree sample by sample."""
+"""The accuracy of a model, and the agreement of two models sample by sample."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK = 4096  # samples whose logits are worked on in double precision at a time
+CHUNK = 4096  # samples whose logits are converted to double precision at a time
 
 
 @torch.no_grad()
@@ -18,16 +18,20 @@ def measure(
     keep_logits: bool,
     joined: Callable[[Tensor], Tensor] = Tensor.cpu,
 ) -> tuple[dict[str, float | None], Tensor | None]:
-    """Accuracy over all batches. The model must be in eval mode.
+    """Measure the loss and accuracy of a model over all batches. The model must be in eval mode.
 
-    What is kept of a sample is three numbers on its device, and with ``keep_logits`` its logits, in the precision that
-    the model has computed them in, on the CPU. The host waits for the device once, at the end.
+    Three numbers per sample are kept on the device. With ``keep_logits``, the logits are kept on the CPU, in the
+    precision in which the model computes them. The host waits for the device only once, at the end.
 
     Args:
-        joined: puts the parts (n, ...) that several ranks have measured one after the other, on the CPU.
+        forward: images -> logits (n, classes).
+        batches: pairs of images and labels.
+        keep_logits: whether to return the logits.
+        joined: concatenates the parts (n, ...) measured on all ranks, and returns the result on the CPU.
 
     Returns:
-        As ``accuracy``, over all ranks' batches, and the logits (N, classes) of this one's, or None.
+        The metrics of ``accuracy`` over the batches of all ranks, and the logits (N, classes) of this rank's samples or
+        None.
     """
     scores: list[list[Tensor]] = []
     logits: list[Tensor] = []
@@ -41,15 +45,18 @@ def measure(
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> dict[str, float | None]:
-    """``val_loss`` (mean cross entropy, no label smoothing), ``val_top1`` and ``val_top5`` as fractions.
+    """Return ``val_loss`` (mean cross entropy without label smoothing) and ``val_top1`` and ``val_top5`` as fractions.
 
-    ``val_top5`` is None with fewer than 5 classes.
+    ``val_top5`` is None if there are fewer than 5 classes.
     """
     return _means(*_scores(logits, labels))
 
 
 def _scores(logits: Tensor, labels: Tensor) -> list[Tensor]:
-    """Of each sample: log likelihood of its label, whether that came first, whether among five (none: < 5 classes)."""
+    """Return three tensors (n,): the label's log likelihood, whether it is the top-1 class, whether it is in the top 5.
+
+    The last tensor is empty if there are fewer than 5 classes.
+    """
     logits = logits.float()
     top5 = torch.zeros(0, dtype=torch.bool, device=logits.device)
     if logits.shape[1] >= 5:
@@ -59,7 +66,7 @@ def _scores(logits: Tensor, labels: Tensor) -> list[Tensor]:
 
 
 def _means(log_likelihood: Tensor, top1: Tensor, top5: Tensor) -> dict[str, float | None]:
-    # nll_loss and not a plain mean: it adds up as cross_entropy does, to the last bit.
+    # nll_loss sums in the same order as cross_entropy, so both give the same bits. A plain mean may not.
     loss = F.nll_loss(log_likelihood[:, None], torch.zeros(len(log_likelihood), dtype=torch.long))
     return {
         "val_loss": loss.item(),
@@ -71,14 +78,16 @@ def _means(log_likelihood: Tensor, top1: Tensor, top5: Tensor) -> dict[str, floa
 def agreement(
     sparse_logits: Tensor, dense_logits: Tensor, joined: Callable[[Tensor], Tensor] = Tensor.cpu
 ) -> dict[str, float]:
-    """Do the two models decide alike? (AC/DC, section 4.3)
+    """Measure how far the predictions of a sparse and a dense model agree (AC/DC, section 4.3).
 
     Args:
-        sparse_logits, dense_logits: of this rank's samples (N, classes).
+        sparse_logits: logits of this rank's samples (N, classes).
+        dense_logits: logits of the same samples (N, classes).
         joined: as in ``measure``.
 
     Returns:
-        ``top1``: fraction of samples with the same prediction; ``cross_entropy``: mean of -sum p_dense log p_sparse.
+        ``top1``: fraction of samples with the same predicted class; ``cross_entropy``: mean of -sum p_dense log
+        p_sparse.
     """
     same, cross_entropy = [], []
     for sparse, dense in zip(sparse_logits.split(CHUNK), dense_logits.split(CHUNK), strict=True):

@@ -1,7 +1,7 @@
-"""Which epoch of a run is its best: by the headline metric, among epochs that are as sparse as the run ends.
+"""Find the best epoch of a run by the headline metric, among the epochs that are as sparse as the end of the run.
 
-Methods such as STR, SparseVD and gradual pruning are denser in their early epochs, and more accurate for that.
-Those epochs are no result of the run, so they do not count.
+Methods such as STR, SparseVD and gradual pruning are denser in their early epochs and therefore more accurate. These
+epochs do not count, because a model at the final sparsity is the result of the run.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ from typing import Any
 
 from acdc_cli.records.headline import TOP1, Headline
 
-Row = Mapping[str, Any]  # of metrics.jsonl
+Row = Mapping[str, Any]  # a row of metrics.jsonl
 
-SPARSITY_TOLERANCE = 0.001  # by which an epoch may be less sparse than the last one of its kind
+SPARSITY_TOLERANCE = 0.001  # an epoch may be this much less sparse than the last epoch of its kind
 
 
 def best_epoch(rows: Sequence[Row], kind: str, headline: Headline = TOP1) -> Row | None:
-    """The best epoch of a phase kind, the earliest of equally good ones; None if no epoch was of that kind.
+    """Return the best epoch of a phase kind, or None if there is no epoch of this kind.
+
+    The earliest of equally good epochs is returned.
 
     Args:
         rows: the records of all epochs, in order.
-        kind: ``sparse``: of the epochs whose ``sparsity`` is at least that of the last sparse one less 0.001;
-            ``dense``: of all dense epochs.
-        headline: the metric.
+        kind: ``sparse`` compares the epochs whose ``sparsity`` is at least that of the last sparse epoch minus 0.001;
+            ``dense`` compares all dense epochs.
+        headline: the metric by which epochs are compared.
     """
     of_kind = [row for row in rows if row["phase"] == kind]
     if not of_kind:
@@ -33,11 +35,11 @@ def best_epoch(rows: Sequence[Row], kind: str, headline: Headline = TOP1) -> Row
 
 
 def possible_best_epochs(rows: Sequence[Row], kind: str, headline: Headline = TOP1) -> list[int]:
-    """The epochs of a phase kind that ``best_epoch`` can still name, however the run goes on.
+    """Return the epochs of a phase kind that ``best_epoch`` may still return at the end of an unfinished run.
 
-    How sparse the run ends is not known before its end. An epoch is out of the race when another one is at least as
-    sparse and better, or as good and earlier: wherever the first would count, the second counts too. The others are the
-    Pareto front of accuracy and sparsity; of dense epochs that is one.
+    The final sparsity is not known before the end. An epoch can be ruled out if another epoch is at least as sparse and
+    is better, or equally good and earlier, because that epoch counts whenever the first one does. The remaining epochs
+    are the Pareto front of accuracy and sparsity. For dense epochs this is a single epoch.
     """
     of_kind = [row for row in rows if row["phase"] == kind]
     return [row["epoch"] for row in of_kind if not any(_replaces(other, row, headline) for other in of_kind)]
@@ -54,5 +56,5 @@ def _score(row: Row, headline: Headline) -> float:
 
 
 def _required_sparsity(row: Row) -> float:
-    """What a sparse epoch is compared by; zeros that stay in a dense phase say nothing about it."""
+    """Return the sparsity by which epochs are compared: 0 for a dense epoch, although some weights may stay zero."""
     return row["sparsity"] if row["phase"] == "sparse" else 0.0

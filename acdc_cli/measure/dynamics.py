@@ -1,4 +1,4 @@
-"""How a network's sparsity moves: what starves, what dies, what does not come back."""
+"""How the sparsity of a network changes: layers with few weights, dead channels, and weights that stay zero."""
 
 from __future__ import annotations
 
@@ -12,27 +12,29 @@ from acdc_cli.sparsity.masks import MaskSet
 
 
 def starved_layers(masks: MaskSet, fewer_than: int) -> dict[str, int]:
-    """Layers that the masks leave with fewer weights than that: name -> weights left.
+    """Return the layers that keep fewer than ``fewer_than`` weights: name -> number of weights kept.
 
-    A global ranking at high sparsity can empty a layer of a small net, and with it the network.
+    A global ranking at high sparsity can remove all weights of a layer of a small network, which then learns nothing.
     """
     return {name: kept for name, kept in masks.kept_per_layer().items() if kept < fewer_than}
 
 
 @torch.no_grad()
 def dead_channels(weights: Mapping[str, Tensor], layouts: Mapping[str, Layout] | None = None) -> dict[str, int]:
-    """Output channels (rows) in which every weight is zero, by weight name. They output their bias and nothing else.
+    """Return the number of dead output channels (rows whose weights are all zero), by weight name.
 
-    Of a recurrent matrix the rows are the hidden units' gates, of an attention's those of queries, keys and values.
+    The output of a dead channel is its bias alone. The rows of a recurrent matrix are the gates of the hidden units;
+    those of an attention's input projection are the rows of queries, keys and values.
 
     Args:
-        layouts: how weights are stored that are not stored outputs first; by name.
+        weights: by name.
+        layouts: layouts of the weights that are not stored outputs first, by name.
     """
     return {name: int((~_rows(weight, name, layouts).any(dim=1)).count_nonzero()) for name, weight in weights.items()}
 
 
 def _rows(weight: Tensor, name: str, layouts: Mapping[str, Layout] | None) -> Tensor:
-    """One row for each output channel."""
+    """Return the weight as a matrix with one row for each output channel."""
     return (layouts or {}).get(name, OUTPUTS_FIRST).outputs_first(weight).flatten(1)
 
 
@@ -40,14 +42,16 @@ def _rows(weight: Tensor, name: str, layouts: Mapping[str, Layout] | None) -> Te
 def revived_share(
     before: Mapping[str, Tensor], now: Mapping[str, Tensor], layouts: Mapping[str, Layout] | None = None
 ) -> dict[str, float]:
-    """Of a layer's kept weights, the share in output channels of which the masks before kept nothing; by weight name.
+    """Return the fraction of a layer's kept weights that lie in revived output channels, by weight name.
 
-    Such a channel comes back as a constant 0, so that batch norm multiplies its first gradients by 1 / sqrt(eps) = 316
-    where it multiplies others by 1 / sigma; the weights that these make can take the whole layer in the next ranking.
+    A channel is revived if the earlier masks kept none of its weights. Its output is at first a constant 0, so that
+    batch norm multiplies its first gradients by 1 / sqrt(eps) = 316, and those of other channels by 1 / sigma. The
+    resulting large weights can take over the whole layer in the next ranking.
 
     Args:
-        before, now: masks (bool, True where a weight is kept) of two sparse phases, the same names and shapes.
-        layouts: how weights are stored that are not stored outputs first; by name.
+        before: masks of a sparse phase (bool, True where a weight is kept), by name.
+        now: masks of a later sparse phase, with the same names and shapes.
+        layouts: layouts of the weights that are not stored outputs first, by name.
     """
     shares = {}
     for name, mask in now.items():
@@ -59,9 +63,9 @@ def revived_share(
 
 @torch.no_grad()
 def stayed_zero(weights: Mapping[str, Tensor], masks: MaskSet) -> float:
-    """Of the weights that the last sparse phase removed, the fraction that is still exactly zero, in [0, 1].
+    """Return the fraction of the weights removed in the last sparse phase that are still exactly zero, in [0, 1].
 
-    In a dense phase they all may move; those of dead channels get no gradient and cannot (AC/DC, Table 8).
+    In a dense phase all these weights may change, but those of dead channels get no gradient (AC/DC, Table 8).
     """
     covered = {name: weight for name, weight in weights.items() if name in masks}
     removed = sum(int((~masks[name]).count_nonzero()) for name in covered)

@@ -1,4 +1,4 @@
-"""What training costs: the FLOPs of a step as a run is charged for it, and as a plan predicts it, by one function."""
+"""The cost of a training step in FLOPs. A run is charged, and a plan predicts, by the same formula."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from acdc_cli.sparsity.work import Work
 
 
 def step_cost(work: Work, left: Mapping[str, int], sizes: Mapping[str, LayerSize]) -> int:
-    """Return a training step's FLOPs for a sample.
+    """Return the FLOPs of a training step per sample.
 
     Args:
-        work: what the method says of the epoch's steps.
-        left: non-zero weights at the end of the epoch, by name.
-        sizes: of the layers, for the epoch's samples.
+        work: the parts of the epoch's steps that skip zero weights.
+        left: number of non-zero weights of each layer at the end of the epoch, by name.
+        sizes: sizes of the layers for the samples of the epoch, by name.
     """
     used = dict(left) | (work.forward_weights or {})
     updated = None if work.weight_gradient_weights is None else dict(left) | work.weight_gradient_weights
@@ -24,10 +24,10 @@ def step_cost(work: Work, left: Mapping[str, int], sizes: Mapping[str, LayerSize
 
 
 def expected_step_cost(expected: Expected, dense: int) -> int:
-    """Return the FLOPs that a step is expected to cost for a sample.
+    """Return the expected FLOPs of a training step per sample.
 
     Args:
-        expected: what the method expects of the epoch.
+        expected: the method's prediction for the epoch.
         dense: FLOPs of the dense network's forward pass on a sample of the epoch.
     """
     gradient = None if expected.weight_gradient is None else round(expected.weight_gradient * dense)

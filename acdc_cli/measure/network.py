@@ -15,12 +15,13 @@ _counted: dict[tuple[str, Any, Any], ForwardFlops] = {}
 def network_flops(config: Config, inputs: Any, size: Any) -> ForwardFlops:
     """Return the FLOPs of a config's network on one sample, counted on the meta device.
 
-    The result is kept for the length of the process, because a table plans many runs of one network; do not change it.
+    The result is cached for the lifetime of the process, because a results table plans many runs of one network.
+    Callers must not change the result.
 
     Args:
         config: the task and the model are read.
-        inputs: what the task builds a model for.
-        size: of a sample, as the task's ``example_size`` says.
+        inputs: the facts about the data for which the task builds a model.
+        size: size of a sample, from the task's ``example_size``.
     """
     key = json.dumps([config.task.name, plain(config.model)], sort_keys=True), inputs, size
     if key not in _counted:

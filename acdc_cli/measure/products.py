@@ -1,4 +1,4 @@
-"""The FLOPs of the products (matrix products, convolutions) that a forward pass executes, and the weight of each."""
+"""Count the FLOPs of the products (matrix products, convolutions) that a forward pass executes, by their weight."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 aten = torch.ops.aten
-# Which arguments of an operation are multiplied, where these are not the first two. Of a bias nothing is multiplied.
+# The arguments that an operation multiplies, if they are not the first two. A bias is not multiplied.
 OPERANDS = {aten.addmm: slice(1, 3), aten.baddbmm: slice(1, 3), aten.addmv: slice(1, 3), aten._trilinear: slice(0, 3)}
 FIRST_TWO = slice(0, 2)
-# Products that torch.utils.flop_counter has no formula for, and the argument each of whose elements is used once.
+# Products without a formula in torch.utils.flop_counter, and the argument whose elements are each used once.
 MATRIX_TIMES_VECTOR = {aten.mv: 0, aten.addmv: 1, aten.dot: 0}
-# Fused recurrent layers, and where their weights are: on the meta device they are executed step by step.
+# Fused recurrent layers, and which arguments are their weights. On the meta device these layers run step by step.
 RECURRENT = {aten.mkldnn_rnn_layer: slice(1, 3), aten._cudnn_rnn: slice(1, 2), aten.miopen_rnn: slice(1, 2)}
 # Operations that read the shape of a tensor and not its values.
 SHAPE_READERS = {
@@ -35,21 +35,23 @@ SHAPE_READERS = {
 def count_products(
     model: nn.Module, inputs: tuple[Any, ...], layer_weights: Collection[nn.Parameter] = ()
 ) -> Counter[str | None]:
-    """FLOPs of one forward pass by the parameter whose values they multiply; None: products without a weight.
+    """Count the FLOPs of one forward pass by the parameter that they multiply. The key None has all other products.
 
-    What counts is what PyTorch executes, so a weight that a function uses counts like one that a layer uses. A product
-    belongs to a parameter if one of its operands is that parameter or derives from it: a view, a part, a cast, or a
-    tensor that was computed from parameters and constants alone, such as a standardised convolution weight. An operand
-    that derives from several parameters belongs to one of ``layer_weights`` if there is one among them; of several, to
-    the one with the most elements. A product without such an operand has no weight: attention scores and values.
+    The operations that PyTorch executes are counted, so it does not matter whether a layer or a function uses a weight.
+    A product belongs to a parameter if one of its operands is this parameter or derives from it: a view, a part, a
+    cast, or a tensor computed from parameters and constants alone, such as a standardised convolution weight. If an
+    operand derives from several parameters, ``layer_weights`` come before the others, and among these the parameter
+    with the most elements comes first. A product without such an operand has no weight; attention scores and values
+    are examples.
 
     A multiply-add is 2 FLOPs, as in ``torch.utils.flop_counter``, whose formulas are used. The model runs in evaluation
-    mode and is otherwise left as it was.
+    mode; afterwards it is as it was.
 
     Args:
-        inputs: the model's arguments, with a batch of one sample; on the meta device the pass costs nothing.
-        layer_weights: parameters of layers that are applied to something. What such a layer gives is an activation even
-            if its input is a parameter, such as a learned query.
+        model: preferably on the meta device, where the pass costs nothing.
+        inputs: the model's arguments, with a batch of one sample.
+        layer_weights: parameters of layers. The output of a layer is an activation even if its input is a parameter,
+            such as a learned query.
     """
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.layout == torch.strided}
     preferred = {id(weight) for weight in layer_weights}
@@ -68,8 +70,8 @@ def count_products(
 
 @contextmanager
 def _unfused_attention() -> Generator[None]:
-    """Take attention's projections and products apart, which fused operations would hide."""
-    was_enabled = torch.backends.mha.get_fastpath_enabled()  # of nn.MultiheadAttention and nn.TransformerEncoder
+    """Disable fused attention, because a fused operation would hide the projections and products inside it."""
+    was_enabled = torch.backends.mha.get_fastpath_enabled()  # for nn.MultiheadAttention and nn.TransformerEncoder
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with sdpa_kernel(SDPBackend.MATH):
@@ -81,13 +83,13 @@ def _unfused_attention() -> Generator[None]:
 class _ProductCounter(TorchDispatchMode):
     """Counts each product that is executed inside the context.
 
-    Where tensors come from is known by their storage: views share it. A storage is that of a parameter, computed from
-    parameters alone, computed from the inputs, or (when it is unknown) a constant.
+    The origin of a tensor is looked up by its storage, which views share. A storage belongs to a parameter, or is
+    computed from parameters alone, or is computed from the inputs. A storage that is not registered is a constant.
 
     Args:
-        parameters: by name.
-        layers: names that are preferred, see ``count_products``.
-        inputs: the tensors that the activations come from.
+        parameters: the model's parameters, by name.
+        layers: names of the parameters that own a product before others, see ``count_products``.
+        inputs: the tensors from which the activations are computed.
     """
 
     supports_higher_order_operators = True
@@ -96,7 +98,7 @@ class _ProductCounter(TorchDispatchMode):
         super().__init__()
         self.flops: Counter[str | None] = Counter()
         self._layers = layers
-        # Of several sources the first in this order owns a product.
+        # If an operand has several sources, the first one in this order owns the product.
         by_rank = sorted(parameters, key=lambda name: (name not in layers, -parameters[name].numel()))
         self._rank = {name: rank for rank, name in enumerate(by_rank)}
         self._parameters: dict[int, list[tuple[int, str]]] = {}
@@ -105,8 +107,8 @@ class _ProductCounter(TorchDispatchMode):
             starts.append((int(parameter.storage_offset()), name))
         for starts in self._parameters.values():
             starts.sort(key=lambda start: (-start[0], self._rank[start[1]]))
-        # The names of the parameters that a storage was computed from; None: from the inputs. The reference beside them
-        # keeps the address from being given to another storage.
+        # Address -> the names of the parameters that the storage was computed from (None if from the inputs), and a
+        # reference to the storage, so that its address is not reused for another one.
         self._computed: dict[int, tuple[frozenset[str] | None, object]] = {}
         self._mark(inputs, None)
 
@@ -124,14 +126,14 @@ class _ProductCounter(TorchDispatchMode):
             weights = _joined(map(self._source, operands))
             self.flops[min(weights, key=self._rank.__getitem__, default=None)] += flops
             if not self._layers.isdisjoint(weights):
-                sources = {None}  # the layer was applied: its output is an activation
+                sources = {None}  # a layer was applied, so its output is an activation
         source = None if None in sources else _joined(sources)
         if source is None or source:
             self._mark(_tensors(out), source)
         return out
 
     def _source(self, tensor: Tensor) -> frozenset[str] | None:
-        """The parameters that a tensor derives from, none for a constant; None: it derives from the inputs."""
+        """Return the parameters that a tensor derives from, an empty set for a constant; None if from the inputs."""
         address = _address(tensor)
         if (starts := self._parameters.get(address)) is not None:
             return frozenset({next(name for offset, name in starts if offset <= tensor.storage_offset())})
@@ -146,7 +148,7 @@ class _ProductCounter(TorchDispatchMode):
 
 
 def _address(tensor: Tensor) -> int:
-    """A number that a tensor has in common with its views alone, while its storage is referred to."""
+    """Return a number that only the tensor and its views have, as long as something refers to their storage."""
     return int(tensor.untyped_storage()._cdata) if tensor.layout == torch.strided else id(tensor)
 
 
@@ -160,14 +162,14 @@ def _joined(sources: Iterable[frozenset[str] | None]) -> frozenset[str]:
 
 @cache
 def _consists_of_others(func: Any) -> bool:
-    """Whether an operation is made of others and reaches the counter whole, as under torch.inference_mode."""
+    """Return whether an operation is composed of others. Under torch.inference_mode it reaches the counter whole."""
     return isinstance(func, torch._ops.OpOverload) and func._can_decompose()
 
 
 def _products(packet: Any, args: Any, kwargs: Any, out: Any) -> list[tuple[list[Tensor], int]]:
-    """The products of an operation: the operands and the FLOPs of each."""
+    """Return the products of an operation, each as (operands, FLOPs)."""
     if packet in RECURRENT:
-        time_steps = args[0].numel() // args[0].shape[-1]  # of all samples
+        time_steps = args[0].numel() // args[0].shape[-1]  # time steps of all samples together
         matrices = [weight for weight in _tensors(args[RECURRENT[packet]]) if weight.dim() > 1]
         return [([matrix], 2 * time_steps * matrix.numel()) for matrix in matrices]
     operands = _tensors(args[OPERANDS.get(packet, FIRST_TWO)])
@@ -175,6 +177,6 @@ def _products(packet: Any, args: Any, kwargs: Any, out: Any) -> list[tuple[list[
         return [(operands, flop_registry[packet](*args, **kwargs, out_val=out))]
     if packet in MATRIX_TIMES_VECTOR:
         return [(operands, 2 * args[MATRIX_TIMES_VECTOR[packet]].numel())]
-    if packet is aten._trilinear:  # of nn.Bilinear: (N, in1), (out, in1, in2), (N, in2)
+    if packet is aten._trilinear:  # nn.Bilinear calls this with (N, in1), (out, in1, in2), (N, in2)
         return [(operands, 2 * args[0].shape[0] * args[1].numel())]
     return []

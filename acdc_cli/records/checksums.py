@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from acdc_cli.records.files import Damaged, file_sum, read_object, replace_file, replace_json
+from acdc_cli.records.files import Damaged, read_object
+from acdc_cli.system.files import file_sum, replace_file, replace_json
 
 NAME = "checksums.json"
 REMEDY = "the run's command makes it again"

@@ -14,23 +14,12 @@ from typing import Any
 
 from acdc_cli.errors import AcdcError, BadInput
 from acdc_cli.records.checksums import REMEDY, Checksums
-from acdc_cli.records.files import (
-    NUMBER,
-    Damaged,
-    check_shape,
-    file_sum,
-    json_text,
-    parse_object,
-    read_bytes,
-    read_object,
-    replace_json,
-    replace_text,
-    sum_of,
-)
+from acdc_cli.records.files import NUMBER, Damaged, check_shape, parse_object, read_bytes, read_object
 from acdc_cli.records.headline import Headline, headline_of
-from acdc_cli.records.lock import is_owned, owned
 from acdc_cli.records.shapes import AGREEMENT, RESULT, ROW, STATUS
 from acdc_cli.records.tensor_header import whole_length_problem
+from acdc_cli.system.files import file_sum, json_text, left_temporary, replace_json, replace_text, sum_of
+from acdc_cli.system.locks import is_owned, owned
 
 MODELS = ("sparse", "dense", "sparse_best", "dense_best")  # that a run can leave; the last two with keep_best=true
 SILENT_SECONDS = 3600  # after which a run on another machine is taken for dead
@@ -86,7 +75,7 @@ class RunFolder:
                 raise AcdcError(
                     f"{self.path}: another process (pid {self._known_status().get('pid')}) is running it"
                 ) from None
-            for stale in self.path.rglob(".*.tmp"):
+            for stale in left_temporary(self.path):
                 _remove(stale)  # of a run that was killed while it wrote
             yield
 

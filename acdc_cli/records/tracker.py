@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from acdc_cli.config.schema import Config, known
+from acdc_cli.errors import typed_reason
 from acdc_cli.records.folder import RunFolder
 
 INIT_TIMEOUT_SECONDS = 20.0
@@ -45,7 +46,7 @@ class WandbMirror:
         except Exception as error:  # no key, no network, a service that does not start
             if self._config.tracker.mode == "offline":
                 raise
-            self._warn(f"W&B is not reachable ({_one_line(error)}); going on offline, `wandb sync` uploads it later")
+            self._warn(f"W&B is not reachable ({typed_reason(error)}); going on offline, `wandb sync` uploads it later")
             self._run = self._init("offline", rows)
         for row in rows:
             if row["epoch"] >= self._run.step:
@@ -118,13 +119,8 @@ class WandbMirror:
         try:
             action()
         except Exception as error:
-            self._warn(f"W&B: {_one_line(error)}; the run goes on, its folder has everything")
+            self._warn(f"W&B: {typed_reason(error)}; the run goes on, its folder has everything")
             run, self._run = self._run, None
             if run is not None:
                 with suppress(Exception):
                     run.finish(exit_code=1)
-
-
-def _one_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"

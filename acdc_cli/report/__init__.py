@@ -1,1 +1,1 @@
-"""Pages and tables, from run records only."""
+"""Pages, tables and figures of runs, made from run records only."""

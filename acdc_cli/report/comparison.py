@@ -1,4 +1,4 @@
-"""Runs side by side: those that differ by seed alone are one row, with what they reach and what they cost."""
+"""Compare runs: one row for the seeds of each config, with the accuracy that they reach and their cost."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from acdc_cli.records.checksums import REMEDY
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.headline import Headline, headline_of
+from acdc_cli.system.nested import leaves
 
-NOT_TO_GROUP_BY = ("seed", "start_from_hash")  # the dense network that is pruned has the seed, too
+NOT_TO_GROUP_BY = ("seed", "start_from_hash")  # the dense network that a run prunes differs by seed too
 HAS_A_COLUMN = ("method.name", "sparsity.target")
 IN_EVERY_LABEL = ("model.name", "dataset.name", "epochs")
 STEP_TIME_DEPENDS_ON = (
@@ -26,7 +27,7 @@ STEP_TIME_DEPENDS_ON = (
 
 @dataclass(frozen=True)
 class Spread:
-    """A mean over seeds and the sample standard deviation, which one seed does not have."""
+    """The mean over seeds and the sample standard deviation, which is None for a single seed."""
 
     mean: float
     deviation: float | None
@@ -34,22 +35,28 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of one value or more."""
+        """Return mean and deviation of one or more values."""
         return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 
 @dataclass(frozen=True)
 class Row:
-    """Runs of one config under several seeds.
+    """Runs of one config under several seeds. Numbers are means over these runs.
 
     Attributes:
-        setting: what else than method and target sets them apart from other rows, as typed on a command line.
-        sparsity, sparsity_of_pruned_layers: reached, over all prunable weights and over the layers that are pruned.
-        headline: the metric that the runs' task shows first; the next two are its values.
-        inference_flops_fraction: of the sparse model where there is one.
-        train_flops_fraction: of a dense run of the same epochs.
-        seconds: a run's wall time, that of the run it goes on from included.
-        step_time, memory: over those of ``method=dense`` in the same setting; None where no such run is among these.
+        setting: the settings that distinguish this row from others of its method, as ``key=value`` overrides.
+        target: the sparsity target, or None for dense runs.
+        seeds: number of runs.
+        sparsity: fraction of all prunable weights that are zero.
+        sparsity_of_pruned_layers: fraction of the weights of the pruned layers that are zero.
+        headline: the headline metric of the runs' task.
+        sparse_metric: the headline metric of the sparse models; None without sparse models.
+        dense_metric: the headline metric of the dense models; None without dense models.
+        inference_flops_fraction: of the sparse model, or of the dense one if there is no sparse model.
+        train_flops_fraction: training FLOPs over those of a dense run with the same number of epochs.
+        seconds: wall time of a run, including the run that it continues from.
+        step_time: time of a step over that of ``method=dense`` in the same setting; None without such a run.
+        memory: peak memory over that of ``method=dense`` in the same setting; None without such a run.
     """
 
     method: str
@@ -69,22 +76,23 @@ class Row:
 
     @property
     def metric(self) -> Spread | None:
-        """The headline metric of the sparse model, or of the only one."""
+        """The headline metric of the sparse model, or of the dense one if there is no sparse model."""
         return self.sparse_metric or self.dense_metric
 
 
 @dataclass(frozen=True)
 class _Finished:
-    config: dict[str, Any]  # the part of it that the id is made of
+    config: dict[str, Any]  # the part of the config that enters the run's id
     result: dict[str, Any]
-    step_seconds: float  # a sample's, the median epoch's
+    step_seconds: float  # seconds per sample in the median epoch
 
 
 def compare(folders: Iterable[RunFolder]) -> tuple[list[Row], dict[str, str]]:
-    """Rows by target, the most accurate first, dense runs before all others; and the runs in none of them.
+    """Group finished runs into rows, and list the runs that are left out.
 
     Returns:
-        The rows, and by folder of a run that is not done, or damaged, or a copy of another one, what it is.
+        The rows, and folder -> reason for each run that is left out because it is not done, damaged, or a copy of
+        another run. Rows are sorted by target, dense runs first, and within a target by accuracy, the best first.
     """
     runs, left_out, seen = list[_Finished](), dict[str, str](), dict[str, RunFolder]()
     for folder in folders:
@@ -121,7 +129,7 @@ def _read(folder: RunFolder) -> _Finished:
     config, result, rows = read_config(folder), folder.read_result(), folder.read_metrics()
     require_same_run(folder, config, result["run_id"])
     if not rows or not all(row["samples_per_second"] > 0 for row in rows):
-        raise Damaged(folder.metrics, "no epochs in it, or none that took any time", REMEDY)
+        raise Damaged(folder.metrics, "no epochs in it, or an epoch with samples_per_second=0", REMEDY)
     return _Finished(identity(config), result, statistics.median(1 / row["samples_per_second"] for row in rows))
 
 
@@ -175,8 +183,8 @@ def _costs_like(one: _Finished, other: _Finished) -> bool:
 
 
 def _settings(configs: list[dict[str, Any]]) -> list[str]:
-    """For each config what tells it from others of its method, in as few keys as that takes, as they would be typed."""
-    flat = [dict(_flat(_without(config, NOT_TO_GROUP_BY))) for config in configs]
+    """Return for each config the overrides that distinguish it from others of its method, in as few keys as needed."""
+    flat = [_flat(_without(config, NOT_TO_GROUP_BY)) for config in configs]
     everywhere = [key for key in IN_EVERY_LABEL if len({own.get(key) for own in flat}) > 1]
     labels = []
     for own in flat:
@@ -187,7 +195,10 @@ def _settings(configs: list[dict[str, Any]]) -> list[str]:
 
 
 def _telling_apart(configs: list[dict[str, str]], known: list[str]) -> list[str]:
-    """Keys by which flat configs differ, without those that follow from the ones before; phase lengths come last."""
+    """Return keys that distinguish flat configs beyond the known keys.
+
+    A key that adds no distinction is left out. The keys of ``schedule`` come last.
+    """
     candidates = dict.fromkeys(key for config in configs for key in config if key not in known)
     chosen = list[str]()
     for key in sorted(candidates, key=lambda key: key.startswith("schedule.")):
@@ -200,15 +211,13 @@ def _distinct(configs: list[dict[str, str]], keys: list[str]) -> int:
     return len({tuple(config.get(key) for key in keys) for config in configs})
 
 
-def _flat(node: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, _typed_rules(value) if key == "rules" else str(value)
+def _flat(config: dict[str, Any]) -> dict[str, str]:
+    return {
+        key: _rules_text(value) if key.rpartition(".")[2] == "rules" else str(value) for key, value in leaves(config)
+    }
 
 
-def _typed_rules(rules: list[list[Any]]) -> str:
-    """``{first:0,last:0}``, from pairs."""
+def _rules_text(rules: list[list[Any]]) -> str:
+    """Return the rules, given as pairs, in the form of an override: ``{first:0,last:0}``."""
     targets = ((pattern, int(target) if target == 0 else target) for pattern, target in rules)
     return "{" + ",".join(f"{pattern}:{target}" for pattern, target in targets) + "}"

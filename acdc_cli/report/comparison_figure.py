@@ -1,4 +1,4 @@
-"""Accuracy against training FLOPs, a panel a sparsity: AC/DC's Figure 3 for any folder of runs."""
+"""Draw accuracy against training FLOPs, with one panel per sparsity, as AC/DC's Figure 3 does, for a folder of runs."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from acdc_cli.records.files import replace_file
 from acdc_cli.report.colors import PHASE_COLOR
 from acdc_cli.report.comparison import Row
 from acdc_cli.report.figures import MUTED, STYLE
+from acdc_cli.system.files import replace_file
 
 PANEL, LEGEND_LINE, LEGEND_MARKER, CHARACTER = (4.4, 3.4), 0.2, 0.6, 0.08  # inches
 MARKERS = ["o", "s", "^", "v", "D", "P", "X", "<", ">", "p", "h", "*"]
 
 
 def save_figure(path: Path, rows: Sequence[Row]) -> None:
-    """Draw the sparse models: a point a row, bars of one standard deviation, the Pareto front; dense runs as a line.
+    """Draw the accuracy of the sparse models against their training FLOPs.
+
+    Each row is a point with an error bar of one standard deviation. Each panel has the Pareto front, and a horizontal
+    line for dense runs.
 
     Args:
-        path: ``.png`` or ``.svg``; replaced whole.
+        path: a ``.png`` or ``.svg`` file; an existing file is replaced.
+        rows: the rows of a comparison.
     """
     sparse = [row for row in rows if row.sparse_metric is not None]
     targets = list(dict.fromkeys(row.target for row in sparse))
@@ -50,7 +54,7 @@ def save_figure(path: Path, rows: Sequence[Row]) -> None:
 
 
 def pareto_front(rows: Sequence[Row]) -> list[Row]:
-    """Rows that no other one beats in both the headline metric and training FLOPs, the cheapest first."""
+    """Return the rows that no other row beats in both headline metric and training FLOPs, the cheapest first."""
     front = list[Row]()
     for row in sorted(rows, key=lambda row: (row.train_flops_fraction, -_goodness(row))):
         if not front or _goodness(row) > _goodness(front[-1]):
@@ -90,7 +94,7 @@ def _draw_panel(
                 row.dense_metric.mean, color=PHASE_COLOR["dense"], linewidth=1, linestyle="--", label=_name(row)
             )
     axes.axvline(1.0, color=MUTED, linewidth=0.6, linestyle=":")
-    axes.set_xlabel("training FLOPs, of a dense run")
+    axes.set_xlabel("training FLOPs (fraction of a dense run)")
 
 
 def _name(row: Row) -> str:

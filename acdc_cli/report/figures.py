@@ -1,4 +1,4 @@
-"""Figures of one run as SVG text, from its records."""
+"""Draw the figures of one run as SVG text, from its records."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ WIDE, HALF = (9.2, 3.1), (4.5, 2.9)
 MARGIN_INCHES = (0.7, 0.1, 0.45, 0.3)  # left, right, bottom, top
 
 STYLE: Any = {
-    "svg.fonttype": "none",  # text stays text: selectable, and a smaller file
-    "svg.hashsalt": "acdc",  # the same records give the same bytes
+    "svg.fonttype": "none",  # keeps text as text, which can be selected and makes the file smaller
+    "svg.hashsalt": "acdc",  # makes the same records give the same bytes
     "font.family": "sans-serif",
     "font.size": 9,
     "axes.edgecolor": MUTED,
@@ -45,7 +45,10 @@ STYLE: Any = {
 
 
 def _draw(size: tuple[float, float], plot: Callable[[Axes], None], *, long_labels: bool = False) -> str:
-    """SVG of one plot. Margins are fixed unless the labels are long: to measure labels takes as long as to draw."""
+    """Return one plot as SVG.
+
+    Margins are fixed unless ``long_labels`` is set, because measuring the labels takes as long as drawing the plot.
+    """
     width, height = size
     left, right, bottom, top = MARGIN_INCHES
     with matplotlib.rc_context(STYLE):
@@ -60,7 +63,7 @@ def _draw(size: tuple[float, float], plot: Callable[[Axes], None], *, long_label
 
 
 def _by_phase(axes: Axes, rows: Rows, key: str, **style: Any) -> None:
-    """A curve over epochs that changes colour with the phase; each epoch joins the one before it."""
+    """Draw a curve over epochs whose segments have the colour of their phase."""
     for before, row in zip([None, *rows], rows, strict=False):
         color = PHASE_COLOR[row["phase"]]
         if before is None:
@@ -86,7 +89,7 @@ def _phase_legend(axes: Axes, rows: Rows) -> None:
 
 
 def headline_figure(rows: Rows, headline: Headline) -> str:
-    """Draw the headline metric on the validation set, at the end of every epoch."""
+    """Draw the headline metric on the validation set at the end of every epoch."""
 
     def plot(axes: Axes) -> None:
         axes.set_title(f"Validation {headline.name}")
@@ -100,7 +103,7 @@ def headline_figure(rows: Rows, headline: Headline) -> str:
 
 
 def loss_figure(rows: Rows) -> str:
-    """Training and validation loss of every epoch."""
+    """Draw the training and validation loss of every epoch."""
 
     def plot(axes: Axes) -> None:
         axes.set_title("Loss: training (solid), validation (thin)")
@@ -114,7 +117,7 @@ def loss_figure(rows: Rows) -> str:
 
 
 def sparsity_figure(rows: Rows) -> str:
-    """Fraction of prunable weights that are zero, at the end of every epoch."""
+    """Draw the fraction of prunable weights that are zero at the end of every epoch."""
 
     def plot(axes: Axes) -> None:
         axes.set_title("Weights that are zero")
@@ -127,11 +130,11 @@ def sparsity_figure(rows: Rows) -> str:
 
 
 def mask_change_figure(rows: Rows) -> str:
-    """How much of the mask each sparse phase changed."""
+    """Draw the fraction of the mask that each sparse phase changed."""
     changes = [row for row in rows if row["mask_change"] is not None]
 
     def plot(axes: Axes) -> None:
-        axes.set_title("Mask change from the sparse phase before")
+        axes.set_title("Mask change from the previous sparse phase")
         _shade_sparse(axes, rows)
         epochs = [row["epoch"] + 1 for row in changes]
         axes.bar(epochs, [row["mask_change"] for row in changes], color=PHASE_COLOR["sparse"], width=0.9)
@@ -141,7 +144,7 @@ def mask_change_figure(rows: Rows) -> str:
 
 
 def stayed_zero_figure(rows: Rows) -> str:
-    """In dense phases: pruned weights that training has not brought back."""
+    """Draw the fraction of pruned weights that are still zero in dense phases."""
     dense = [row for row in rows if row["stayed_zero"] is not None]
 
     def plot(axes: Axes) -> None:
@@ -156,10 +159,10 @@ def stayed_zero_figure(rows: Rows) -> str:
 
 
 def dead_channels_figure(rows: Rows) -> str:
-    """Output channels without a weight, at the end of every epoch."""
+    """Draw the number of output channels whose weights are all zero at the end of every epoch."""
 
     def plot(axes: Axes) -> None:
-        axes.set_title("Output channels without a weight")
+        axes.set_title("Output channels without non-zero weights")
         _shade_sparse(axes, rows)
         _by_phase(axes, rows, "dead_channels", lw=2)
         axes.set_ylim(0, max(4.0, 1.05 * max(row["dead_channels"] for row in rows)))
@@ -169,11 +172,16 @@ def dead_channels_figure(rows: Rows) -> str:
 
 
 def flops_figure(rows: Rows, dense_flops: int) -> str:
-    """Training FLOPs spent so far, beside a dense run's."""
+    """Draw the training FLOPs per sample of every epoch as a fraction of dense training.
+
+    Args:
+        rows: the records of all epochs.
+        dense_flops: forward FLOPs per sample of the dense model.
+    """
     per_sample_dense = 3 * dense_flops
 
     def plot(axes: Axes) -> None:
-        axes.set_title("Training FLOPs a sample, of dense training")
+        axes.set_title("Training FLOPs per sample, over dense training")
         _shade_sparse(axes, rows)
         relative = [row | {"relative": row["train_flops"] / per_sample_dense} for row in rows]
         _by_phase(axes, relative, "relative", lw=2)
@@ -185,7 +193,12 @@ def flops_figure(rows: Rows, dense_flops: int) -> str:
 
 
 def layer_figure(layer_sparsity: dict[str, float], total: float) -> str:
-    """Sparsity of every prunable layer, in model order, and of all together."""
+    """Draw the sparsity of every prunable layer, in model order, and of all weights together as a line.
+
+    Args:
+        layer_sparsity: weight name -> fraction of zeros.
+        total: fraction of zeros over all prunable weights.
+    """
     names = list(layer_sparsity)
 
     def plot(axes: Axes) -> None:

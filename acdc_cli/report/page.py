@@ -1,4 +1,4 @@
-"""report.html: one self-contained page of a finished run, from its records alone."""
+"""Write report.html, one self-contained page about a finished run, from its records alone."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from acdc_cli.records.files import replace_text
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.headline import headline_of
-from acdc_cli.report import figures
+from acdc_cli.system.files import replace_text
+from acdc_cli.system.nested import leaves
 
 PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -49,8 +49,9 @@ PAGE = Template("""<!doctype html>
 <figure>$accuracy</figure>
 <div class="halves">$halves</div>
 $layers
-<p class="subtitle">FLOPs: convolution and linear layers only, a multiply-add is 2, zero weights cost nothing. A sparse
-phase costs 3f a sample, a dense one 2f + F, with F the dense and f the current forward cost (AC/DC, appendix C.2).</p>
+<p class="subtitle">FLOPs count the weights of layers only. A multiply-add is 2 FLOPs, and zero weights cost nothing.
+With F the forward cost of the dense model and f that of the current one, AC/DC costs 3f per sample in a sparse phase
+and 2f + F in a dense phase (AC/DC, appendix C.2).</p>
 <details><summary>Result</summary><table>$result</table></details>
 <details><summary>Config</summary><pre>$config</pre></details>
 </main></body></html>
@@ -59,6 +60,8 @@ phase costs 3f a sample, a dense one 2f + F, with F the dense and f the current 
 
 def write_page(folder: RunFolder) -> None:
     """Write report.html from result.json, metrics.jsonl and config.yaml. Raises BadInput before the run is done."""
+    from acdc_cli.report import figures  # matplotlib takes a second, and a run draws at its end alone
+
     result = folder.read_result()
     headline = headline_of(result)
     rows = folder.read_curves(headline)
@@ -70,7 +73,7 @@ def write_page(folder: RunFolder) -> None:
             "stayed_zero": figures.stayed_zero_figure,
             "dead_channels": figures.dead_channels_figure,
         }
-        # Without a panel for what a run does not have, or, being older, did not record.
+        # A quantity has no panel if the run does not have it, or if an older version did not record it.
         halves += [draw(rows) for key, draw in drawn.items() if any(row.get(key) is not None for row in rows)]
         layers = f"<figure>{figures.layer_figure(result['layer_sparsity'], result['sparsity'])}</figure>"
     page = PAGE.substitute(
@@ -80,7 +83,7 @@ def write_page(folder: RunFolder) -> None:
         accuracy=figures.headline_figure(rows, headline),
         halves="".join(f"<figure>{svg}</figure>" for svg in halves),
         layers=layers,
-        result="".join(f"<tr><td>{escape(key)}</td><td>{escape(value)}</td></tr>" for key, value in _flat(result)),
+        result="".join(f"<tr><td>{escape(key)}</td><td>{_cell(value)}</td></tr>" for key, value in leaves(result)),
         config=escape(folder.read_config_text()),
     )
     replace_text(folder.report, page)
@@ -101,19 +104,13 @@ def _cards(result: dict[str, Any]) -> str:
             cards.append((kind, headline.text(result[kind][headline.val_key]), f"{headline.name} of the {kind} model"))
     cards.append(("", f"{result['sparsity']:.2%}", f"of {result['prunable_weights']:,} weights are zero"))
     kind = "sparse" if result["sparse"] is not None else "dense"
-    cards.append(("", f"{result[kind]['inference_flops_fraction']:.3f}", "inference FLOPs, of dense"))
-    whose = "training FLOPs, of dense" + (", the run before included" if result.get("finetuned") else "")
-    cards.append(("", f"{result['train_flops_fraction']:.3f}", whose))
+    cards.append(("", f"{result[kind]['inference_flops_fraction']:.3f}", "inference FLOPs (fraction of dense)"))
+    included = ", previous run included" if result.get("finetuned") else ""
+    cards.append(("", f"{result['train_flops_fraction']:.3f}", f"training FLOPs (fraction of dense){included}"))
     if result["agreement"] is not None:
-        cards.append(("", f"{result['agreement']['top1']:.4f}", "of samples: both models agree"))
+        cards.append(("", f"{result['agreement']['top1']:.4f}", "of samples: same prediction by both models"))
     return "".join(f'<div class="card {kind}"><b>{value}</b><span>{text}</span></div>' for kind, value, text in cards)
 
 
-def _flat(node: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    flat: list[tuple[str, str]] = []
-    for key, value in node.items():
-        if isinstance(value, dict):
-            flat += _flat(value, f"{prefix}{key}.")
-        else:
-            flat.append((prefix + key, "–" if value is None else str(value)))
-    return flat
+def _cell(value: Any) -> str:
+    return "–" if value is None else escape(str(value))

@@ -1,4 +1,4 @@
-"""Tables of runs as text: on a terminal, in a README, in a spreadsheet."""
+"""Write tables of runs as text: for a terminal, as Markdown, and as CSV."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ COMPARISON_COLUMNS = (
     "train FLOPs", "seconds", "step time", "memory",
 )  # fmt: skip
 COMPARISON_NOTE = (
-    "Means over seeds, ± their standard deviation. Sparsity over all prunable weights, and over the layers that are "
-    "pruned. FLOPs, step time and memory over those of method=dense; seconds of a whole run."
+    "Means over seeds are given with ± their standard deviation. Sparsity is over all prunable weights and over the "
+    "pruned layers. FLOPs, step time and memory are relative to method=dense. Seconds are those of a whole run."
 )
 Cells = list[list[str]]
 
 
 def run_row(folder: RunFolder) -> list[str]:
-    """One run's cells, in the order of RUN_COLUMNS; a dash where there is no number (yet)."""
+    """Return the cells of one run in the order of RUN_COLUMNS, with a dash for a number that does not exist (yet)."""
     try:
         state = folder.state()
         result = folder.read_result() if folder.result.exists() else None
@@ -60,7 +60,7 @@ def _headline(result: dict[str, Any], kind: str) -> str:
 
 
 def comparison_cells(rows: Sequence[Row]) -> Cells:
-    """Cells in the order of COMPARISON_COLUMNS; a row's setting stands behind its method."""
+    """Return the cells of all rows in the order of COMPARISON_COLUMNS. The method's cell includes the setting."""
     return [
         [
             f"{row.method} {row.setting}".strip(),
@@ -91,19 +91,19 @@ def _ratio(value: float | None) -> str:
 
 
 def print_runs(rows: Cells, title: str) -> None:
-    """One line a run. Method and target stand in its name already."""
+    """Print one line per run. The columns method and target are left out, because a run's name contains both."""
     shown = [position for position, column in enumerate(RUN_COLUMNS) if column not in ("method", "target")]
     print_table([RUN_COLUMNS[each] for each in shown], [[row[each] for each in shown] for row in rows], title)
 
 
 def markdown_table(columns: Sequence[str], cells: Cells) -> str:
-    """For a README."""
+    """Return the table as Markdown."""
     lines = [columns, ["---"] * len(columns), *cells]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def csv_table(columns: Sequence[str], cells: Sequence[Sequence[Any]]) -> str:
-    """For a spreadsheet. What is not there is empty."""
+    """Return the table as CSV. Missing values (None or a dash) are empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -112,7 +112,7 @@ def csv_table(columns: Sequence[str], cells: Sequence[Sequence[Any]]) -> str:
 
 
 def comparison_csv(rows: Sequence[Row]) -> str:
-    """Every number of a comparison in full, a mean and its deviation in two columns."""
+    """Return a comparison as CSV with all digits, and with means and deviations in separate columns."""
     columns, cells = list[str](), [list[Any]() for _ in rows]
     for name in (field.name for field in fields(Row) if field.name != "headline"):
         values = [getattr(row, name) for row in rows]
@@ -125,9 +125,9 @@ def comparison_csv(rows: Sequence[Row]) -> str:
 
 
 def print_summary(folder: RunFolder) -> None:
-    """Print what a person wants to know at the end of a run: each model's numbers, and where the report is.
+    """Print the summary of a finished run: the numbers of each model and the path of the report.
 
-    The last line is ``report: PATH``; ``acdc-search`` reads it.
+    The last line is ``report: PATH``, which ``acdc-search`` reads.
     """
     result = folder.read_result()
     lines = [*summary_notes(result), f"report: {folder.report}"]
@@ -140,7 +140,7 @@ def summary_columns(result: dict[str, Any]) -> tuple[str, ...]:
 
 
 def summary_cells(result: dict[str, Any]) -> Cells:
-    """Return one row for each model of the run, the sparse one first."""
+    """Return one row for each model of the run, the sparse one first, in the order of ``summary_columns``."""
     headline = headline_of(result)
     return [
         [
@@ -157,7 +157,7 @@ def summary_cells(result: dict[str, Any]) -> Cells:
 
 
 def summary_notes(result: dict[str, Any]) -> list[str]:
-    """Sentences that say what the table's columns do not."""
+    """Return the sentences printed under the summary, for facts that have no column."""
     sentences = ["FLOPs are fractions of the dense model's and of a dense run's."]
     of_pruned = result["sparsity_of_pruned_layers"]
     if round(of_pruned, 4) != round(result["sparsity"], 4):

@@ -1,4 +1,7 @@
-"""A table in a terminal: numbers are never cut. One that is too wide comes in parts, each with the row's name."""
+"""Print a table on a terminal without cutting any number.
+
+A table that is too wide is printed in several parts, each of which repeats the columns that name a row.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +16,26 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-TEXT_COLUMNS = ("model", "run", "id", "state", "method", "setting", "overrides")  # which may wrap
+TEXT_COLUMNS = ("model", "run", "id", "state", "method", "setting", "overrides")  # the text of these columns may wrap
 NAMES = ("model", "run", "id", "method", "setting")
-TEXT_WIDTH = 24  # characters that a text column is not narrowed below, where it has that many
-GAP = 3  # between columns
+TEXT_WIDTH = 24  # characters; a text column with longer text is not made narrower than this
+GAP = 3  # characters between two columns
 Cells = Sequence[Sequence[str]]
 
 
 def print_table(
     columns: Sequence[str], cells: Cells, title: str, note: str | None = None, lines: Sequence[str] = ()
 ) -> None:
-    """Print a table, in one piece, for another process may be printing one to the same terminal.
+    """Print a table in a single write, because another process may print to the same terminal.
 
-    Elsewhere than on a terminal it is as wide as its text: whoever reads a file or a pipe can scroll.
+    In a file or a pipe, the table is as wide as its text.
 
     Args:
-        note: printed below, in lines of the terminal's width.
-        lines: printed below that, each as it is.
+        columns: headings.
+        cells: rows of text, in the order of the columns.
+        title: printed above the table.
+        note: text below the table, wrapped at the terminal's width.
+        lines: printed below the note, each unchanged.
     """
     natural = [_width(column, [row[place] for row in cells]) for place, column in enumerate(columns)]
     console = Console()
@@ -60,9 +66,9 @@ def print_table(
 
 @contextmanager
 def printed_at_once(console: Console) -> Iterator[Console]:
-    """Print in one piece, at the end of the block, all that the console is given in it.
+    """Collect everything that is printed on the console in the block, and print it in a single write at the end.
 
-    Elsewhere than on a terminal no line has blanks at its end, with which rich fills up the rows of a table.
+    In a file or a pipe, the blanks with which rich pads the rows of a table are removed from the ends of lines.
     """
     if console.is_terminal:
         with console:
@@ -74,11 +80,14 @@ def printed_at_once(console: Console) -> Iterator[Console]:
 
 
 def parts(columns: Sequence[str], widths: Sequence[int], available: int) -> list[list[int]]:
-    """Which columns stand together, as places in ``columns``: as many as fit behind those that name a row.
+    """Return the parts of a table, each as a list of positions in ``columns``.
+
+    Every part begins with the columns that name a row, followed by as many others as fit.
 
     Args:
-        widths: of each column, in characters.
-        available: width of the terminal.
+        columns: headings.
+        widths: width of each column in characters.
+        available: width of the terminal in characters.
     """
     names = [place for place, _ in takewhile(lambda pair: pair[1] in NAMES, enumerate(columns))]
     found = [list(names)]
@@ -96,7 +105,7 @@ def _width(heading: str, cells: Sequence[str]) -> int:
 
 
 def _shared_out(natural: Sequence[int], least: Sequence[int], available: int) -> list[int]:
-    """Widths that fit: what is left over goes to the columns from the left."""
+    """Return column widths that fit into ``available``. Room beyond the least widths is given out from the left."""
     left, widths = available - sum(width + GAP for width in least), []
     for wanted, width in zip(natural, least, strict=True):
         more = max(0, min(left, wanted - width))

@@ -1,4 +1,4 @@
-"""A run's phases as a bar for the terminal: a column is a stretch of epochs, and its shade the kind of phase."""
+"""Draw the phases of a run as a bar of text, in which every column is some epochs, shaded by the kind of phase."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from rich.text import Text
 from acdc_cli.report.colors import PHASE_COLOR
 from acdc_cli.sparsity.timeline import KINDS, Phase
 
-# Told apart without colours too. "mixed": a column of many phases that none of them dominates.
+# The shades can be told apart without colours. A column is "mixed" if it covers phases of both kinds and neither kind
+# has DOMINANT_SHARE of its epochs.
 SHADE = {"dense": "█", "mixed": "▒", "sparse": "░"}
 STYLE = {**PHASE_COLOR, "mixed": ""}
 DOMINANT_SHARE = 0.75
@@ -18,14 +19,14 @@ NARROWEST = 20
 
 
 def timeline_text(phases: Sequence[Phase], width: int) -> Text:
-    """A legend with totals, the bar, and epoch ticks below it.
+    """Return a legend with totals, the bar, and epoch ticks below the bar.
 
-    Where every phase is at least a column wide, a column has the kind of its middle, so that no phase is lost; where
-    phases are shorter than that, it has the kind that fills it, or says that neither does.
+    If every phase is at least one column wide, a column shows the phase at its middle, so that every phase is visible.
+    If phases are shorter, a column shows the kind that dominates it, or the shade for mixed columns.
 
     Args:
-        phases: contiguous.
-        width: columns of the terminal; the bar fills them.
+        phases: contiguous phases.
+        width: width of the bar in columns of the terminal; at least ``NARROWEST`` columns are used.
     """
     width = max(width, NARROWEST)
     columns = _columns(phases, width)
@@ -58,7 +59,7 @@ def _dense_epochs(phases: Sequence[Phase], start: float, end: float) -> float:
 
 
 def _legend(phases: Sequence[Phase], mixed: bool, width: int) -> list[Text]:
-    """In one line where there is room, else a line for each kind."""
+    """Return the legend as one line, or as one line per kind if it is wider than ``width``."""
     entries = []
     for kind in KINDS:
         lengths = [phase.end_epoch - phase.start_epoch for phase in phases if phase.kind == kind]
@@ -76,7 +77,10 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _ticks(start: int, end: int, width: int) -> str:
-    """``|0   |10   |20 ...    100|``: a mark at the left edge of its epoch, the end at the right."""
+    """Return the ticks, such as ``|0   |10   |20 ...    100|``.
+
+    A mark is at the left edge of its epoch, except the last one, which is at the right end.
+    """
     per_epoch, last = width / (end - start), f"{end}|"
     room = len(str(end)) + 4
     steps = (factor * 10**power for power in range(len(str(end)) + 1) for factor in (1, 2, 5))

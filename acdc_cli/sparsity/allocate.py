@@ -1,41 +1,45 @@
-"""How much: a target, spread over the layers as the number of weights that each ranking removes."""
+"""Allocations: a sparsity target, and how the weights to remove are distributed over the layers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
+from acdc_cli.sparsity.layer import Layer
 from acdc_cli.sparsity.layout import INPUT_AXIS, OUTPUT_AXIS
-from acdc_cli.sparsity.prunable import Layer
 from acdc_cli.sparsity.rules import Share, excluded, parse_rules, share_out
 from acdc_cli.sparsity.target import AllocationError, Pattern, Target, parse_target, removed_fraction
 
+if TYPE_CHECKING:
+    import torch
+
 DISTRIBUTIONS = ("global", "uniform", "erk")
 INDIVISIBLE = ("skip", "error", "flatten")
-NEAREST_TARGETS = (0.999, 0.998, 0.995, 0.99, 0.98, 0.95, 0.9, 0.8, 0.5)  # papers' own, the highest first
+NEAREST_TARGETS = (0.999, 0.998, 0.995, 0.99, 0.98, 0.95, 0.9, 0.8, 0.5)  # common in papers, the highest first
 
 
 @dataclass(frozen=True)
 class Allocation:
-    """How much is removed, and how that is spread.
+    """How many weights are removed, and how they are distributed over the layers.
 
     Attributes:
-        target: fraction of weights removed, in [0, 1), or N:M (``"2:4"``), which is what it is under any distribution.
-        distribution: ``global`` ranks all weights together, ``uniform`` each layer alone, ``erk`` each layer alone at
-            its Erdős–Rényi-Kernel density (see ``erk_removed``).
-        min_layer_density: fraction of its weights that every layer keeps, whatever the global ranking says; the
-            total stays exact. ``uniform`` and ``erk`` are refused where they would keep less.
+        target: fraction of weights removed, in [0, 1), or N:M (``"2:4"``). The distribution does not affect N:M.
+        distribution: ``global`` ranks all weights together, ``uniform`` ranks each layer alone, ``erk`` ranks each
+            layer alone at its Erdős–Rényi-Kernel density (see ``erk_removed``).
+        min_layer_density: the fraction of its weights that every layer keeps in a global ranking. The total stays
+            exact. ``uniform`` and ``erk`` are refused if they would keep less.
         block: (outputs, inputs) of the blocks that are removed as a whole, ranked by the sum of their magnitudes; None
-            removes single weights. (4, 4) is square, (1, 4) lies along the inputs. The count is exact all the same: one
-            block a ranking may be cut.
-        indivisible: what becomes of a layer whose channels are not divisible by the N:M group or the block: ``skip``
-            leaves it dense, ``error`` refuses; ``flatten`` (N:M only) groups over the flattened (out, *kernel, in)
-            tensor as in the reference code of AC/DC.
-        rules: targets of their own for some layers, see ``rules.share_out``; 0 excludes.
+            removes single weights. (4, 4) is square, (1, 4) lies along the inputs. The total is exact: in each ranking,
+            one block may be removed in part.
+        indivisible: treatment of layers whose channels are not divisible by the N:M group or the block. ``skip``
+            leaves such a layer dense, and ``error`` raises AllocationError. ``flatten`` (N:M only) takes groups from
+            the flattened (out, *kernel, in) tensor, as the reference code of AC/DC does.
+        rules: separate targets for some layers, see ``rules.share_out``. A target of 0 excludes them.
+
+    Raises:
+        AllocationError: for a value outside its range, or settings that exclude each other.
     """
 
     target: Target
@@ -50,15 +54,15 @@ class Allocation:
         object.__setattr__(self, "rules", parse_rules(self.rules))
         object.__setattr__(self, "block", None if self.block is None else tuple(self.block))
         if self.distribution not in DISTRIBUTIONS:
-            raise AllocationError(f"distribution {self.distribution!r} is none of {', '.join(DISTRIBUTIONS)}")
+            raise AllocationError(f"distribution {self.distribution!r} is not one of {', '.join(DISTRIBUTIONS)}")
         if self.indivisible not in INDIVISIBLE:
-            raise AllocationError(f"indivisible {self.indivisible!r} is none of {', '.join(INDIVISIBLE)}")
+            raise AllocationError(f"indivisible {self.indivisible!r} is not one of {', '.join(INDIVISIBLE)}")
         if self.block is not None:
             self._check_block(self.block)
         if not 0 <= self.min_layer_density <= 1:
             raise AllocationError(f"min_layer_density {self.min_layer_density} is outside [0, 1]")
         if isinstance(self.target, Pattern):
-            return  # no floor is needed
+            return  # min_layer_density does not apply to N:M, which keeps the same fraction in every layer
         if self.min_layer_density > round(1 - self.target, 12):
             raise AllocationError(
                 f"min_layer_density {self.min_layer_density} keeps more than the target {self.target} leaves; "
@@ -72,17 +76,18 @@ class Allocation:
             raise AllocationError("block and indivisible=flatten do not go together; use indivisible=skip")
 
     @classmethod
-    def of(cls, sparsity: Target | str | Allocation, **spread: Any) -> Allocation:
-        """An allocation from what a user gives: a target and any of the other fields by name."""
-        return replace(sparsity if isinstance(sparsity, Allocation) else cls(parse_target(sparsity)), **spread)
+    def of(cls, sparsity: Target | str | Allocation, **settings: Any) -> Allocation:
+        """Return an allocation from a target, or from another allocation, with other fields set by name."""
+        return replace(sparsity if isinstance(sparsity, Allocation) else cls(parse_target(sparsity)), **settings)
 
 
 def shares_of(layers: Mapping[str, Layer], allocation: Allocation) -> list[Share]:
-    """Which layers share which target; those that cannot take it, or are excluded by rule, have none.
+    """Group the layers by their target. Layers that a rule excludes, or that cannot follow their target, have none.
 
     Raises:
-        AllocationError: if these layers cannot take the allocation: a rule that speaks of none, a pattern or block that
-            none or not all of them can follow, a floor that keeps more whole weights than the target leaves.
+        AllocationError: if the layers cannot follow the allocation: a rule matches no layer; a pattern or block fits
+            none of the layers (or, with ``indivisible=error`` or ``flatten``, not all of them); or the minimum density
+            keeps more weights than the target leaves.
     """
     shares, units = [], set()
     for share in share_out(layers, parse_target(allocation.target), allocation.rules):
@@ -125,9 +130,10 @@ def _divisible(shape: torch.Size, target: Target | None, allocation: Allocation)
 
 
 def removed_per_layer(shapes: Mapping[str, torch.Size], target: float, distribution: str) -> dict[str, int]:
-    """Weights that each layer loses.
+    """Return the number of weights that each layer loses.
 
-    A global ranking decides that by itself; here each layer loses the same fraction and only the total is as exact.
+    For ``global``, only the total is right: the real numbers of the layers depend on the weights, so every layer is
+    assumed to lose the same fraction.
     """
     if distribution == "erk":
         return erk_removed(shapes, target)
@@ -138,7 +144,7 @@ def removed_per_layer(shapes: Mapping[str, torch.Size], target: float, distribut
 
 
 def _whole(exact: Mapping[str, float], total: int) -> dict[str, int]:
-    """Whole numbers that add up to the total, given out by the largest remainder."""
+    """Round numbers to whole ones that add up to the total, by the largest-remainder method."""
     whole = {name: math.floor(value) for name, value in exact.items()}
     by_remainder = sorted(exact, key=lambda name: whole[name] - exact[name])
     for name in by_remainder[: total - sum(whole.values())]:
@@ -147,11 +153,12 @@ def _whole(exact: Mapping[str, float], total: int) -> dict[str, int]:
 
 
 def erk_removed(shapes: Mapping[str, torch.Size], target: float) -> dict[str, int]:
-    """Erdős–Rényi-Kernel: a layer's density is proportional to (sum of its dimensions) / (product of them).
+    """Return the number of weights that each layer loses under the Erdős–Rényi-Kernel distribution.
 
-    Layers that this would make more than full stay dense and the others share what is left, so that the total stays
-    ``round(target * n)`` (RigL, arXiv 1911.11134, section 3 and its code). Whole weights are given out by the largest
-    remainder.
+    The density of a layer is proportional to (sum of its dimensions) / (product of its dimensions). Layers whose
+    density would exceed 1 stay dense, and the other layers share the remaining weights, so that the total stays
+    ``round(target * n)`` (RigL, arXiv 1911.11134, section 3 and its code). Numbers are rounded by the largest-remainder
+    method.
     """
     counts = {name: math.prod(shape) for name, shape in shapes.items()}
     total_removed = round(target * sum(counts.values()))
@@ -170,7 +177,11 @@ def erk_removed(shapes: Mapping[str, torch.Size], target: float) -> dict[str, in
 
 
 def closed_form_nonzeros(layers: Mapping[str, Layer], allocation: Allocation) -> dict[str, int]:
-    """Weights each layer keeps, a global share's layers each taken at the target: its ranking needs the weights."""
+    """Return the number of weights that each layer keeps, without looking at any weight.
+
+    Layers in a global ranking are assumed to keep the same fraction each, because the real numbers depend on the
+    weights.
+    """
     left = {name: math.prod(layer.shape) for name, layer in layers.items()}
     for share in shares_of(layers, allocation):
         if share.target is None:
@@ -183,12 +194,13 @@ def closed_form_nonzeros(layers: Mapping[str, Layer], allocation: Allocation) ->
 
 
 def require_something_left(layers: Mapping[str, Layer], allocation: Allocation) -> None:
-    """For methods that never train all weights in between: through a layer without a weight nothing passes.
+    """Check that no layer loses all its weights. An empty layer passes no signal, so the network could not train.
 
-    Which layers a global ranking empties depends on the weights, and is not said here.
+    Methods without dense phases call this. A global ranking is not checked, because which layers it empties depends on
+    the weights.
 
     Raises:
-        AllocationError: naming such a layer, and a target that leaves none empty.
+        AllocationError: naming a layer that would be empty, and the nearest target at which none is.
     """
     if allocation.distribution == "global":
         return
@@ -208,12 +220,19 @@ def _emptied(layers: Mapping[str, Layer], allocation: Allocation) -> list[str]:
 
 
 def floor_of(density: float, count: int) -> int:
-    """Weights that a density keeps at least; rounded first, because 0.3 * 90 is a little more than 27."""
+    """Return the minimum number of weights that a density keeps, rounded up.
+
+    The product is first rounded to 6 decimals, because 0.3 * 90 is a little more than 27 in floating point.
+    """
     return math.ceil(round(density * count, 6))
 
 
 def _check_floor(shapes: Mapping[str, torch.Size], target: float, allocation: Allocation) -> None:
-    """Floors are whole weights: in many small layers they add up to more than the fractions say."""
+    """Raise AllocationError if the layers' minimum densities keep more weights than the target leaves.
+
+    Each minimum is rounded up to a whole weight, so many small layers can exceed the target although their densities do
+    not.
+    """
     density = allocation.min_layer_density
     removed = removed_per_layer(shapes, target, allocation.distribution)
     together = [list(shapes)] if allocation.distribution == "global" else [[name] for name in shapes]

@@ -1,4 +1,4 @@
-"""Whether a model and its optimizers still are those that a method was attached to: looked at in every step."""
+"""Check in every step that the model and its optimizers still hold the parameters that a method was attached to."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch.optim import Optimizer
 
 REPLACED = (
     "load_state_dict(assign=True), `module.weight = ...`, a parametrization and a new module all replace parameters. "
-    "Give the optimizer those that the model has now and call method.rebind(model, optimizer), which keeps masks and "
-    "position; or load without assign, or detach() the method first"
+    "Give the optimizer the model's new parameters and call method.rebind(model, optimizer), which keeps the masks and "
+    "the position in the schedule; or load without assign=True, or detach() the method first"
 )
 
 
 class Binding:
-    """Names, parameters, modules and optimizers as they were found, to be compared by identity.
+    """Remembers the parameters, modules and optimizers of an attached method, to compare them by identity later.
 
-    A comparison reads one dictionary entry for every weight and for every module around one, and one list entry of the
-    optimizer for every weight: microseconds, without a look at any number.
+    A comparison reads one dictionary entry for every weight and for every module that contains one, and one list entry
+    of the optimizer for every weight. This takes microseconds, because the values of the weights are not read.
 
     Args:
-        model: out of its wrappers.
-        weights: by name, of this model.
-        optimizers: which hold all of the weights between them.
-        own: parameters of the method's own, which they hold too.
+        model: the model without its wrappers (DistributedDataParallel, torch.compile).
+        weights: the masked weights of the model, by name.
+        optimizers: the optimizers that hold all these weights together.
+        own: parameters that the method has added, held by the optimizers too.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class Binding:
             )
 
     def check(self) -> None:
-        """Compare the model and the optimizers with what they were.
+        """Compare the model and the optimizers with their remembered state.
 
         Raises:
-            RuntimeError: naming a weight that the model or the optimizers no longer hold, with what to do.
+            RuntimeError: naming a weight that the model or the optimizers no longer hold, and what to do about it.
         """
         for name, holder, key, expected in self._entries:
             if holder.get(key) is not expected:
@@ -73,21 +73,26 @@ class Binding:
                 return
 
     def _check_held(self) -> None:
-        """The optimizers' groups were edited: they may be, as long as no weight is lost that is still trained."""
+        """Check optimizers whose parameter groups were edited. This is allowed if they still hold all trained weights.
+
+        Raises:
+            RuntimeError: naming a trained weight that no optimizer holds.
+        """
         held = {id(each) for optimizer in self._optimizers for each in _parameters(optimizer)}
         for name, weight in self._weights.items():
             if weight.requires_grad and id(weight) not in held:
                 raise RuntimeError(
                     f"{name}: the optimizer no longer holds the parameter that is masked; call "
-                    "method.rebind(model, optimizer) with all optimizers of the model, and freeze what none trains"
+                    "method.rebind(model, optimizer) with all optimizers of the model, and freeze parameters that "
+                    "none of them trains"
                 )
         self._find_positions()
 
     def check_other(self, optimizer: Optimizer) -> None:
-        """Look at another optimizer of this process, about to step: it must not hold a weight that is masked.
+        """Check an optimizer that the method is not attached to, before its step: it must not hold a masked weight.
 
         Raises:
-            RuntimeError: if it does, or if it holds what has replaced one in the model.
+            RuntimeError: if it holds a masked weight, or a parameter that has replaced a masked weight in the model.
         """
         kind = type(optimizer).__name__
         parameters = {id(each) for each in _parameters(optimizer)}
@@ -96,7 +101,7 @@ class Binding:
             raise RuntimeError(
                 f"{name}: {kind} is about to move a weight that is masked at the steps of another optimizer. "
                 "Call method.rebind(model, optimizer) with this one, or rebind(model, [first, second]) with all "
-                "optimizers of the model; detach() the method first if its masks are to let go"
+                "optimizers of the model; detach() the method first if its masks are no longer wanted"
             )
         if all(holder.get(key) is expected for _, holder, key, expected in self._entries):
             return
@@ -105,7 +110,10 @@ class Binding:
 
 
 def _entries(model: nn.Module, weights: dict[str, nn.Parameter]) -> Iterator[tuple[str, dict[str, Any], str, object]]:
-    """(name, dictionary, key, object) for each place where a module holds a weight, and for each module above one."""
+    """Yield (weight's name, dictionary, key, object) for the entries that lead from the model to its weights.
+
+    There is one entry for each place where a module holds a weight, and one for each module on the path to it.
+    """
     name_of = {id(weight): name for name, weight in weights.items()}
     seen: set[tuple[int, str]] = set()
     for path, module in model.named_modules():
@@ -118,7 +126,7 @@ def _entries(model: nn.Module, weights: dict[str, nn.Parameter]) -> Iterator[tup
             if (id(parent), part) not in seen:
                 seen.add((id(parent), part))
                 yield name_of[id(found[0][1])], parent._modules, part, child
-            assert child is not None  # named_modules has just gone this way
+            assert child is not None  # named_modules has just followed this path
             parent = child
 
 

@@ -18,10 +18,11 @@ from acdc_cli.sparsity.allocate import Allocation, shares_of
 from acdc_cli.sparsity.binding import Binding
 from acdc_cli.sparsity.coverage import warn_of_uncovered
 from acdc_cli.sparsity.hooks import Optimizers, hold_at_zero, mask_gradients, optimizers_of
+from acdc_cli.sparsity.layer import WHAT_IS_PRUNABLE
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import plain_model
 from acdc_cli.sparsity.moments import InitialState
-from acdc_cli.sparsity.prunable import WHAT_IS_PRUNABLE, prunable_layers, prunable_weights
+from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
 from acdc_cli.sparsity.rules import Share
 from acdc_cli.sparsity.steps import unless_skipped, with_gradients
 

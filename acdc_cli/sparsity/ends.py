@@ -1,4 +1,4 @@
-"""Which weights are a model's first layer and its last."""
+"""Find the weights of a model's first and last layers."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from torch import nn
 
 from acdc_cli.sparsity.kinds import Use
 
-FIRST_KEY, LAST_KEY = "first_conv", "classifier"  # in the configuration that timm keeps in each of its models
+FIRST_KEY, LAST_KEY = "first_conv", "classifier"  # keys of the configuration that timm keeps in each of its models
 
 
 def first_and_last(model: nn.Module, uses: Sequence[Use]) -> tuple[set[int], set[int]]:
-    """The ids of the first layer's weights and of the last layer's.
+    """Return the ids (``id(weight)``) of the first layers' weights and of the last layers' weights.
 
-    A model of timm names both itself, and may have several of each. An encoder without a head has no last layer. If
-    timm names an empty list of first convolutions (``csatv2``, where a fixed cosine transform takes the image), the
-    first layers are those of the module that the model's first weight belongs to, its stem.
+    The configuration of a timm model names both, and may name several of each. An encoder without a head has no last
+    layer. If the list of first convolutions is empty, as in ``csatv2``, where a fixed cosine transform takes the image,
+    the first layers are those of the stem: the module that holds the model's first weight.
 
-    Of any other model they are the first and the last weight in model order that is used as a matrix; the table of an
-    embedding is no layer, unless a linear layer shares it.
+    In any other model, they are the first and the last weight in model order that is used as a matrix. An embedding
+    does not count as a layer unless a linear layer shares its weight.
 
     Args:
-        uses: those of the model, see ``kinds.uses_of_weights``.
+        uses: all uses of the model's weights, from ``kinds.uses_of_weights``.
     """
     matrices = [use for use in uses if use.kind != "embedding"]
     in_order = list(dict.fromkeys(id(use.weight) for use in matrices))
@@ -33,7 +33,8 @@ def first_and_last(model: nn.Module, uses: Sequence[Use]) -> tuple[set[int], set
         return first, last
     modules = {name.removeprefix(prefix) for name, _ in model.named_modules() if name.startswith(prefix)}
     stems, heads = _names(config.get(FIRST_KEY)), _names(config.get(LAST_KEY))
-    # A model without the stem that its configuration names has been rebuilt under other names (``features_only``).
+    # With ``features_only``, timm rebuilds a model under other module names. The names in its configuration then
+    # match nothing, so they are ignored.
     if stems is not None and not modules.isdisjoint(stems):
         first = _weights_in(matrices, prefix, stems)
     elif stems == [] and matrices:
@@ -43,7 +44,10 @@ def first_and_last(model: nn.Module, uses: Sequence[Use]) -> tuple[set[int], set
 
 
 def _timm_config(model: nn.Module) -> tuple[str, Mapping[str, Any] | None]:
-    """(prefix of module names, configuration) of a model of timm, which may be the only part of a wrapper."""
+    """Return (prefix of its module names, its configuration) of a timm model; ("", None) for any other model.
+
+    The timm model may also be inside wrappers that have no other parameters.
+    """
     prefix = ""
     while True:
         for attribute in ("pretrained_cfg", "default_cfg"):
@@ -57,13 +61,13 @@ def _timm_config(model: nn.Module) -> tuple[str, Mapping[str, Any] | None]:
 
 
 def _names(value: object) -> list[str] | None:
-    """One name or several; None where the configuration does not say."""
+    """Return a configuration's name or names as a list; None if the configuration has no such entry."""
     if value is None:
         return None
     return [value] if isinstance(value, str) else [str(name) for name in value]  # type: ignore[attr-defined]
 
 
 def _weights_in(uses: Sequence[Use], prefix: str, names: Sequence[str]) -> set[int]:
-    """Ids of the weights of modules with these names, and of all modules inside them."""
+    """Return the ids of the weights of the modules with these names, and of all modules inside them."""
     paths = [prefix + name for name in names]
     return {id(use.weight) for use in uses if any(f"{use.path}.".startswith(f"{path}.") for path in paths)}

@@ -1,9 +1,11 @@
-"""The block-wise inverse of the empirical Fisher matrix, by Woodbury's identity, and what pruning reads off it.
+"""The block-wise inverse of the empirical Fisher matrix by Woodbury's identity, and the formulas that prune with it.
 
-WoodFisher (Singh & Alistarh, NeurIPS 2020, arXiv 2004.14340), sections 3.1 (the recursion), 3.2 (blocks) and 4 (pruning
-statistic and update). A weight's tensor is flattened output by output and cut into blocks of consecutive weights; F has
-no entries between two blocks. Shapes: b blocks of s weights each, the last one padded with weights that have no
-gradient, which changes nothing for the others.
+Source: WoodFisher (Singh & Alistarh, NeurIPS 2020, arXiv 2004.14340), sections 3.1 (the recursion), 3.2 (blocks) and 4
+(pruning statistic and update). The tensor of a weight is flattened output by output and cut into blocks of consecutive
+weights. F has no entries between two blocks.
+
+Shapes: b blocks of s weights each. The last block is padded with weights that have no gradient, which does not change
+the result for the others.
 """
 
 from __future__ import annotations
@@ -15,28 +17,29 @@ from torch import Tensor
 
 from acdc_cli.sparsity.layout import OUTPUTS_FIRST, Layout
 
-CHUNK_ELEMENTS = 2**24  # of the blocks that temporary copies are made of at a time: 64 MB in float32
-NOISE = 4  # roundings below which a pivot of the inverse tells nothing
+CHUNK_ELEMENTS = 2**24  # temporary copies are made of so many elements at a time: 64 MB in float32
+NOISE = 4  # a pivot of the inverse below so many rounding errors is not told from zero
 
 
 def block_shape(count: int, block: int) -> tuple[int, int]:
-    """(b, s): how many blocks a tensor of ``count`` weights makes, and of what size."""
+    """Return (b, s): the number of blocks that a tensor of ``count`` weights is cut into, and their size."""
     size = min(block, count)
     return -(-count // size), size
 
 
 def inverse_bytes(counts: Iterable[int], block: int, element_bytes: int = 4) -> int:
-    """Memory that the inverses of tensors of these many weights take: about weights * block * element_bytes."""
+    """Return the bytes that the inverses take for tensors with these counts: about weights * block * element_bytes."""
     return sum(blocks * size * size for blocks, size in (block_shape(count, block) for count in counts)) * element_bytes
 
 
 def in_blocks(tensor: Tensor, block: int, layout: Layout = OUTPUTS_FIRST, there: Tensor | None = None) -> Tensor:
-    """A weight's tensor, its gradient or mask, as (b, s), padded with zeros.
+    """Cut a weight, its gradient or its mask into blocks: (b, s), padded with zeros.
 
-    The order is that of (out, in / groups, *kernel), whatever the layout and the memory format.
+    Elements are in the order of (out, in / groups, *kernel), whatever the layout and the memory format.
 
     Args:
-        there: which elements the blocks are made of (bool, of the tensor's shape, at least one); None: all.
+        there: marks the elements that the blocks are made of (bool, of the tensor's shape, at least one True). None
+            means all elements.
     """
     flat = layout.outputs_first(tensor.detach())
     flat = flat.reshape(-1) if there is None else flat[layout.outputs_first(there)]
@@ -47,37 +50,38 @@ def in_blocks(tensor: Tensor, block: int, layout: Layout = OUTPUTS_FIRST, there:
 def out_of_blocks(
     blocks: Tensor, weight: Tensor, layout: Layout = OUTPUTS_FIRST, there: Tensor | None = None
 ) -> Tensor:
-    """The inverse of ``in_blocks``: (b, s) as a tensor of the weight's shape; 0 where ``there`` is False."""
+    """Undo ``in_blocks``: return blocks (b, s) as a tensor of the weight's shape, 0 where ``there`` is False."""
     shape, flat = layout.shape_outputs_first(weight.shape), blocks.reshape(-1)
     if there is None:
         return layout.as_stored(flat[: weight.numel()].view(shape))
-    spread = torch.zeros(shape, dtype=blocks.dtype, device=blocks.device)
-    spread[layout.outputs_first(there)] = flat[: count_of(weight, there)]
-    return layout.as_stored(spread)
+    tensor = torch.zeros(shape, dtype=blocks.dtype, device=blocks.device)
+    tensor[layout.outputs_first(there)] = flat[: count_of(weight, there)]
+    return layout.as_stored(tensor)
 
 
 def count_of(weight: Tensor, there: Tensor | None) -> int:
-    """The weights that blocks are made of: those that ``there`` marks; all of them for None."""
+    """Return the number of elements that the blocks are made of: those marked by ``there``, or all if it is None."""
     return weight.numel() if there is None else int(there.count_nonzero())
 
 
 def scaled_identity(damping: Tensor, size: int) -> Tensor:
-    """F_0^-1 = I / lambda, (b, s, s), for one lambda a block: damping (b,)."""
+    """Return F_0^-1 = I / lambda, shape (b, s, s), for damping (b,) with one lambda for each block."""
     inverse = torch.zeros(len(damping), size, size, dtype=damping.dtype, device=damping.device)
     inverse.diagonal(dim1=1, dim2=2).copy_((1 / damping)[:, None])
     return inverse
 
 
 def not_cast(tensor: Tensor) -> torch.autocast:
-    """A region in which nothing is cast: the caller may be inside one of autocast, or a pass have left one open."""
+    """Return a context without autocast, because the caller's code or the forward pass may have autocast enabled."""
     return torch.autocast(tensor.device.type, enabled=False)
 
 
 def woodbury_(inverse: Tensor, gradients: Tensor, count: int) -> None:
-    """Take k of ``count`` gradients into the inverse of F = lambda I + (1 / count) sum g g^T, in place.
+    """Update the inverse of F = lambda I + (1 / count) sum g g^T by k of the ``count`` gradients, in place.
 
-    A - A G (count I + G^T A G)^-1 G^T A, which for k = 1 is the paper's recursion; k at a time read and write the
-    inverse, which is what takes the time, once and not k times.
+    With A the inverse and G the gradients, the new inverse is A - A G (count I + G^T A G)^-1 G^T A. For k = 1 this is
+    the paper's recursion. Most of the time goes into reading and writing the inverse, so k gradients at a time take
+    about as long as one.
 
     Args:
         inverse: (b, s, s), symmetric.
@@ -88,16 +92,18 @@ def woodbury_(inverse: Tensor, gradients: Tensor, count: int) -> None:
         products = inverse[part] @ vectors
         core = vectors.transpose(1, 2) @ products
         core.diagonal(dim1=1, dim2=2).add_(count)
-        # A factor that cannot be had leaves numbers that is_singular finds: nothing is looked at here.
+        # Errors are not checked here, which would make the host wait. If the factorization fails, the result is not
+        # positive definite, and is_singular finds that later.
         factor, _ = torch.linalg.cholesky_ex(core)
         scaled = torch.linalg.solve_triangular(factor, products.transpose(1, 2), upper=False)
         inverse[part] = inverse[part].baddbmm_(scaled.transpose(1, 2), scaled, alpha=-1)
 
 
 def is_singular(inverse: Tensor, damping: Tensor) -> Tensor:
-    """(b,) bool: where the inverse is not positive definite by more than the rounding of I / lambda that it began as.
+    """Return (b,) bool: True for blocks whose inverse is not clearly positive definite.
 
-    Exactly, it always is; F is singular to the arithmetic at hand where gradients are so large that lambda is lost.
+    In exact arithmetic every inverse is positive definite. In floating point, lambda is lost beside very large
+    gradients. The smallest pivot must exceed ``NOISE`` rounding errors of I / lambda, the initial inverse.
     """
     noise = NOISE * torch.finfo(inverse.dtype).eps / damping
     found = []
@@ -110,7 +116,9 @@ def is_singular(inverse: Tensor, damping: Tensor) -> Tensor:
 
 
 def pruning_statistic(weights: Tensor, inverse: Tensor) -> Tensor:
-    """rho_q = w_q^2 / (2 [F^-1]_qq), (b, s): what the loss grows by if weight q alone is removed and the others react.
+    """Return rho_q = w_q^2 / (2 [F^-1]_qq), shape (b, s).
+
+    This is the increase of the loss if weight q alone is removed and the other weights adapt to that.
 
     Args:
         weights: (b, s).
@@ -119,10 +127,11 @@ def pruning_statistic(weights: Tensor, inverse: Tensor) -> Tensor:
 
 
 def summed_update(weights: Tensor, inverse: Tensor, removed: Tensor) -> Tensor:
-    """The paper's change of a block, (b, s): the sum of -w_q A e_q / A_qq over the removed weights, A = F^-1.
+    """Return the paper's update of a block, shape (b, s): the sum of -w_q A e_q / A_qq over removed q, with A = F^-1.
 
-    Each is the least change that takes its own weight to 0, 1/2 delta^T F delta being what it costs, as if the others
-    stayed; so of several the sum is not the least, nor are they at 0, where the masks then put them.
+    Each term is the cheapest update that brings its own weight to 0, where an update delta costs 1/2 delta^T F delta.
+    Each term assumes that no other weight is removed. The sum for several weights is therefore neither the cheapest
+    update, nor does it bring them exactly to 0; the masks do that afterwards.
 
     Args:
         weights: (b, s).
@@ -133,10 +142,10 @@ def summed_update(weights: Tensor, inverse: Tensor, removed: Tensor) -> Tensor:
 
 
 def joint_update(weights: Tensor, inverse: Tensor, removed: Tensor) -> Tensor:
-    """The least change of a block, (b, s), that takes all removed weights to 0 at once: -A_.Q (A_QQ)^-1 w_Q.
+    """Return the cheapest update of a block that brings all removed weights Q to 0 at once: -A_.Q (A_QQ)^-1 w_Q.
 
-    Of a single weight the same as ``summed_update``. Of most of a block it can be a large one, far from where the
-    quadratic holds.
+    The shape is (b, s). For a single removed weight, the result equals ``summed_update``. If most of a block is
+    removed, the update can be so large that the quadratic approximation of the loss no longer holds.
 
     Args:
         weights: (b, s).
@@ -154,7 +163,7 @@ def joint_update(weights: Tensor, inverse: Tensor, removed: Tensor) -> Tensor:
 
 
 def _chunks(inverse: Tensor) -> Iterator[slice]:
-    """Runs of blocks that together have at most CHUNK_ELEMENTS elements; one block at least."""
+    """Yield slices of consecutive blocks with at most CHUNK_ELEMENTS elements together, but at least one block."""
     blocks, size = inverse.shape[:2]
     step = max(1, CHUNK_ELEMENTS // size**2)
     for start in range(0, blocks, step):

@@ -1,4 +1,4 @@
-"""The inverse Fisher matrices of a model: one time through its sample, and once more for what comes out singular."""
+"""Estimate the inverse Fisher matrices of a model from a sample of gradients, and repeat singular blocks."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from acdc_cli.sparsity.fisher_memory import require_memory
 from acdc_cli.sparsity.fisher_sample import Passes, sample_gradients, working_dtype
 from acdc_cli.sparsity.layout import OUTPUTS_FIRST, Layout
 
-TOGETHER = 16  # gradients that are taken in at once: an inverse is read and written that much less often
-STRONGER, ATTEMPTS = 10.0, 10  # what the damping of a singular block is multiplied by, and how often
+TOGETHER = 16  # gradients in one update; an inverse is then read and written once for 16 gradients
+STRONGER, ATTEMPTS = 10.0, 10  # factor on the damping of a singular block, and how often it is applied at most
 
 
 def inverse_fisher(
@@ -38,22 +38,25 @@ def inverse_fisher(
     layouts: Mapping[str, Layout] = MappingProxyType({}),
     there: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
-    """(lambda I + 1/N sum g g^T)^-1 of each weight's tensor by itself, block by block: name -> (b, s, s).
+    """Return (lambda I + 1/N sum g g^T)^-1 for each weight, block by block: name -> (b, s, s).
+
+    If a block is singular in floating point, its lambda is raised, ``say`` reports that, and the gradients are computed
+    again for the singular blocks.
 
     Args:
-        there: name -> which of the tensor's weights the blocks are made of (bool, at least one); those of no name here
-            are made of all.
-
-    Where a block is singular to the arithmetic's precision its lambda is raised, which is said, and the gradients are
-    taken once more.
-
-    Args:
-        layouts: how weights are stored that are not stored outputs first; by name.
+        passes: runs the model and its backward pass, see ``fisher_sample.Passes``.
+        samples: N, the number of gradients.
+        block: number of weights of a block.
+        damping: the initial lambda.
+        say: prints one line.
+        layouts: layouts of the weights that are not stored outputs first, by name.
+        there: name -> mask of the elements that the blocks are made of (bool, at least one True). A weight without an
+            entry uses all its elements.
 
     Raises:
-        ValueError: for fewer gradients than ``samples``.
-        MemoryError: if the inverses do not fit.
-        FloatingPointError: for a gradient that is not finite, or a block that stays singular.
+        ValueError: if ``passes`` gives fewer than ``samples`` gradients.
+        MemoryError: if the inverses do not fit into the free memory.
+        FloatingPointError: if a gradient is not finite, or a block stays singular.
     """
     counts = {name: count_of(weight, there.get(name)) for name, weight in weights.items()}
     require_memory(list(weights.values()), list(counts.values()), block)
@@ -93,7 +96,11 @@ def _estimate(
     there: Mapping[str, Tensor],
     only: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """One time through the gradients. ``only``: name -> (b,) bool, the blocks that are wanted; None: all."""
+    """Compute the inverses in one pass over the gradients.
+
+    Args:
+        only: name -> (b,) bool, True for the blocks to compute. None means all blocks.
+    """
     inverses = {}
     for name, weight in weights.items():
         damping = lambdas[name] if only is None else lambdas[name][only[name]]

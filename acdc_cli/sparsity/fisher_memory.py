@@ -1,4 +1,4 @@
-"""Whether the inverse Fisher matrices of a model fit into the memory that there is, and which block size does."""
+"""Check that the inverse Fisher matrices of a model fit into memory, and find a block size that does."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from torch import Tensor
 from acdc_cli.sparsity.fisher import inverse_bytes
 from acdc_cli.sparsity.fisher_sample import working_dtype
 
-# The paper's own code takes 2000 for ResNet50 and 10,000 for MobileNetV1, on GPUs with the inverses kept on the host.
+# The paper's own code uses blocks of 2000 weights for ResNet50 and 10,000 for MobileNetV1. It trains on GPUs and keeps
+# the inverses in host memory.
 BLOCKS = (2000, 1000, 500, 200, 100, 50, 20, 10)
-SHARE_OF_MEMORY = 0.5  # of all there is, for the inverses of a block size that nobody asked for; the rest trains
+SHARE_OF_MEMORY = 0.5  # an automatic block size gives this fraction to the inverses; training needs the rest
 
 
 def total_bytes(device: torch.device) -> int:
-    """Memory of the device: of a CPU the machine's, or what its control group may have of it (Linux)."""
+    """Return the memory of the device. On a CPU, this is the machine's memory or its control group's limit (Linux)."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[1]
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -29,7 +30,7 @@ def total_bytes(device: torch.device) -> int:
 
 
 def available_bytes(device: torch.device) -> int:
-    """Memory of the device that nobody has; a CPU's file cache counts as nobody's (Linux)."""
+    """Return the free memory of the device. On a CPU, the file cache counts as free (Linux)."""
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -40,10 +41,10 @@ def available_bytes(device: torch.device) -> int:
 
 
 def largest_block(counts: Iterable[int], memory_bytes: int, element_bytes: int = 4) -> int:
-    """The largest of ``BLOCKS`` whose inverses take at most ``SHARE_OF_MEMORY``; 1 if none does.
+    """Return the largest of ``BLOCKS`` whose inverses take at most ``SHARE_OF_MEMORY`` of the memory; 1 if none does.
 
     Args:
-        counts: weights of each tensor.
+        counts: number of weights of each tensor.
     """
     counts = list(counts)
     fitting = (size for size in BLOCKS if inverse_bytes(counts, size, element_bytes) <= SHARE_OF_MEMORY * memory_bytes)
@@ -51,10 +52,12 @@ def largest_block(counts: Iterable[int], memory_bytes: int, element_bytes: int =
 
 
 def require_memory(weights: Sequence[Tensor], counts: Sequence[int], block: int) -> None:
-    """Raise MemoryError, with what they need and the size that fits, if these weights' inverses do not fit now.
+    """Raise MemoryError if the inverses of these weights do not fit into the free memory.
+
+    The message says how much they need and which block size fits.
 
     Args:
-        counts: of each weight's tensor, the elements that its blocks are made of.
+        counts: for each weight, the number of its elements that the blocks are made of.
     """
     if not weights:
         return
@@ -68,5 +71,5 @@ def require_memory(weights: Sequence[Tensor], counts: Sequence[int], block: int)
 
 
 def gibibytes(count: int) -> str:
-    """As it is printed."""
+    """Return a number of bytes as text in GiB."""
     return f"{count / 2**30:.1f} GiB"

@@ -1,4 +1,4 @@
-"""Gradients at fixed weights, between two steps of the optimizer: what the empirical Fisher matrix is made of."""
+"""Sample gradients at fixed weights, between two optimizer steps, for the empirical Fisher matrix."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-Passes = Callable[[nn.Module], Iterable[object]]  # model -> one item after each backward pass over a mini-batch
+Passes = Callable[[nn.Module], Iterable[object]]  # takes the model; yields once after each mini-batch's backward pass
 
 
 @contextmanager
 def between_steps(model: nn.Module) -> Iterator[None]:
-    """Inside, the model is in evaluation mode, so that batch norm's statistics stay; its gradients are put back after.
+    """Put the model into evaluation mode without gradients, and restore its modes and gradients afterwards.
 
-    They may be those of an accumulation that is under way, or views of DistributedDataParallel's buckets.
+    In evaluation mode, the running statistics of batch norm do not change. Existing gradients are kept because they may
+    belong to an unfinished gradient accumulation, or be views of DistributedDataParallel's buckets.
     """
     modes = {module: module.training for module in model.modules()}
     gradients = {parameter: parameter.grad for parameter in model.parameters()}
@@ -34,13 +35,14 @@ def between_steps(model: nn.Module) -> Iterator[None]:
 def sample_gradients(
     model: nn.Module, weights: Mapping[str, nn.Parameter], passes: Passes, count: int
 ) -> Iterator[dict[str, Tensor]]:
-    """The first ``count`` gradients of ``passes``, one after the other, by name; means over the ranks, if there are.
+    """Yield the first ``count`` gradients of ``passes``, each as name -> gradient, averaged over ranks.
 
-    A weight without a gradient has zeros. Half-precision ones become float32: their squares would not fit.
+    A weight without a gradient gets zeros. Half-precision gradients become float32, because their squares could exceed
+    the range of half precision.
 
     Raises:
-        ValueError: if there are fewer.
-        FloatingPointError: if one is not finite, on every rank.
+        ValueError: if ``passes`` yields fewer than ``count`` times.
+        FloatingPointError: if a gradient is not finite. Every rank raises this error.
     """
     found = 0
     with between_steps(model), torch.enable_grad():
@@ -70,7 +72,7 @@ def _gradient(weight: nn.Parameter) -> Tensor:
 
 
 def working_dtype(weight: Tensor) -> torch.dtype:
-    """What a weight's Fisher matrix is kept in: float32, or float64 for float64 weights."""
+    """Return the type of a weight's Fisher matrix: float32, or float64 for float64 weights."""
     return torch.promote_types(weight.dtype, torch.float32)
 
 

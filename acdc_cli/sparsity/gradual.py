@@ -1,4 +1,4 @@
-"""What methods have in common that prune more and more, and never bring a weight back."""
+"""Shared parts of the methods that raise sparsity gradually and never bring a removed weight back."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ from acdc_cli.sparsity.window import gradual_sparsity
 
 
 def require_initial(initial: float, targets: Sequence[Target]) -> None:
-    """Raise AllocationError if a gradual schedule would begin above a target that it leads to."""
+    """Raise AllocationError if a gradual schedule would begin above its final sparsity."""
     if any(not isinstance(target, Pattern) and 0 < target < initial for target in targets):
-        raise AllocationError(f"initial_sparsity {initial} is above the sparsity that it leads to")
+        raise AllocationError(f"initial_sparsity {initial} is above the final sparsity")
 
 
 def shares_at(shares: Sequence[Share], progress: float, initial: float, power: float) -> list[Share]:
-    """The shares at what their targets are by then; N:M, which has no halfway, and dense ones as they are."""
+    """Return the shares with the targets of a gradual schedule at ``progress`` in [0, 1].
+
+    Dense shares are returned unchanged, and so are N:M shares, because N:M has no intermediate sparsity.
+    """
     return [
         share
         if not share.target or isinstance(share.target, Pattern)
@@ -37,10 +40,10 @@ def shares_at(shares: Sequence[Share], progress: float, initial: float, power: f
 def pruned_further(
     scores: Mapping[str, Tensor], masks: MaskSet, allocation: Allocation, shares: Sequence[Share]
 ) -> dict[str, Tensor]:
-    """Masks that keep the largest scores among the weights that ``masks`` has.
+    """Return masks that keep the largest scores among the weights that ``masks`` keeps.
 
     Args:
-        scores: by name; their magnitudes count.
+        scores: one score per weight, by name; magnitudes count.
     """
     remaining = {name: positive_where(masks[name], score) for name, score in scores.items()}
     if allocation.block is not None:
@@ -48,14 +51,16 @@ def pruned_further(
         for name, layout in pruned:
             remaining[name] = _cut_blocks_first(remaining[name], allocation.block, layout)
     chosen = magnitude_masks(remaining, allocation, shares)
-    # ERK's whole weights, given out by the largest remainder, may ask a layer for one less than before.
+    # ERK rounds to whole weights by the largest remainder, so it may remove one weight less from a layer than before.
+    # Such a weight stays removed, because its remaining score is 0.
     return {name: mask & (remaining[name] > 0) for name, mask in chosen.items()}
 
 
 def _cut_blocks_first(remaining: Tensor, block: tuple[int, ...], layout: Layout) -> Tensor:
-    """Magnitudes by which a block that has lost some of its weights ranks below every block that is whole.
+    """Lower the magnitudes of blocks that are partly removed, so that they rank below every whole block.
 
-    Else another block may be the smallest next time, and what the first one lost would come back.
+    Otherwise another block could be the smallest in the next ranking, and the weights removed from the first one would
+    come back.
     """
     is_cut = blocks_with(remaining == 0, block, layout) & (remaining > 0)
     return remaining.masked_fill(is_cut, torch.finfo(remaining.dtype).tiny)

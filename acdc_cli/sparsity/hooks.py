@@ -1,4 +1,4 @@
-"""How masks act in anyone's loop: through PyTorch's own gradient and optimizer hooks."""
+"""Apply masks in any training loop, through PyTorch's own gradient and optimizer hooks."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.steps import before_further_closures
 
 Optimizers = Optimizer | Sequence[Optimizer]
-COMPARED_EVERY_STEPS = 100  # masks that are chosen more often, over the ranks
+COMPARED_EVERY_STEPS = 100  # ranks compare their masks at most this often, see is_compared
 
 
 def optimizers_of(optimizer: Optimizers, weights: dict[str, nn.Parameter]) -> list[Optimizer]:
-    """One or several optimizers as a list, if they call hooks and between them hold all the weights.
+    """Return one or several optimizers as a list, after checking that they call hooks and hold all the weights.
 
     Raises:
-        TypeError: for a wrapper around an optimizer, whose ``step`` would never call a hook.
-        ValueError: naming a weight that none of them holds, and that would move or decay unmasked.
+        TypeError: for a wrapper around an optimizer, because its ``step`` calls no hooks.
+        ValueError: naming a weight that no optimizer holds. Another optimizer could move it without the masks.
     """
     optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
     held: set[int] = set()
@@ -34,7 +34,7 @@ def optimizers_of(optimizer: Optimizers, weights: dict[str, nn.Parameter]) -> li
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ValueError(
             f"{missing[0]}{more}: not among the optimizer's parameters; attach to all optimizers of the model, "
-            "attach(model, [first, second]), and freeze what none of them trains"
+            "attach(model, [first, second]), and freeze parameters that none of them trains"
         )
     return optimizers
 
@@ -42,11 +42,11 @@ def optimizers_of(optimizer: Optimizers, weights: dict[str, nn.Parameter]) -> li
 def hold_at_zero(
     weights: dict[str, nn.Parameter], masks: MaskSet, optimizers: Sequence[Optimizer]
 ) -> list[RemovableHandle]:
-    """While ``masks.enforced``, keep weights outside the masks at exactly 0.0 through any optimizer.
+    """Keep weights outside the masks at exactly 0.0 while ``masks.enforced`` is True, for any optimizer.
 
-    Weights are masked after every step, which stops momentum and weight decay from bringing one back, and within a step
-    before its closure is evaluated again. Masking is idempotent and counts nothing, so a skipped or repeated step does
-    no harm. Gradients are masked too, see ``mask_gradients``.
+    Weights are masked after every step, because momentum and weight decay could bring them back, and within a step
+    before its closure is evaluated again. Masking twice has the same result as masking once, so a skipped or repeated
+    step does no harm. ``mask_gradients`` masks the gradients.
 
     Returns:
         Handles that remove the hooks.
@@ -63,15 +63,16 @@ def hold_at_zero(
 
 
 def mask_gradients(weights: dict[str, nn.Parameter], masks: MaskSet, masked: set[str]) -> list[RemovableHandle]:
-    """While ``masks.enforced``, zero gradients outside the masks as they accumulate, but for ``dense_gradients``.
+    """Set gradients outside the masks to zero as they accumulate, while ``masks.enforced`` is True.
 
-    So whatever reads them next (clipping, an all-reduce, the optimizer's moments) sees masked ones.
+    Clipping, an all-reduce and the optimizer then read masked gradients. With ``masks.dense_gradients``, gradients
+    stay unmasked.
 
-    A gradient hook lives as long as its parameter and must not lead back to it: Python cannot see that circle, and
-    every model of a sweep would stay in memory. So the hooks know the masks and nothing else.
+    A gradient hook lives as long as its parameter and must not refer to it: Python's garbage collector cannot detect
+    such a reference cycle, so every model of a sweep would stay in memory. The hooks therefore refer to the masks only.
 
     Args:
-        masked: gets the name of each weight whose gradient has come this way.
+        masked: the hooks add the name of each weight that gets a gradient.
 
     Returns:
         Handles that remove the hooks.
@@ -91,35 +92,38 @@ def mask_gradients(weights: dict[str, nn.Parameter], masks: MaskSet, masked: set
 
 
 def _check_hooks_are_called(optimizer: Optimizer) -> None:
-    """PyTorch arms ``step`` in an optimizer's constructor; a wrapper that leaves that out keeps hooks and calls none.
+    """Raise TypeError if the optimizer is a wrapper around another one.
 
-    Accelerate's wrapper is one, Lookahead another: attached to it, a method would mask gradients and no weight. One
-    that does call hooks (ZeroRedundancyOptimizer) still keeps its moments elsewhere, where no reset would find them.
+    PyTorch's constructor of an optimizer makes ``step`` call the hooks. Wrappers that do not run this constructor, such
+    as Accelerate's and Lookahead, accept hooks but never call them, so a method would mask gradients but no weights.
+    A wrapper that does call hooks (ZeroRedundancyOptimizer) keeps its moments where a reset cannot find them.
     """
     wraps = any(isinstance(value, Optimizer) for value in vars(optimizer).values())
     if isinstance(optimizer, Optimizer) and getattr(type(optimizer).step, "hooked", False) and not wraps:
         return
     kind = f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
     inside = "; attach to its .optimizer" if hasattr(optimizer, "optimizer") else ""
-    raise TypeError(f"{kind} wraps an optimizer, its hooks and its moments{inside}")
+    raise TypeError(f"{kind} wraps an optimizer, whose hooks or moments a method cannot reach through it{inside}")
 
 
 def is_compared(step: int, compared_at: int | None) -> bool:
-    """Whether masks that are chosen at this step are compared over the ranks.
+    """Return whether the masks chosen at this step are compared over the ranks.
 
-    The first of an epoch are, and then those after ``COMPARED_EVERY_STEPS``: a comparison makes the host wait and reads
-    every mask (of ResNet50 40 ms of hashing, beside the copy from a GPU), and copies that have drifted apart stay so.
+    The first masks of an epoch are compared, and later ones at least ``COMPARED_EVERY_STEPS`` after the last
+    comparison. A comparison makes the host wait and hashes every mask, which takes 40 ms for ResNet50 plus the copy
+    from the GPU. Comparing seldom is enough, because ranks that have drifted apart stay apart.
 
     Args:
-        compared_at: the last such step of this epoch; None: there was none yet.
+        compared_at: the step of the last comparison in this epoch, or None if there has been none.
     """
     return compared_at is None or step - compared_at >= COMPARED_EVERY_STEPS
 
 
 def average_over_ranks(tensors: Sequence[torch.Tensor]) -> None:
-    """Replace each by its mean over the default process group, if there is one, in one message.
+    """Replace each tensor by its mean over the ranks of the default process group, in one message.
 
-    For the gradients of parameters that DistributedDataParallel does not know. Every rank must give as many.
+    Nothing happens without a process group. This averages the gradients of parameters that DistributedDataParallel does
+    not know. Every rank must pass the same number of tensors, of the same sizes.
     """
     distributed = torch.distributed
     if not distributed.is_available() or not distributed.is_initialized() or distributed.get_world_size() == 1:
@@ -132,13 +136,13 @@ def average_over_ranks(tensors: Sequence[torch.Tensor]) -> None:
 
 
 def check_same_on_every_rank(masks: MaskSet) -> None:
-    """Compare digests over the default process group, if there is one.
+    """Compare the masks' digests over the ranks of the default process group, if there is one.
 
-    Every rank computes the masks from its own copy of the weights. Different masks mean that the copies have drifted
-    apart, and from then on every rank would train a network of its own: there is no going on.
+    Every rank computes the masks from its own copy of the weights. If masks differ, the copies have drifted apart, and
+    every rank would go on to train a different network.
 
     Raises:
-        RuntimeError: on every rank, if any two differ.
+        RuntimeError: on every rank, if the masks of any two ranks differ.
     """
     distributed = torch.distributed
     if not distributed.is_available() or not distributed.is_initialized() or distributed.get_world_size() == 1:

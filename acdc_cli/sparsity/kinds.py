@@ -1,4 +1,4 @@
-"""The kinds of layer whose weights can be pruned, and which of a module's parameters these weights are."""
+"""The kinds of layer whose weights can be pruned, and which parameters of a module these weights are."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from torch import nn
 
 from acdc_cli.sparsity.layout import OUTPUTS_FIRST, Layout
 
-PRUNABLE_KINDS = ("conv", "linear", "attention", "recurrent", "transposed")
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 TABLES = (nn.Embedding, nn.EmbeddingBag)
-KINDS = (*PRUNABLE_KINDS, "embedding")
-# Module names of short-cut convolutions: torchvision and timm; wide ResNets and this program's reference code.
+# Module names of short-cut convolutions. torchvision and timm call them downsample; wide ResNets and the reference code
+# of AC/DC call them shortcut.
 SHORTCUT_NAMES = {"downsample", "shortcut"}
 
 
@@ -26,11 +25,12 @@ class Use:
 
     Attributes:
         path: the module's name in the model; empty for the model itself.
-        attribute: where the module keeps the weight, such as ``weight`` or ``weight_ih_l0``.
+        module: the module.
+        attribute: the module's attribute that holds the weight, such as ``weight`` or ``weight_ih_l0``.
         weight: an ``nn.Parameter``, unless a parametrization computes it anew in each forward pass.
         kind: one of ``KINDS``.
-        words: the words that are true of this use, its kind among them; see ``prunable.WORDS``.
-        layout: how the weight is stored.
+        words: the words of ``prunable.WORDS`` that apply to this use, its kind among them.
+        layout: the order in which the weight's axes are stored.
     """
 
     path: str
@@ -43,18 +43,17 @@ class Use:
 
     @property
     def name(self) -> str:
-        """Name of the parameter in the model."""
+        """The parameter's name in the model."""
         return f"{self.path}.{self.attribute}" if self.path else self.attribute
 
 
 def uses_of_weights(model: nn.Module) -> Iterator[Use]:
-    """Every use of a weight that can be pruned, and of every embedding table, in model order.
+    """Yield every use of a prunable weight or of an embedding's weight, in model order.
 
-    Tables are the weights of ``nn.Embedding`` and ``nn.EmbeddingBag``.
-
-    A weight that several modules share comes once for each of them.
+    Embeddings are ``nn.Embedding`` and ``nn.EmbeddingBag``. A weight that several modules share is yielded once for
+    each of them.
     """
-    # The output projection is a linear layer of its own, which the attention never calls.
+    # The output projection is a submodule of class nn.Linear, but the attention reads its weight and never calls it.
     of_attention = {id(module.out_proj) for module in model.modules() if isinstance(module, nn.MultiheadAttention)}
     for path, module in model.named_modules():
         attributes, kind, words, layout = _what(path, module)
@@ -66,7 +65,10 @@ def uses_of_weights(model: nn.Module) -> Iterator[Use]:
 
 
 def _what(path: str, module: nn.Module) -> tuple[list[str], str, set[str], Layout]:
-    """(the attributes with weights, kind, further words, layout) of a module; no attributes: nothing to prune."""
+    """Return (names of the attributes with weights, kind, further words, layout) of a module.
+
+    The list of attributes is empty for a module without prunable weights.
+    """
     if isinstance(module, nn.Linear):
         return ["weight"], "linear", set(), OUTPUTS_FIRST
     if isinstance(module, CONVOLUTIONS):
@@ -87,9 +89,9 @@ def _what(path: str, module: nn.Module) -> tuple[list[str], str, set[str], Layou
 
 
 def transformers_conv1d(module: nn.Module) -> type[nn.Module] | None:
-    """The class ``Conv1D`` of Hugging Face, the linear layer of GPT-2, if the module is one.
+    """Return the class ``Conv1D`` of Hugging Face (the linear layer of GPT-2) if the module is one, else None.
 
-    The class is recognised by its name, so that transformers need not be imported.
+    The class is recognised by its name, so that the package ``transformers`` need not be imported.
     """
     return next(
         (
@@ -104,9 +106,9 @@ def transformers_conv1d(module: nn.Module) -> type[nn.Module] | None:
 
 
 def plain_forward(module: nn.Module) -> Callable[..., Any] | None:
-    """The ``forward`` of the linear or convolution class that the module belongs to; None for other modules.
+    """Return the ``forward`` of the module's linear or convolution base class; None for other modules.
 
-    A subclass may have a ``forward`` of its own.
+    Callers compare the result with the module's own ``forward``, which a subclass may have overridden.
     """
     kinds: tuple[type[nn.Module], ...] = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
     kind = next((kind for kind in kinds if isinstance(module, kind)), transformers_conv1d(module))
@@ -114,13 +116,16 @@ def plain_forward(module: nn.Module) -> Callable[..., Any] | None:
 
 
 def _input_projections(module: nn.MultiheadAttention) -> list[str]:
-    """One stacked matrix, or three where keys and values have other widths than queries."""
+    """Return the names of the input projections: one stacked matrix, or three if keys or values have other widths."""
     names = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
     return [name for name in names if getattr(module, name) is not None]
 
 
 def _recurrent_matrices(module: nn.RNNBase) -> list[str]:
-    """Input-to-hidden, hidden-to-hidden and (``proj_size``) projection matrices of each layer and direction."""
+    """Return the names of the matrices of each layer and direction.
+
+    These are input-to-hidden and hidden-to-hidden and, with ``proj_size``, the projection.
+    """
     parts = ("ih", "hh", "hr") if module.proj_size else ("ih", "hh")
     directions = ("", "_reverse") if module.bidirectional else ("",)
     return [

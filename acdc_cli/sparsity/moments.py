@@ -1,4 +1,4 @@
-"""An optimizer's state as a new optimizer has it: what a reset returns to, and what a new connection begins with."""
+"""The initial state of an optimizer, to which a reset returns it and with which a new connection begins."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
-PROBE_LENGTH = 2  # along every axis of the small tensor that stands for a weight
+PROBE_LENGTH = 2  # length of every axis of the small tensor that stands for a weight
 
 
 class InitialState:
-    """Returns the state of an optimizer to its initial values, all of it or at some places of a weight.
+    """Resets an optimizer's state to its initial values, either all of it or at some elements of a weight.
 
-    Initial values are not looked up by name: a new optimizer of the same class and the same options is made, and what
-    it has is the initial state. Of states that an optimizer makes in its first step, that first value is recorded in a
-    step on a small tensor of zeros with a gradient of zero. So Adagrad's sums begin at ``initial_accumulator_value``,
-    the step sizes of Rprop at the learning rate, and an optimizer that nobody here has heard of where it says.
+    The initial values come from a new optimizer of the same class with the same options, so they are right for any
+    optimizer, without a list of names. State that an optimizer makes only in its first step is read from such a step
+    on a small tensor of zeros with a gradient of zero. Adagrad's sums, for example, begin at
+    ``initial_accumulator_value``, and the step sizes of Rprop at the learning rate.
 
-    Where a class cannot be made from its options, the reset goes back to the state at the time this is made, which has
-    to be before the first step, and new connections begin at 0.
+    Some classes cannot be constructed from their options alone. For these, the reset returns to the state at the time
+    this object was made, which must be before the first step, and new connections begin at 0.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -39,13 +39,13 @@ class InitialState:
         return _new_like(self._optimizer, [(group, group["params"]) for group in self._optimizer.param_groups])
 
     def reset(self) -> None:
-        """Return all of it to the initial values, step counters included, those in parameter groups too.
+        """Reset the whole state to its initial values, including step counters in the state and in parameter groups.
 
-        The next step then is what a first step is. This reads the optimizer's state alone, never ``.grad``: the reset
-        of AC/DC's reference code skips parameters without a gradient, which since PyTorch 2.0 are all of them.
+        The next step is then like a first step. The reset does not look at ``.grad``. The reset of AC/DC's reference
+        code skips parameters without a gradient, and since PyTorch 2.0 these are all parameters.
 
-        PyTorch 2.15's fused SGD with momentum must not have its first step skipped by a gradient scaler: it then goes
-        on from a buffer that nobody wrote. After every reset there is such a first step, so use foreach SGD with fp16.
+        In PyTorch 2.15, fused SGD with momentum uses an uninitialized buffer if a gradient scaler skips its first step.
+        Every reset is followed by such a first step, so use foreach SGD with fp16.
         """
         optimizer, groups = self._optimizer, self._optimizer.param_groups
         if self._at_first is not None:
@@ -65,19 +65,19 @@ class InitialState:
     def _reset_to(self, states: dict[Tensor, Any], steps: list[Any]) -> None:
         self._optimizer.state.clear()
         self._optimizer.state.update({key: copy.deepcopy(state) for key, state in states.items()})
-        for group, step in zip_longest(self._optimizer.param_groups, steps):  # a group may have been added since
+        for group, step in zip_longest(self._optimizer.param_groups, steps):  # groups may have been added since then
             if step is None:
                 group.pop("step", None)
             else:
                 group["step"] = copy.deepcopy(step)
 
     def begin_anew(self, weight: Tensor, where: Tensor) -> None:
-        """Return the state of some of a weight's places to its initial value, at the options of this moment.
+        """Reset the state of some elements of a weight to its initial value under the optimizer's current options.
 
-        Only entries of the weight's own shape have places; counters and factored moments stay.
+        Only state tensors of the weight's shape are changed. Counters and factored moments stay as they are.
 
         Args:
-            where: bool, of the weight's shape.
+            where: marks the elements (bool, of the weight's shape).
         """
         state = self._optimizer.state.get(weight)
         if not state:
@@ -89,31 +89,31 @@ class InitialState:
 
 
 def initial_values(optimizer: Optimizer, weight: Tensor) -> dict[str, float]:
-    """The value at which each entry of the optimizer's state of a weight begins, for entries of the weight's shape."""
+    """Return the initial value of each state tensor that has the shape of the weight, by the state's key."""
     (group,) = (group for group in optimizer.param_groups if any(weight is each for each in group["params"]))
     probed = _probe(optimizer, group, weight)
     if probed is None:
         return {}
     (zeros,), states = probed[0].param_groups[0]["params"], probed[1]
     return {
-        key: float(value.flatten()[0]) + 0.0  # which makes 0.0 of -0.0
+        key: float(value.flatten()[0]) + 0.0  # adding 0.0 turns -0.0 into 0.0
         for key, value in states.items()
         if isinstance(value, Tensor) and value.shape == zeros.shape
     }
 
 
 def forget_directions(optimizers: Sequence[Optimizer]) -> None:
-    """Let L-BFGS begin anew: its directions were found among other weights than those that exist from now on."""
+    """Clear the state of L-BFGS optimizers, because new masks make their past search directions invalid."""
     for optimizer in optimizers:
         if isinstance(optimizer, LBFGS):
             optimizer.state.clear()
 
 
 def _new_like(optimizer: Optimizer, groups: Sequence[tuple[dict[str, Any], Sequence[Tensor]]]) -> Optimizer | None:
-    """A new optimizer of the same class; None if its options are not all that it is made from.
+    """Return a new optimizer of the same class, or None if it cannot be constructed from its options alone.
 
     Args:
-        groups: each a parameter group of the optimizer, for its options, and the parameters that take the place of its.
+        groups: pairs of a parameter group, whose options are taken, and the parameters of the new group.
     """
     kind = type(optimizer)
     accepted = set(inspect.signature(kind).parameters) - {"params"}
@@ -123,12 +123,12 @@ def _new_like(optimizer: Optimizer, groups: Sequence[tuple[dict[str, Any], Seque
     ]
     try:
         return kind(chosen, **{key: value for key, value in optimizer.defaults.items() if key in accepted})
-    except Exception:  # whatever a class raises that wants more than its options
+    except Exception:  # a class that needs other arguments may raise anything
         return None
 
 
 class _FirstValues(dict[str, Any]):
-    """A parameter's state that remembers what each entry was when it was first set."""
+    """The optimizer state of one parameter. It remembers the first value of each entry."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -150,10 +150,13 @@ class _FirstValues(dict[str, Any]):
 
 
 def _probe(optimizer: Optimizer, group: dict[str, Any], like: Tensor) -> tuple[Optimizer, dict[str, Any]] | None:
-    """A new optimizer of one group after a step on zeros, and its states' first values; None if there is none.
+    """Make a new optimizer with one group and let it take a step on a small tensor of zeros.
 
     Args:
-        like: what the zeros have the type, device and number of dimensions of.
+        like: a tensor whose dtype, device and number of dimensions the zeros have.
+
+    Returns:
+        The optimizer and the first values of its state, or None if it cannot be constructed or cannot take the step.
     """
     zeros = torch.nn.Parameter(torch.zeros((PROBE_LENGTH,) * like.ndim, dtype=like.dtype, device=like.device))
     new = _new_like(optimizer, [(group, [zeros])])
@@ -171,7 +174,7 @@ def _probe(optimizer: Optimizer, group: dict[str, Any], like: Tensor) -> tuple[O
 
 
 def _counted_in_group(optimizer: Optimizer, group: dict[str, Any], initial: dict[str, Any]) -> list[str]:
-    """The keys of a parameter group that a step adds or changes, as LAMB of timm and of Apex counts steps there."""
+    """Return the keys of a parameter group that a step adds or changes. LAMB in timm and Apex counts steps there."""
     probed = _probe(optimizer, group, group["params"][0]) if group["params"] else None
     if probed is None:
         return []

@@ -1,4 +1,7 @@
-"""Layers with Gaussian weights: outputs are drawn by local reparameterization (arXiv 1506.02557, 1701.05369)."""
+"""Layers with Gaussian weights, whose outputs are sampled by local reparameterization.
+
+Sources: arXiv 1506.02557 (the reparameterization) and 1701.05369 (its use for sparse variational dropout).
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,24 @@ from torch import Tensor, nn
 from acdc_cli.sparsity.dropout_kl import EPSILON, weight_variance
 from acdc_cli.sparsity.kinds import CONVOLUTIONS, TRANSPOSED, plain_forward, uses_of_weights
 
-NOISY_KINDS = ("linear", "conv", "transposed")  # whose output is Gaussian if their weights are
+NOISY_KINDS = ("linear", "conv", "transposed")  # the output of these kinds is Gaussian if their weights are Gaussian
 
 
 def is_training(module: nn.Module) -> bool:
-    """Without gradients nothing is learned: batch-norm statistics, say, are wanted of the network without noise."""
+    """Return whether the layer adds noise: in training mode and with gradients enabled.
+
+    A pass without gradients does not train, for example one that recomputes batch-norm statistics. Its results are
+    those of the network without noise.
+    """
     return module.training and torch.is_grad_enabled()
 
 
 def layers_with(model: nn.Module, weights: dict[str, nn.Parameter]) -> list[tuple[nn.Module, str]]:
-    """The layers that use these weights, each with its weight's name.
+    """Return the layers that use these weights, each with the name of its weight.
 
     Raises:
-        ValueError: naming a layer whose output has another variance than a linear or convolution layer's.
+        ValueError: naming a layer that does not compute its output as a linear or convolution layer does. The variance
+            of its output is then unknown.
     """
     name_of = {id(weight): name for name, weight in weights.items()}
     noisy = {id(use.module) for use in uses_of_weights(model) if use.kind in NOISY_KINDS}
@@ -45,23 +53,27 @@ def layers_with(model: nn.Module, weights: dict[str, nn.Parameter]) -> list[tupl
 
 
 def _computed_by(model: nn.Module, path: str) -> str:
-    """Class name of the module that computes a layer's output: an attention does that for its output projection."""
+    """Return the class name of the module that computes a layer's output.
+
+    This is the layer itself, except for the output projection of an attention, whose output the attention computes.
+    """
     parent, module = model.get_submodule(path.rpartition(".")[0]), model.get_submodule(path)
     is_projection = isinstance(parent, nn.MultiheadAttention) and module is parent.out_proj
     return type(parent if is_projection else module).__name__
 
 
 class ForwardHook:
-    """A hook on a module of one method: in a copy of the module, or a pickled one, it does nothing.
+    """A hook of a method on a module. If the module is copied or pickled, the copy's hook does nothing.
 
-    So a copy of the model alone, an average say, is an ordinary network; a copy of the method puts on hooks of its own.
+    A copy of the model alone, such as a moving average, is therefore an ordinary network. A copy of the method together
+    with its model registers new hooks.
     """
 
     def __init__(self, call: Callable[..., Tensor | None]) -> None:
         self._call = call
 
     def __call__(self, *of_the_pass: Any) -> Tensor | None:
-        """Do what it was made for."""
+        """Call the function that the hook was made with."""
         return self._call(*of_the_pass)
 
     def __reduce__(self) -> tuple[Callable[[], Callable[..., None]], tuple[()]]:
@@ -73,11 +85,11 @@ def _nothing_done() -> Callable[..., None]:
 
 
 def _do_nothing(*of_the_pass: Any) -> None:
-    """What is left of a ``ForwardHook`` in a copy."""
+    """Do nothing. This function takes the place of a ``ForwardHook`` in a copy."""
 
 
 def drop_copied_hooks(model: nn.Module) -> None:
-    """Take what is left of another model's hooks off its copy."""
+    """Remove the hooks without effect that a copied model has in place of the original's ``ForwardHook``."""
     for module in model.modules():
         for hooks in (module._forward_pre_hooks, module._forward_hooks):
             for key in [key for key, hook in hooks.items() if hook is _do_nothing]:
@@ -85,12 +97,12 @@ def drop_copied_hooks(model: nn.Module) -> None:
 
 
 def add_noise(log_sigma2: nn.Parameter) -> ForwardHook:
-    """A forward hook that adds what the layer's noisy weights add to its output, in training.
+    """Return a forward hook that, in training, adds the noise to the layer's output that its noisy weights cause.
 
-    The noise comes from the default generator.
+    The noise is drawn from PyTorch's default generator.
 
     Args:
-        log_sigma2: of every weight of the layer.
+        log_sigma2: log sigma^2 of every weight of the layer.
     """
 
     def hook(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
@@ -103,9 +115,10 @@ def add_noise(log_sigma2: nn.Parameter) -> ForwardHook:
 
 
 def _output_variance(layer: Any, inputs: Tensor, output: Tensor, log_sigma2: Tensor) -> Tensor:
-    """The layer over squared inputs and sigma^2, without bias: (N, ...) as its output.
+    """Return the variance of the layer's output, (N, ...) in its shape: the layer applied to inputs^2 and sigma^2.
 
-    bfloat16 has the range for it, float16 does not: it ends at 65,504, and below 6e-8.
+    The bias is left out. Under float16 autocast the variance is computed in float32, because squares exceed the range
+    of float16 (6e-8 to 65,504). The range of bfloat16 is large enough.
     """
     device = inputs.device.type
     is_half = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
@@ -122,10 +135,13 @@ def _output_variance(layer: Any, inputs: Tensor, output: Tensor, log_sigma2: Ten
 
 
 def _transposed(layer: Any, inputs: Tensor, weight: Tensor, output: Tensor) -> Tensor:
-    """The layer with another weight and without bias, in the size of its output, which its caller may have chosen."""
+    """Apply a transposed convolution with another weight and without bias.
+
+    The result has the size of ``output``, because a caller of the layer may have chosen that size.
+    """
     convolve = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[len(layer.kernel_size) - 1]
     axes = range(-len(layer.kernel_size), 0)
-    least = [  # the output's size without output padding
+    least = [  # size of the output without output padding
         (inputs.shape[axis] - 1) * layer.stride[axis]
         - 2 * layer.padding[axis]
         + layer.dilation[axis] * (layer.kernel_size[axis] - 1)

@@ -1,74 +1,39 @@
-"""Where: the weights that a sparse method may prune, and the words by which rules speak of them."""
+"""Find the weights that a sparse method may prune, and the words by which the rules of a config match them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from acdc_cli.sparsity.ends import first_and_last
-from acdc_cli.sparsity.kinds import KINDS, Use, uses_of_weights
+from acdc_cli.sparsity.kinds import Use, uses_of_weights
+from acdc_cli.sparsity.layer import Layer
 from acdc_cli.sparsity.layout import OUTPUTS_FIRST, Layout
-
-WORDS = (
-    *("first", "last", "depthwise", "downsample", "embedding"),
-    *("linear", "conv", "conv1d", "conv2d", "conv3d", "attention", "recurrent", "transposed"),
-)
-WHAT_IS_PRUNABLE = "linear, convolution, attention or recurrent"  # layers, as messages call them
-
-
-@dataclass(frozen=True)
-class Layer:
-    """What an allocation has to know about a weight.
-
-    Attributes:
-        shape: (out, in / groups, *kernel), however the weight is stored.
-        words: those of ``WORDS`` that are true of it.
-        layout: how it is stored.
-        aliases: its further names, where several modules share it.
-    """
-
-    shape: torch.Size
-    words: frozenset[str] = frozenset()
-    layout: Layout = OUTPUTS_FIRST
-    aliases: tuple[str, ...] = ()
-
-    @property
-    def kind(self) -> str:
-        """One of ``kinds.KINDS``; empty for a layer without words."""
-        return next((kind for kind in KINDS if kind in self.words), "")
-
-    @property
-    def is_table(self) -> bool:
-        """Whether it is the table of an embedding, whatever else uses it as a matrix."""
-        return "embedding" in self.words
 
 
 def prunable_weights(model: nn.Module, embeddings: bool = False) -> dict[str, nn.Parameter]:
-    """Every weight that can be pruned, by parameter name, in model order.
+    """Return every weight that can be pruned, by parameter name, in model order.
 
     These are the ``weight`` of linear layers (Hugging Face's ``Conv1D`` among them), of convolutions and of transposed
     convolutions, the input and output projections of ``nn.MultiheadAttention``, and the matrices of ``nn.LSTM``,
     ``nn.GRU``, ``nn.RNN`` and their cells (``nn.LSTMCell`` and the like). Depth-wise, first, last and short-cut layers
-    are included; biases, norm parameters and bare parameters never are. A weight that two layers share appears once,
+    are included. Biases, norm parameters and bare parameters never are. A weight that two layers share appears once,
     under its first name.
 
-    The table of an ``nn.Embedding`` or ``nn.EmbeddingBag`` is not a prunable weight, also where a linear layer shares
-    it (as the output layer of GPT-2 does).
+    The weight of an ``nn.Embedding`` or ``nn.EmbeddingBag`` is not a prunable weight, even if a linear layer shares it,
+    as the output layer of GPT-2 does.
 
     Args:
-        embeddings: include the tables of embeddings: a rule can give them a target.
+        embeddings: also return the weights of embeddings, because a rule can give them a target.
 
     Raises:
-        ValueError: naming a layer whose weight is no ordinary parameter.
+        ValueError: naming a layer whose weight is not an ordinary parameter.
     """
     uses = list(uses_of_weights(model))
-    tables = {id(use.weight) for use in uses if use.kind == "embedding"}
+    embedding_ids = {id(use.weight) for use in uses if use.kind == "embedding"}
     weights: dict[int, tuple[str, nn.Parameter]] = {}
     for use in uses:
-        if embeddings or id(use.weight) not in tables:
+        if embeddings or id(use.weight) not in embedding_ids:
             weights.setdefault(id(use.weight), (use.name, _parameter(use)))
     return dict(weights.values())
 
@@ -80,7 +45,7 @@ def _parameter(use: Use) -> nn.Parameter:
     if not isinstance(weight, nn.Parameter):
         raise ValueError(
             f"{layer}: its weight is computed anew in each forward pass (weight norm, torch.nn.utils.prune or another "
-            "parametrization); remove that first"
+            "parametrization); remove the parametrization first"
         )
     if hasattr(weight, "device_mesh"):
         raise ValueError(f"{layer}: its weight is sharded over ranks (DTensor, FSDP), which is not supported")
@@ -88,10 +53,10 @@ def _parameter(use: Use) -> nn.Parameter:
 
 
 def prunable_layers(model: nn.Module, embeddings: bool = False) -> dict[str, Layer]:
-    """Shape, words and layout of each of the ``prunable_weights``.
+    """Return the ``Layer`` (shape, words, layout) of each of the ``prunable_weights``.
 
-    A table of an embedding has the word ``embedding`` and none of other kinds; if a linear layer shares it and is the
-    model's last layer, it also has the word ``last``.
+    The weight of an embedding has the word ``embedding`` and no word of another kind. It also has the word ``last`` if
+    the model's last layer is a linear layer that shares the weight.
     """
     weights = prunable_weights(model, embeddings)
     uses = list(uses_of_weights(model))
@@ -102,8 +67,8 @@ def prunable_layers(model: nn.Module, embeddings: bool = False) -> dict[str, Lay
     layers = {}
     for name, weight in weights.items():
         its_uses = of_weight[id(weight)]
-        tables = [use for use in its_uses if use.kind == "embedding"]
-        words = frozenset().union(*(use.words for use in tables or its_uses))
+        as_embedding = [use for use in its_uses if use.kind == "embedding"]
+        words = frozenset().union(*(use.words for use in as_embedding or its_uses))
         words |= {word for word, ends in (("first", first), ("last", last)) if id(weight) in ends}
         layout = its_uses[0].layout
         aliases = tuple(use.name for use in its_uses if use.name != name)
@@ -112,5 +77,5 @@ def prunable_layers(model: nn.Module, embeddings: bool = False) -> dict[str, Lay
 
 
 def weight_layouts(model: nn.Module) -> dict[str, Layout]:
-    """How the prunable weights are stored, by name; those that are stored outputs first are left out."""
+    """Return the layouts of the prunable weights that are not stored outputs first, by name."""
     return {name: layer.layout for name, layer in prunable_layers(model).items() if layer.layout != OUTPUTS_FIRST}

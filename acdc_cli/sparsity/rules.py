@@ -1,4 +1,4 @@
-"""Which target a layer gets: the common one, or one of its own by rule."""
+"""Rules give some layers a target of their own; all other layers have the allocation's target."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
+from acdc_cli.sparsity.layer import WHAT_IS_PRUNABLE, WORDS, Layer
 from acdc_cli.sparsity.layout import OUTPUTS_FIRST, Layout
-from acdc_cli.sparsity.prunable import WHAT_IS_PRUNABLE, WORDS, Layer
 from acdc_cli.sparsity.target import AllocationError, Target, parse_target
 
-LEAST_LIKENESS = 0.5  # of a rule's spelling with that of what may be meant, in [0, 1]; see difflib
+LEAST_LIKENESS = 0.5  # a suggestion is spelt at least this much like the rule, in [0, 1]; see difflib
 
 
 @dataclass(frozen=True)
 class Share:
-    """Layers that share one target: a global ranking is over a share, not across shares.
+    """Layers that have one target together. A global ranking ranks the weights of one share, not across shares.
 
     Attributes:
-        names: of weights, in model order.
-        target: what is removed; None where nothing is.
-        why_dense: ``"rule"``, ``"indivisible"`` or ``"frozen"`` where the target is None.
-        layouts: how weights are stored that are not stored outputs first; by name.
+        names: names of the weights, in model order.
+        target: fraction or N:M pattern that is removed; None if the layers stay dense.
+        why_dense: ``"rule"``, ``"indivisible"`` or ``"frozen"`` if the target is None, else empty.
+        layouts: layouts of the weights that are not stored outputs first, by name.
     """
 
     names: tuple[str, ...]
@@ -31,12 +31,16 @@ class Share:
     layouts: Mapping[str, Layout] = field(default_factory=dict, hash=False)
 
     def layout(self, name: str) -> Layout:
-        """How a weight of the share is stored."""
+        """Return the layout in which a weight of the share is stored."""
         return self.layouts.get(name, OUTPUTS_FIRST)
 
 
 def parse_rules(rules: Mapping[str, object] | None) -> dict[str, Target]:
-    """Rules as typed (``{"first": 0, "layer1.*": "2:4"}``) with their targets read. Raises AllocationError."""
+    """Parse the targets of rules such as ``{"first": 0, "layer1.*": "2:4"}``.
+
+    Raises:
+        AllocationError: naming a rule whose target cannot be parsed.
+    """
     parsed = {}
     for rule, target in (rules or {}).items():
         try:
@@ -47,16 +51,15 @@ def parse_rules(rules: Mapping[str, object] | None) -> dict[str, Target]:
 
 
 def share_out(layers: Mapping[str, Layer], target: Target, rules: Mapping[str, Target]) -> list[Share]:
-    """Split the layers by the rule that speaks of them; of several, the last one wins.
+    """Group the layers by the rule that matches them. If several rules match a layer, the last one applies.
 
-    An embedding that no rule speaks of is in no share: it is not a prunable weight.
-
-    A rule is one of ``WORDS``, or a pattern in which ``*`` and ``?`` stand for any characters, matched against the name
-    of the layer or of its weight. An embedding is reached by that word, by its own name, or by the name of a layer that
-    shares its table.
+    A rule is one of ``WORDS``, or a pattern that is matched against the name of the layer or of its weight; ``*`` and
+    ``?`` stand for any characters. An embedding is matched only by the word ``embedding``, by its own name without
+    ``*`` and ``?``, or by the name of a layer that shares its weight. An embedding that no rule matches is in no share,
+    because it is not a prunable weight.
 
     Raises:
-        AllocationError: if there is no layer, a rule speaks of none, or all are excluded.
+        AllocationError: if there are no layers, a rule matches none, or the rules exclude all of them.
     """
     if not layers:
         raise AllocationError(f"the model has no {WHAT_IS_PRUNABLE} layer, so nothing could be pruned")
@@ -87,13 +90,13 @@ def _speaks_of(rule: str, name: str, layer: Layer) -> bool:
     if rule in WORDS:
         return rule in layer.words
     if layer.is_table and not {"*", "?", "["}.isdisjoint(rule):
-        return False  # embeddings are pruned when somebody says so, not when a pattern happens to cover them
+        return False  # a pattern meant for other layers must not prune embeddings by accident
     names = (name, *layer.aliases)
     return any(fnmatchcase(each, rule) or fnmatchcase(each.removesuffix(".weight"), rule) for each in names)
 
 
 def _hint(rule: str, layers: Mapping[str, Layer]) -> str:
-    """The nearest word, layer or group of layers, and what there is to choose from."""
+    """Return a hint for a rule that matches no layer: the nearest word, layer or group, and the possible choices."""
     words = sorted({word for layer in layers.values() for word in layer.words}, key=WORDS.index)
     names = [name.removesuffix(".weight") for name in layers]
     groups = {f"{module}.*": None for name in names for module in _modules_around(name)}
@@ -111,10 +114,10 @@ def _hint(rule: str, layers: Mapping[str, Layer]) -> str:
 
 
 def _modules_around(layer: str) -> list[str]:
-    """The modules that a layer is part of, the innermost one first: layer1.0.conv1 is part of layer1.0 and layer1."""
+    """Return the modules that contain a layer, innermost first: layer1.0 and layer1 for layer1.0.conv1."""
     return [layer[:end] for end in range(len(layer) - 1, 0, -1) if layer[end] == "."]
 
 
 def excluded(shares: list[Share], why: str | None = None) -> list[str]:
-    """Names of the weights that stay dense; only those for that reason, if one is given."""
+    """Return the names of the weights that stay dense, or only those that do so for the reason ``why``."""
     return [name for share in shares if share.target is None and why in (None, share.why_dense) for name in share.names]

@@ -1,4 +1,4 @@
-"""Which weights: an allocation turned into masks by magnitude."""
+"""Make masks that keep the weights with the largest magnitudes under an allocation."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from acdc_cli.sparsity.allocate import Allocation, floor_of, removed_per_layer, shares_of
+from acdc_cli.sparsity.layer import Layer
 from acdc_cli.sparsity.layout import INPUT_AXIS, OUTPUT_AXIS, OUTPUTS_FIRST, Layout
-from acdc_cli.sparsity.prunable import Layer
 from acdc_cli.sparsity.rules import Share
 from acdc_cli.sparsity.target import Pattern
 from acdc_cli.sparsity.topk import keep_largest, magnitude_bits
@@ -21,15 +21,16 @@ Select = Callable[[Sequence[Tensor], int], list[Tensor]]  # (weights, removed) -
 def magnitude_masks(
     weights: Mapping[str, Tensor], allocation: Allocation, shares: Sequence[Share] | None = None
 ) -> dict[str, Tensor]:
-    """Masks (True = kept) that keep the largest magnitudes under an allocation.
+    """Return masks (True = kept) that keep the largest magnitudes under an allocation.
 
-    A fraction removes exactly ``round(target * n)`` weights, n being all weights of a share (global, ERK) or each of
-    its layers' (uniform).
+    A fraction removes exactly ``round(target * n)`` weights, where n counts the weights of a whole share (global, ERK)
+    or of each of its layers (uniform).
 
     Args:
         weights: name -> weight.
-        shares: what ``allocate.shares_of`` makes of the layers and the allocation; needed where rules use words or
-            where a weight is not stored outputs first, because those are facts about layers and not about weights.
+        allocation: target, distribution and the other settings.
+        shares: the result of ``allocate.shares_of``. It is needed if rules use words or if a weight is not stored
+            outputs first, because a weight alone does not tell its layer's words and layout.
 
     Returns:
         name -> bool tensor of the weight's shape and memory format, in the order of the weights.
@@ -53,7 +54,7 @@ def magnitude_masks(
 def _ranked(weights: Mapping[str, Tensor], share: Share, target: float, allocation: Allocation) -> dict[str, Tensor]:
     select: Select = keep_largest
     ranked = weights
-    if allocation.block is not None:  # outputs by inputs, whichever of the two a weight is stored by
+    if allocation.block is not None:  # a block is (outputs, inputs), so weights are ranked with outputs first
         select = partial(keep_largest_blocks, block=allocation.block)
         ranked = {name: share.layout(name).outputs_first(weight.detach()) for name, weight in weights.items()}
     if allocation.distribution == "global":
@@ -68,7 +69,7 @@ def _ranked(weights: Mapping[str, Tensor], share: Share, target: float, allocati
 
 
 def _as_stored(mask: Tensor, weight: Tensor, layout: Layout) -> Tensor:
-    """A mask (out, in / groups, *kernel) in the weight's own shape and memory format."""
+    """Return a mask (out, in / groups, *kernel) in the weight's stored shape and memory format."""
     if not layout.inputs_first:
         return mask
     return torch.empty_like(weight, dtype=torch.bool).copy_(layout.as_stored(mask))
@@ -77,9 +78,10 @@ def _as_stored(mask: Tensor, weight: Tensor, layout: Layout) -> Tensor:
 def _global_masks(
     weights: Mapping[str, Tensor], target: float, min_layer_density: float, select: Select
 ) -> dict[str, Tensor]:
-    """Rank all weights together; layers that would fall below the floor get exactly the floor, the rest is re-ranked.
+    """Rank all weights together, and keep at least the minimum density in every layer.
 
-    Fixing a layer at its floor takes weights from the others, so it is repeated until every free layer is above it.
+    A layer that would fall below its minimum keeps exactly the minimum, and the other layers are ranked again without
+    it. They then lose more weights, so this is repeated until no further layer falls below its minimum.
     """
     left_to_remove = round(target * sum(weight.numel() for weight in weights.values()))
     ceiling = {name: weight.numel() - floor_of(min_layer_density, weight.numel()) for name, weight in weights.items()}
@@ -96,33 +98,35 @@ def _global_masks(
 
 
 def keep_largest_blocks(weights: Sequence[Tensor], removed: int, block: Sequence[int]) -> list[Tensor]:
-    """Masks that drop exactly ``removed`` weights in whole blocks, those with the smallest sum of magnitudes.
+    """Return masks that drop exactly ``removed`` weights, as the blocks with the smallest sums of magnitudes.
 
-    A block is ``block[0]`` outputs by ``block[1]`` inputs at one kernel position. Where its size does not divide
-    ``removed``, the next block in rank loses its smallest weights alone.
+    A block is ``block[0]`` outputs by ``block[1]`` inputs at one kernel position. If the size of a block does not
+    divide ``removed``, the next block in the ranking loses only some of its weights, the smallest ones.
 
     Args:
-        weights: (out, in / groups, *kernel) each, with channels that the block divides.
+        weights: each (out, in / groups, *kernel), with outputs and inputs that the block divides.
+        removed: number of weights to drop, over all tensors together.
+        block: (outputs, inputs).
     """
     scores = [_block_scores(weight.detach(), block) for weight in weights]
     whole, rest = divmod(removed, block[0] * block[1])
     kept_blocks = keep_largest(scores, whole)
-    masks = [_spread(kept, weight, block) for kept, weight in zip(kept_blocks, weights, strict=True)]
+    masks = [_mask_of_blocks(kept, weight, block) for kept, weight in zip(kept_blocks, weights, strict=True)]
     if rest == 0:
         return masks
     one_more = keep_largest(scores, whole + 1)
     for weight, mask, kept, without in zip(weights, masks, kept_blocks, one_more, strict=True):
         if not torch.equal(kept, without):
-            cut = _spread(kept ^ without, weight, block)
+            cut = _mask_of_blocks(kept ^ without, weight, block)
             mask[cut] = keep_largest([weight.detach()[cut]], rest)[0]
     return masks
 
 
 def _block_scores(weight: Tensor, block: Sequence[int]) -> Tensor:
-    """(out, in, *kernel) -> (out / rows, in / columns, *kernel): the sum of each block's magnitudes.
+    """Return the sum of magnitudes of each block: (out, in, *kernel) -> (out / rows, in / columns, *kernel).
 
-    Always added in one layout, so that the last bits (who wins between near-equal blocks) do not depend on the memory
-    format, and in double precision, so that blocks of the same magnitudes are equal.
+    Magnitudes are always added in the same order, so that the ranking of nearly equal blocks does not depend on the
+    memory format. They are added in double precision, so that blocks with the same magnitudes have equal sums.
     """
     rows, columns = block
     out, inputs, *kernel = weight.shape
@@ -130,29 +134,34 @@ def _block_scores(weight: Tensor, block: Sequence[int]) -> Tensor:
     return magnitudes.view(out // rows, rows, inputs // columns, columns, *kernel).sum(dim=(1, 3))
 
 
-def _spread(blocks: Tensor, weight: Tensor, block: Sequence[int]) -> Tensor:
-    """A mask of blocks as a mask of weights, in their memory format."""
+def _mask_of_blocks(blocks: Tensor, weight: Tensor, block: Sequence[int]) -> Tensor:
+    """Expand a mask with one element per block into a mask of the weight, in the weight's memory format."""
     per_weight = blocks.repeat_interleave(block[0], OUTPUT_AXIS).repeat_interleave(block[1], INPUT_AXIS)
     return torch.empty_like(weight, dtype=torch.bool).copy_(per_weight)
 
 
 def blocks_with(places: Tensor, block: Sequence[int], layout: Layout = OUTPUTS_FIRST) -> Tensor:
-    """True all over every block that has a True. ``places`` (bool) is stored as its weight is."""
+    """Return a mask that is True in every block in which ``places`` has at least one True.
+
+    Args:
+        places: bool, in the stored shape of its weight.
+    """
     outputs_first = layout.outputs_first(places)
-    found = _spread(_block_scores(outputs_first, block) > 0, outputs_first, block)
+    found = _mask_of_blocks(_block_scores(outputs_first, block) > 0, outputs_first, block)
     return _as_stored(found, places, layout)
 
 
 def pattern_mask(weight: Tensor, pattern: Pattern, layout: Layout = OUTPUTS_FIRST) -> Tensor:
-    """N:M along (out, *kernel, in / groups); among equal magnitudes the lower position goes first.
+    """Return an N:M mask: the N largest magnitudes of every M neighbours in the order (out, *kernel, in / groups).
 
-    Where the pattern divides the input channels a group lies within them; otherwise (``flatten``) it straddles.
+    Among equal magnitudes, the one at the lower position is dropped first. If M divides the input channels, every group
+    lies within the input channels of one output. Otherwise (``indivisible=flatten``), groups cross that boundary.
     """
     channels_last = layout.outputs_first(weight.detach()).movedim(INPUT_AXIS, -1).contiguous()
     columns = magnitude_bits(channels_last).view(-1, pattern.group).unbind(dim=1)
     keep = torch.empty(channels_last.numel(), dtype=torch.bool, device=weight.device).view(-1, pattern.group)
     for position, column in enumerate(columns):
-        # Ranks by comparing the few columns pairwise: a sort of millions of tiny rows takes four times as long.
+        # Ranks come from comparing the M columns in pairs. Sorting millions of short rows takes four times as long.
         larger = torch.zeros(len(column), dtype=torch.int16, device=weight.device)
         for other_position, other in enumerate(columns):
             if other_position != position:

@@ -1,4 +1,4 @@
-"""Hooks around a step of an optimizer: before it, with its gradients there; after it; around its closure."""
+"""Hooks around an optimizer's step: before the step, when its gradients exist; after the step; around its closure."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ Closure = Callable[[], Any]
 
 
 def require_one_gradient(optimizers: list[Optimizer], method: str) -> None:
-    """Raise ValueError for L-BFGS, where a method acts on the gradient of a step: its step takes many."""
+    """Raise ValueError for L-BFGS. It evaluates many gradients in a step, and the method needs exactly one."""
     if any(isinstance(optimizer, LBFGS) for optimizer in optimizers):
         raise ValueError(
-            f"LBFGS evaluates its closure many times in a step, which {method} cannot follow: it acts once a step, "
-            "on its gradient; use SGD, Adam or another optimizer that takes one gradient a step"
+            f"LBFGS evaluates its closure many times in a step, which {method} cannot follow, because it acts on one "
+            "gradient a step; use SGD, Adam or another optimizer that takes one gradient a step"
         )
 
 
 def with_gradients(action: StepHook) -> PreHook:
-    """A hook for before the step that acts at once, or, of ``step(closure)``, right after the closure.
+    """Return a step pre-hook that calls the action once the step's gradients exist.
+
+    For ``step()`` this is at once; for ``step(closure)`` it is right after the closure.
 
     Raises:
-        RuntimeError: in a step that calls its closure again: by then the action has had its turn, and the weights may
-            be others than those that gradients are taken at.
+        RuntimeError: in a step that calls its closure a second time. The action would miss those gradients, and the
+            optimizer may have moved the weights in between.
     """
 
     def hook(optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
@@ -56,9 +58,9 @@ def with_gradients(action: StepHook) -> PreHook:
 
 
 def before_further_closures(action: Callable[[], None]) -> PreHook:
-    """A hook for before the step that acts before each call of its closure but the first.
+    """Return a step pre-hook that calls the action before every call of the closure except the first.
 
-    L-BFGS moves the weights within its step, and evaluates the closure where it has moved them.
+    L-BFGS moves the weights within its step and evaluates the closure at the moved weights.
     """
 
     def hook(optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
@@ -80,7 +82,7 @@ def before_further_closures(action: Callable[[], None]) -> PreHook:
 
 
 def _with_closure(args: Any, kwargs: Any, change: Callable[[Closure], Closure]) -> tuple[Any, Any] | None:
-    """A step's arguments with another closure in place of theirs; None where they have none."""
+    """Return the arguments of a step with its closure changed; None if they have no closure."""
     optimizer, *positional = args
     if positional and positional[0] is not None:
         return (optimizer, change(positional[0]), *positional[1:]), kwargs
@@ -90,11 +92,11 @@ def _with_closure(args: Any, kwargs: Any, change: Callable[[Closure], Closure]) 
 
 
 def unless_skipped(action: Callable[[], None]) -> StepHook:
-    """A hook that acts unless a gradient scaler has the step skipped."""
+    """Return a step post-hook that calls the action unless a gradient scaler has skipped the step."""
 
     def hook(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        # A scaler does not call ``step`` where gradients overflowed; a fused optimizer it does, and tells it to do
-        # nothing.
+        # If gradients overflowed, a scaler does not call ``step`` at all. Fused optimizers are the exception: the
+        # scaler calls ``step`` and sets ``found_inf``, and the optimizer then does nothing.
         overflowed = getattr(optimizer, "found_inf", None)
         if overflowed is None or not overflowed.item():
             action()

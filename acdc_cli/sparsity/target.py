@@ -1,4 +1,4 @@
-"""What is asked of a layer: a fraction of its weights, or N of every M."""
+"""Sparsity targets: a fraction of the weights to remove, or an N:M pattern."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 
 class AllocationError(ValueError):
-    """A target that these layers cannot take."""
+    """A sparsity target or setting is invalid, or the layers of the model cannot follow it."""
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """N:M sparsity: of every M neighbours along the input channels, the N largest are kept."""
+    """N:M sparsity: of every M neighbours along the input channels, the N largest are kept (``kept:group``)."""
 
     kept: int
     group: int
@@ -26,10 +26,10 @@ Target = float | Pattern
 
 
 def parse_target(target: object) -> Target:
-    """Read ``0.9`` or ``"2:4"``; a target that is read already passes through.
+    """Parse a target such as ``0.9`` or ``"2:4"``. A target that is parsed already is returned as it is.
 
     Raises:
-        AllocationError: unless it is a number in [0, 1) or N:M with 1 <= N < M.
+        AllocationError: if the target is neither a number in [0, 1) nor N:M with 1 <= N < M.
     """
     if isinstance(target, Pattern):
         return target
@@ -59,18 +59,18 @@ def _not_a_target(target: object) -> AllocationError:
 
 
 def removed_fraction(target: Target) -> float:
-    """The fraction of weights that a target removes."""
+    """Return the fraction of weights that a target removes."""
     return 1 - target.kept / target.group if isinstance(target, Pattern) else target
 
 
 def require_fractions(*targets: Target, method: str) -> None:
-    """Raise AllocationError if one is N:M, for a method whose connections do not keep to groups."""
+    """Raise AllocationError if a target is N:M. Methods call this if their masks cannot follow N:M groups."""
     for target in targets:
         if isinstance(target, Pattern):
             raise AllocationError(f"target {target}: method {method} cannot honour N:M; use a fraction, such as 0.5")
 
 
 def require_layer_by_layer(distribution: str, method: str) -> None:
-    """Raise AllocationError for a global ranking, with a method that works within each layer."""
+    """Raise AllocationError if the distribution is global. Methods call this if they work layer by layer."""
     if distribution == "global":
         raise AllocationError(f"distribution global: method {method} works layer by layer; use erk or uniform")

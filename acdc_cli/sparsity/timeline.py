@@ -1,4 +1,4 @@
-"""When: the epochs in which a run trains dense and those in which it trains sparse. Pure data, no torch."""
+"""The timeline of a run: in which epochs it trains dense and in which it trains sparse. This module needs no torch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ KINDS = ("dense", "sparse")
 
 
 class TimelineError(ValueError):
-    """A schedule that is not a schedule: a gap, an overlap, an empty phase, or numbers that do not fit."""
+    """A schedule is invalid: it has a gap, an overlap or an empty phase, or its numbers do not fit together."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase: whole epochs, half-open ``[start_epoch, end_epoch)``."""
+    """One phase of whole epochs, half-open: ``[start_epoch, end_epoch)``."""
 
     kind: str
     start_epoch: int
@@ -29,10 +29,11 @@ class Phase:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Contiguous phases from epoch 0 on.
+    """The phases of a run, contiguous from epoch 0.
 
     Raises:
-        TimelineError: on a gap, an overlap, an empty phase, two of a kind in a row, an unknown kind, no phase.
+        TimelineError: for a gap, an overlap, an empty phase, two phases of one kind in a row, an unknown kind, or no
+            phase.
     """
 
     phases: tuple[Phase, ...]
@@ -55,7 +56,7 @@ class Timeline:
 
     @classmethod
     def of(cls, phases: Iterable[tuple[str, int, int]]) -> Timeline:
-        """A timeline listed in full: ``[("dense", 0, 10), ("sparse", 10, 20), ...]``."""
+        """Return a timeline from a full list of phases, such as ``[("dense", 0, 10), ("sparse", 10, 20), ...]``."""
         listed = [Phase(kind, start, end) for kind, start, end in phases]
         for phase in listed:
             if not all(isinstance(epoch, int) for epoch in (phase.start_epoch, phase.end_epoch)):
@@ -64,7 +65,7 @@ class Timeline:
 
     @classmethod
     def dense(cls, epochs: int) -> Timeline:
-        """Dense from beginning to end."""
+        """Return a timeline of one dense phase."""
         return cls((Phase("dense", 0, epochs),))
 
     @classmethod
@@ -76,14 +77,15 @@ class Timeline:
         dense_epochs: int | None = None,
         final_sparse_epochs: int | None = None,
     ) -> Timeline:
-        """AC/DC's schedule (AC/DC, section 3.2 and appendix) from four numbers and the fill rule.
+        """Return AC/DC's schedule (AC/DC, section 3.2 and appendix), filled in from four phase lengths.
 
-        Dense warm-up; then (sparse, dense) pairs while a whole pair fits before the final sparse phase; what is left
-        over lengthens the last dense phase (the warm-up, when there is no pair). A number that is None takes
-        ``default_phase_epochs(epochs)``, which gives the paper's ImageNet schedules at 100, 150 and 200 epochs.
+        A dense warm-up comes first. Then follow (sparse, dense) pairs, as many as fit before the final sparse phase.
+        The epochs that remain lengthen the last dense phase (the warm-up if there is no pair). A length that is None
+        is taken from ``default_phase_epochs(epochs)``, which gives the paper's ImageNet schedules at 100, 150 and 200
+        epochs.
 
         Raises:
-            TimelineError: if the numbers leave no room, or no dense phase.
+            TimelineError: if the phases do not fit into the epochs, or there is no dense phase.
         """
         default = default_phase_epochs(epochs)
         warmup = default["warmup_epochs"] if warmup_epochs is None else warmup_epochs
@@ -101,7 +103,7 @@ class Timeline:
                 f"the run has {epochs}"
             )
         pairs, left_over = divmod(room, sparse + dense)
-        # Alternating lengths, dense first; the last dense entry takes what is left over.
+        # Lengths alternate between dense and sparse, dense first. The last dense one takes the epochs that remain.
         lengths = [warmup, *([sparse, dense] * pairs)]
         lengths[-1] += left_over
         lengths.append(final)
@@ -116,13 +118,14 @@ class Timeline:
 
     @classmethod
     def stretched(cls, epochs: int, boundaries: Sequence[float | Fraction]) -> Timeline:
-        """Phases that keep their share of the run at any length: AC/DC++ with its seven pairs stretched.
+        """Return phases that take fixed fractions of the run, whatever its length.
 
-        This reading of AC/DC++ is SequentialAttention++'s (section 4.2); the other, phases of 5 epochs, is ``acdc``.
+        AC/DC++ stretches its seven pairs of phases in this way. This is the reading of AC/DC++ in SequentialAttention++
+        (section 4.2); the other reading, phases of 5 epochs, is ``acdc``.
 
         Args:
-            boundaries: rising fractions of the run at which the kind changes, dense first; half an epoch rounds up. A
-                float stands for the decimal number that it prints as, so that 0.15 of 90 epochs is exactly 13.5.
+            boundaries: rising fractions of the run at which the kind changes, dense first. Half an epoch is rounded up.
+                A float means the decimal number that it prints as, so that 0.15 of 90 epochs is exactly 13.5.
 
         Raises:
             TimelineError: if a phase would be empty.
@@ -132,7 +135,7 @@ class Timeline:
         return cls(tuple(Phase(KINDS[position % 2], *span) for position, span in enumerate(spans)))
 
     def require_acdc(self) -> None:
-        """Raise TimelineError unless there is a dense phase and the run ends sparse, as AC/DC's two outputs need."""
+        """Raise TimelineError unless the run has a dense phase and ends sparse. AC/DC's two outputs need both."""
         if self.phases[-1].kind != "sparse":
             raise TimelineError(f"an AC/DC run must end with a sparse phase, not {self.phases[-1]}")
         if all(phase.kind == "sparse" for phase in self.phases):
@@ -140,27 +143,27 @@ class Timeline:
 
     @property
     def total_epochs(self) -> int:
-        """Length of the run."""
+        """Number of epochs of the run."""
         return self.phases[-1].end_epoch
 
     @property
     def sparse_epochs(self) -> int:
-        """Epochs in sparse phases."""
+        """Number of epochs in sparse phases."""
         return sum(p.end_epoch - p.start_epoch for p in self.phases if p.kind == "sparse")
 
     def phase(self, epoch: int) -> Phase:
-        """The phase that epoch (0-based) belongs to. Raises IndexError outside the timeline."""
+        """Return the phase that an epoch (0-based) belongs to. Raises IndexError outside the timeline."""
         for phase in self.phases:
             if phase.start_epoch <= epoch < phase.end_epoch:
                 return phase
         raise IndexError(f"epoch {epoch} is outside the timeline's {self.total_epochs} epochs")
 
     def begins(self, epoch: int) -> bool:
-        """Whether a phase starts at this epoch."""
+        """Return whether a phase starts at this epoch."""
         return self.phase(epoch).start_epoch == epoch
 
     def last_sparse_phase(self) -> Phase:
-        """The sparse phase that the run ends with. Raises TimelineError when there is none."""
+        """Return the sparse phase that the run ends with. Raises TimelineError if the run is not an AC/DC run."""
         self.require_acdc()
         return self.phases[-1]
 
@@ -169,7 +172,7 @@ class Timeline:
 
 
 def default_phase_epochs(epochs: int) -> dict[str, int]:
-    """The four phase lengths in epochs that a run of that many epochs gets unless told otherwise."""
+    """Return the four default phase lengths, in epochs, of an AC/DC run of this many epochs."""
     alternating = max(1, min(5, round(epochs / 20)))
     return {
         "warmup_epochs": max(1, min(10, round(epochs / 10))),
@@ -180,10 +183,13 @@ def default_phase_epochs(epochs: int) -> dict[str, int]:
 
 
 def nearest_stretched_epochs(epochs: int, boundaries: Sequence[float | Fraction]) -> int:
-    """The run length nearest to ``epochs`` at which ``Timeline.stretched`` has no empty phase; the longer of two.
+    """Return the run length nearest to ``epochs`` at which ``Timeline.stretched`` has no empty phase.
+
+    Of two lengths that are equally near, the longer is returned. The search ends, because no phase is empty in a run
+    that is long enough to give every phase a whole epoch.
 
     Args:
-        boundaries: rising fractions in (0, 1). Once every phase's share is a whole epoch or more, every length fits.
+        boundaries: rising fractions in (0, 1).
     """
     for distance in count():
         for candidate in (epochs + distance, epochs - distance):

@@ -1,12 +1,13 @@
 """Exact selection of the smallest magnitudes over many tensors, without sorting or concatenating them.
 
-The bits of a non-negative float, read as an integer, order as the float does. So the threshold is found by radix
-selection: count the leading 16 bits of every magnitude, find the bucket that holds the wanted rank, and count the next
-16 bits inside that bucket alone. Weights are read in place, a chunk at a time, so that memory holds the masks and one
+Non-negative floats have the same order as their bits read as integers. The threshold is therefore found by radix
+selection: count the leading 16 bits of every magnitude, find the bucket that holds the wanted rank, then count the next
+16 bits within that bucket. Weights are read in place, one chunk at a time, so the extra memory is the masks and one
 chunk.
 
-Comparisons write 0 and 1 as integers of the weights' width, which become bool afterwards: PyTorch does not vectorise a
-comparison with a bool result for AVX2, and both steps together take a third of its time.
+Comparisons write 0 and 1 as integers of the weights' width, and a second step turns these into bool. PyTorch does not
+vectorise a comparison with a bool result for AVX2; the two steps together take a third of the time of one such
+comparison.
 """
 
 from __future__ import annotations
@@ -19,18 +20,19 @@ import torch
 from torch import Tensor
 
 _DIGIT_BITS = 16
-_GROUP = 8  # bools that are read as one integer
-_CHUNK = 1 << 20  # elements; smaller ones spend their time starting threads, larger ones leave the cache
+_GROUP = 8  # so many bools are read as one 64-bit integer
+_CHUNK = 1 << 20  # elements; smaller chunks spend their time starting threads, larger ones do not fit into the cache
 _INTEGER_OF_BYTES = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Where the smallest magnitudes end: all below the threshold, and the first ``ties_dropped`` of those equal to it.
+    """The boundary of the smallest magnitudes: all below ``threshold``, and the first ``ties_dropped`` equal to it.
 
     Attributes:
-        threshold: magnitude bits, see ``magnitude_bits``.
-        ties: how many magnitudes equal the threshold.
+        threshold: a magnitude as an integer, see ``magnitude_bits``.
+        ties_dropped: number of magnitudes equal to the threshold that count among the smallest.
+        ties: number of all magnitudes equal to the threshold.
     """
 
     threshold: int
@@ -39,9 +41,9 @@ class Cut:
 
 
 def magnitude_bits(weight: Tensor) -> Tensor:
-    """|weight| as flat integers of its width (row-major, whatever the memory format) that order as the magnitudes do.
+    """Return |weight| as integers of the weight's width that have the same order as the magnitudes.
 
-    NaN comes out larger than every number.
+    The result is 1-D, in row-major order of the weight whatever its memory format. NaN is larger than every number.
     """
     bits = _bits(weight)
     return bits & torch.iinfo(bits.dtype).max
@@ -57,16 +59,16 @@ def _chunks(weights: Sequence[Tensor]) -> Iterator[Tensor]:
 
 
 def smallest(weights: Sequence[Tensor], count: int) -> Cut:
-    """Find where the ``count`` smallest magnitudes end.
+    """Find the boundary of the ``count`` smallest magnitudes.
 
     Args:
         weights: tensors of one floating dtype, any shapes.
         count: how many to select, 1 <= count <= total number of elements.
     """
-    digits: list[int] = []  # of the threshold, most significant first
+    digits: list[int] = []  # the known digits of the threshold, most significant first
     remaining, ties = count, 0
     for _ in range(weights[0].element_size() * 8 // _DIGIT_BITS):
-        values = 1 << (_DIGIT_BITS if digits else _DIGIT_BITS - 1)  # the leading digit has no sign
+        values = 1 << (_DIGIT_BITS if digits else _DIGIT_BITS - 1)  # the sign bit is left out of the leading digit
         histogram = torch.zeros(values, dtype=torch.int64, device=weights[0].device)
         for bits in _chunks(weights):
             histogram += torch.bincount(_next_digit(bits, digits), minlength=values)
@@ -79,10 +81,10 @@ def smallest(weights: Sequence[Tensor], count: int) -> Cut:
 
 
 def _next_digit(bits: Tensor, known: list[int]) -> Tensor:
-    """The digit after the known ones, of those magnitudes that begin with the known ones."""
+    """Return the next digit of every magnitude whose leading digits are the known ones."""
     width = bits.element_size() * 8
     if not known:
-        return (bits >> (width - _DIGIT_BITS)).to(torch.int16) & torch.iinfo(torch.int16).max  # without the sign
+        return (bits >> (width - _DIGIT_BITS)).to(torch.int16) & torch.iinfo(torch.int16).max  # clears the sign bit
     rest = width - _DIGIT_BITS * len(known)
     beginning = bits & (torch.iinfo(bits.dtype).max >> rest << rest)
     wanted = int.from_bytes(b"".join(digit.to_bytes(2) for digit in known)) << rest
@@ -91,7 +93,10 @@ def _next_digit(bits: Tensor, known: list[int]) -> Tensor:
 
 
 def _few(bits: Tensor, inside: Tensor) -> Tensor:
-    """``bits[inside]``, several times as fast where few are inside: groups of eight without any are passed over."""
+    """Return ``bits[inside]``, several times as fast as indexing if few elements are True.
+
+    ``inside`` (bool) is read in groups of eight, and groups without a True are skipped.
+    """
     whole = len(bits) // _GROUP * _GROUP
     groups = inside[:whole].view(torch.int64).nonzero().flatten()
     if 2 * _GROUP * len(groups) > whole:
@@ -101,23 +106,23 @@ def _few(bits: Tensor, inside: Tensor) -> Tensor:
 
 
 def keep_largest(weights: Sequence[Tensor], removed: int) -> list[Tensor]:
-    """Masks that drop exactly ``removed`` weights, the smallest magnitudes over all tensors together.
+    """Return masks that drop exactly ``removed`` weights: the smallest magnitudes over all tensors together.
 
-    Among equal magnitudes the one with the lower position goes first (order of the tensors, then row-major), so the
-    count is exact and the same on every machine.
+    Among equal magnitudes, the one at the lower position is dropped first (order of the tensors, then row-major). The
+    count is therefore exact, and the masks are the same on every machine.
 
     Returns:
         One bool tensor per weight, same shape and memory format, True where the weight is kept.
 
     Raises:
-        ValueError: if ``removed`` is negative or more than there are weights.
+        ValueError: if ``removed`` is negative or larger than the number of weights.
     """
     total = sum(weight.numel() for weight in weights)
     if not 0 <= removed <= total:
         raise ValueError(f"cannot remove {removed} of {total} weights")
     if removed == 0:
         return [torch.ones_like(weight, dtype=torch.bool) for weight in weights]
-    common = reduce(torch.promote_types, {weight.dtype for weight in weights})  # holds each one's values exactly
+    common = reduce(torch.promote_types, {weight.dtype for weight in weights})  # represents all their values exactly
     weights = [weight.to(common) for weight in weights]
     cut = smallest(weights, removed)
     flat_masks = [torch.empty(weight.numel(), dtype=torch.bool, device=weight.device) for weight in weights]
@@ -126,7 +131,7 @@ def keep_largest(weights: Sequence[Tensor], removed: int) -> list[Tensor]:
 
 
 def _write(flat_masks: list[Tensor], weights: Sequence[Tensor], cut: Cut) -> None:
-    """Fill flat masks: kept above the threshold, and at it from the first tie that is not dropped."""
+    """Fill the flat masks: True above the threshold, and at the threshold for the ties that are not dropped."""
     parts = (part for mask in flat_masks for part in mask.split(_CHUNK))
     buffer = torch.empty(0, device=weights[0].device)
     ties_kept, ties_left = cut.ties - cut.ties_dropped, cut.ties_dropped
@@ -142,6 +147,6 @@ def _write(flat_masks: list[Tensor], weights: Sequence[Tensor], cut: Cut) -> Non
 
 
 def _like(weight: Tensor, flat: Tensor) -> Tensor:
-    """A flat mask in its weight's shape and memory format."""
+    """Return a flat mask in the shape and memory format of its weight."""
     shaped = flat.view(weight.shape)
     return shaped if weight.is_contiguous() else torch.empty_like(weight, dtype=torch.bool).copy_(shaped)

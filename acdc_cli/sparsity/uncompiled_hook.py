@@ -1,4 +1,7 @@
-"""A forward hook that ``torch.compile`` leaves out. Importing this imports the compiler: two seconds."""
+"""A forward hook that ``torch.compile`` does not compile.
+
+It has a module of its own because importing it also imports the compiler, which takes two seconds.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from acdc_cli.sparsity.noisy_layers import ForwardHook
 
 
 class UncompiledForwardHook(ForwardHook):
-    """One that ``torch.compile`` leaves out of its graphs, itself and what it calls."""
+    """A ``ForwardHook`` that runs outside the graphs of ``torch.compile``, and so does every function it calls."""
 
     @torch.compiler.disable
     def __call__(self, *of_the_pass: Any) -> Tensor | None:
-        """Do what it was made for."""
+        """Call the function that the hook was made with."""
         return self._call(*of_the_pass)

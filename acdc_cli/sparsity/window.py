@@ -1,4 +1,4 @@
-"""When masks move between two steps, and how far: pure functions of the step."""
+"""The steps at which methods change their masks, and by how much: pure functions of the step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Window:
-    """Every ``interval`` steps from ``start`` to ``end``, both included; steps are counted as they are done.
+    """Masks change every ``interval`` steps, from step ``start`` to step ``end`` inclusive.
+
+    A step's number is the number of optimizer steps finished before it. WoodFisher counts epochs in place of steps.
 
     Raises:
         ValueError: unless 0 <= start <= end and interval >= 1.
@@ -20,29 +22,35 @@ class Window:
 
     def __post_init__(self) -> None:
         if not 0 <= self.start <= self.end or self.interval < 1:
-            raise ValueError(f"no window: steps {self.start} to {self.end}, every {self.interval}")
+            raise ValueError(
+                f"a window needs 0 <= start <= end and interval >= 1, not start={self.start}, end={self.end}, "
+                f"interval={self.interval}"
+            )
 
     def is_due(self, step: int) -> bool:
-        """Whether masks move at this step (0-based)."""
+        """Return whether masks change at this step (0-based)."""
         return self.start <= step <= self.end and (step - self.start) % self.interval == 0
 
     @property
     def last(self) -> int:
-        """The last due step."""
+        """The last step at which masks change."""
         return self.start + (self.end - self.start) // self.interval * self.interval
 
     def progress(self, step: int) -> float:
-        """How much of the window has passed, in [0, 1]: 1 from its last due step on."""
+        """Return the fraction of the window that has passed at a step, in [0, 1]: 1 from the ``last`` step on."""
         if step < self.start:
             return 0.0
         return 1.0 if step >= self.last else (step - self.start) / (self.last - self.start)
 
 
 def gradual_sparsity(initial: float, final: float, progress: float, power: float = 3.0) -> float:
-    """s_f + (s_i - s_f) (1 - progress)^power: cubic at power 3 (Zhu & Gupta 2017, arXiv 1710.01878, equation 1)."""
+    """Return s_f + (s_i - s_f) (1 - progress)^power, a sparsity that rises from s_i to s_f.
+
+    Power 3 gives the cubic schedule of Zhu & Gupta 2017 (arXiv 1710.01878, equation 1).
+    """
     return final + (initial - final) * (1 - progress) ** power
 
 
 def cosine_drop_fraction(initial: float, step: int, end: int) -> float:
-    """alpha / 2 (1 + cos(pi t / T_end)) (RigL, arXiv 1911.11134, section 3); 0 from T_end on."""
+    """Return alpha / 2 (1 + cos(pi t / T_end)), which is 0 from T_end on (RigL, arXiv 1911.11134, section 3)."""
     return initial / 2 * (1 + math.cos(math.pi * min(step, end) / end)) if end else 0.0

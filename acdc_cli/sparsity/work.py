@@ -1,4 +1,7 @@
-"""What a training step costs, for the record of a run and for its plan alike. Pure data, no torch."""
+"""Describe which parts of a training step skip zero weights. Run and plan compute the step's FLOPs from this.
+
+This module is pure data and needs no torch.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,12 @@ class Work:
         forward_skips_zeros: the forward pass costs f and not F.
         error_skips_zeros: the back-propagated error costs f and not F.
         weight_gradient_skips_zeros: the weight gradients cost f and not F.
-        dense_gradient_share: the share of the steps that take the gradients of all weights although the others do not.
-        weight_gradient_weights: how many weights of each layer have a gradient, by name, if these are neither all
+        dense_gradient_share: the fraction of steps that take the gradients of all weights, while other steps do not.
+        weight_gradient_weights: number of weights with a gradient in each layer, by name, if these are neither all
             weights nor the non-zero ones.
-        forward_weights: how many weights each layer has, by name, where the zeros at the end of an epoch mislead.
-        passes: how often each of the three is done.
+        forward_weights: number of weights that the forward pass uses in each layer, by name, if this is not the number
+            of non-zero weights at the end of the epoch.
+        passes: how often forward pass, back-propagation and weight gradients are each done.
     """
 
     forward_skips_zeros: bool

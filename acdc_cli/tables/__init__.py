@@ -1,1 +1,1 @@
-"""The papers' tables: which runs they are made of, what is missing, and published beside measured numbers."""
+"""The papers' result tables: the runs that they need, which of these are missing, and published and measured values."""

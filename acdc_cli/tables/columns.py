@@ -1,4 +1,4 @@
-"""What a table can show of a run: each column's heading, its unit, and where in the run records it stands."""
+"""The columns that a results table can have: heading, unit, and how the value is read from a run's records."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Measured:
-    """The records of one seed of a row, as far as they are there.
+    """The records of one row under one seed. Records that do not exist are None.
 
     Attributes:
-        result: of the run.
-        finetuned: result.json of the fine-tuning of its dense partner.
-        partner: result.json of the run whose dense model is the partner, where that is another one.
-        agreement: of the sparse model with the dense one that is shown beside it.
-        baseline_epochs: of the dense run that training FLOPs are fractions of; None: as many as the run's own.
+        result: result.json of the run.
+        finetuned: result.json of the run that fine-tunes the dense partner.
+        partner: result.json of the run whose dense model is the partner, if that is another run.
+        agreement: agreement of the sparse model with the dense partner.
+        baseline_epochs: epochs of the dense run whose training FLOPs are the unit; None means the run's own number.
     """
 
     result: Record
@@ -30,11 +30,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class Column:
-    """A heading, and how a cell is read; None where the records have no such number.
+    """One column of a results table.
 
     Attributes:
-        digits: after the decimal point.
-        is_written: whether anything in the program puts the number into the records yet.
+        heading: with the unit.
+        read: returns the value from a row's records, or None if the records do not have it.
+        digits: number of decimals.
+        is_written: whether the program already writes this number into the records.
     """
 
     heading: str
@@ -53,7 +55,7 @@ def _number(section: Record | None, key: str) -> float | None:
 
 
 def _own(measured: Measured) -> Record:
-    """The sparse model's section, or the only model's."""
+    """Return the section of the sparse model, or of the dense one if there is no sparse model."""
     return measured.result["sparse"] or measured.result["dense"]
 
 
@@ -62,11 +64,14 @@ def _partner(measured: Measured) -> Record | None:
 
 
 def _over_baseline(measured: Measured, result: Record | None) -> float | None:
-    """Of a dense run of the baseline's epochs at the evaluation resolution: a recipe may train on smaller images."""
+    """Return training FLOPs as a fraction of a dense run with the baseline's epochs at the evaluation resolution.
+
+    The recorded fraction is relative to the run's own training images, which may be smaller in some recipes.
+    """
     if result is None:
         return None
     epochs = measured.baseline_epochs or result["epochs"]
-    if "train_samples" not in result:  # of before it was recorded: right for runs at one resolution
+    if "train_samples" not in result:  # an older record; the formula is right for runs at one resolution
         return result["train_flops_fraction"] * result["epochs"] / epochs
     return result["train_flops_total"] / (3 * result["dense_inference_flops"] * result["train_samples"] * epochs)
 
@@ -79,7 +84,7 @@ def _latency(engine: str, setting: str) -> Callable[[Measured], float | None]:
     return lambda run: run.result.get("latency_ms", {}).get(engine, {}).get(setting)
 
 
-# Percentages as the papers print them; FLOPs as fractions of a dense run's.
+# Accuracies and sparsities are percentages, as in the papers. FLOPs are fractions of a dense run's.
 COLUMNS: dict[str, Column] = {
     "sparsity": Column("sparsity %", lambda run: _percent(run.result, "sparsity")),
     "top1": Column("top-1 %", lambda run: _percent(_own(run), "val_top1")),
@@ -110,7 +115,7 @@ COLUMNS: dict[str, Column] = {
     ),
 }
 
-# Of a column that is of the end of a run, the one that is of the best epoch: ``selection: best``.
+# With ``selection: best``, the columns on the left (end of the run) are replaced by those on the right (best epoch).
 BEST_OF = {
     "top1": "best_top1",
     "dense_top1": "best_dense_top1",

@@ -1,26 +1,28 @@
-"""The configs of tables' runs: each composed once, and all that are known beforehand on all cores at a time."""
+"""Compose the configs of tables' runs. Each is composed once, and those known in advance in parallel on all cores."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-
-from torch.utils.data import DataLoader
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.schema import Config
-from acdc_cli.data.held_signals import ignore_stop_signals
-from acdc_cli.data.preparation_progress import stage
 from acdc_cli.errors import AcdcError
+from acdc_cli.system.processors import cores
+from acdc_cli.system.progress import stage
+from acdc_cli.system.workers import Shares, WorkerDied, answers_of
 
 _kept: dict[tuple[str, ...], Config] = {}
 
 
 def composed(overrides: tuple[str, ...]) -> Config:
-    """What ``acdc-train OVERRIDES`` would run with; not to be changed, for it is kept.
+    """Return the config that ``acdc-train OVERRIDES`` would run with.
+
+    The config is cached, so callers must not change it.
 
     Raises:
-        BadInput: on an override that cannot be.
+        BadInput: for an invalid override.
     """
     if overrides not in _kept:
         _kept[overrides] = compose_config(list(overrides))
@@ -28,35 +30,28 @@ def composed(overrides: tuple[str, ...]) -> Config:
 
 
 def compose_ahead(wanted: Iterable[tuple[str, ...]]) -> None:
-    """Compose what ``composed`` will be asked for: Hydra takes a tenth of a second each, and tables have hundreds.
+    """Compose configs in parallel before ``composed`` is called for them.
 
-    What cannot be composed, or was not because a process was killed, is left to ``composed``, which says why.
+    Hydra takes a tenth of a second for each config, and tables have hundreds. A config that fails is skipped here (so
+    are those of a killed process); ``composed`` composes it later and raises the error.
     """
     todo = [overrides for overrides in dict.fromkeys(wanted) if overrides not in _kept]
-    processes = min(len(os.sched_getaffinity(0)), len(todo))
+    processes = min(cores(), len(todo))
     if processes < 2:
         return
-    # A loader's processes end with this one, however it ends; those of a plain pool would wait for ever.
-    configs: DataLoader[Config | None] = DataLoader(
-        todo,  # type: ignore[arg-type]
-        batch_size=None,
-        collate_fn=_composed_or_none,  # type: ignore[arg-type]
-        num_workers=processes,
-        worker_init_fn=ignore_stop_signals,
-        multiprocessing_context="fork",
-    )
     try:
         with stage("configs of the tables' runs", len(todo)) as advance:
-            for overrides, config in zip(todo, configs, strict=True):
+            for number, config in answers_of(partial(_compose, todo, Shares(len(todo))), processes):
                 advance(1)
                 if config is not None:
-                    _kept[overrides] = config
-    except RuntimeError:
+                    _kept[todo[number]] = config
+    except WorkerDied:
         return
 
 
-def _composed_or_none(overrides: tuple[str, ...]) -> Config | None:
-    try:
-        return compose_config(list(overrides))
-    except AcdcError:
-        return None
+def _compose(todo: Sequence[tuple[str, ...]], shares: Shares, send: Callable[[Any], None]) -> None:
+    for (number,) in shares:
+        try:
+            send((number, compose_config(list(todo[number]))))
+        except AcdcError:
+            send((number, None))

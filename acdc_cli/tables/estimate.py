@@ -1,4 +1,4 @@
-"""What missing runs will cost: training FLOPs by the closed form, time by finished runs of the same kind."""
+"""Estimate the cost of missing runs: training FLOPs by closed form, and time from finished runs of the same kind."""
 
 from __future__ import annotations
 
@@ -18,20 +18,24 @@ SAME_COST = ("model", "dataset", "batch_size", "accumulation", "precision", "dev
 
 
 def epochs_to_go(config: Config) -> int:
-    """Epochs that a run trains itself: a fine-tuning begins where its parent's last sparse phase did."""
+    """Return the number of epochs that a run trains itself.
+
+    A fine-tuning run begins at the epoch in which the last sparse phase of its parent began.
+    """
     return known(config.epochs) - (config.first_epoch or 0)
 
 
 def cost_key(config: Config) -> str:
-    """Equal for runs that cost the same: those that differ by seed, or by the weights that they start from."""
+    """Return a key that is equal for runs of the same cost: runs that differ only by seed or by their start weights."""
     content = {key: value for key, value in identity(config).items() if key not in ("seed", "start_from_hash")}
     return json.dumps(content, sort_keys=True)
 
 
 def flops_to_go(config: Config) -> float:
-    """FLOPs of what a run trains itself: what ``acdc-train plan=true`` says, over the published training samples.
+    """Return the training FLOPs of the epochs that a run trains itself.
 
-    What it goes on from is another run's: the dense network that it prunes, or the run that it fine-tunes.
+    This is the number of ``acdc-train plan=true`` for the published number of training samples, without the FLOPs of
+    the run that this one starts from (the dense run that it prunes, or the run that it fine-tunes).
     """
     from acdc_cli.training.plan import plan
 
@@ -44,10 +48,10 @@ def flops_to_go(config: Config) -> float:
 
 
 class Clock:
-    """Seconds of a run, from those of finished ones that cost as much a step.
+    """Estimates the time of a run from finished runs whose epochs take as long.
 
     Args:
-        runs_dir: where the finished runs lie.
+        runs_dir: the folder with the finished runs.
     """
 
     def __init__(self, runs_dir: Path) -> None:
@@ -57,12 +61,15 @@ class Clock:
                 config = read_config(folder)
                 seconds = statistics.fmean(row["seconds"] for row in folder.read_metrics())
             except (AcdcError, statistics.StatisticsError):
-                continue  # damaged records tell no time
+                continue  # damaged records are ignored here
             for method in (config.method.name, None):
                 self._seconds_per_epoch.setdefault((method, *_kind(config)), []).append(seconds)
 
     def seconds(self, config: Config) -> float | None:
-        """By runs of the same method, or else of any; None where no such run has finished yet."""
+        """Return the estimated seconds of a run, or None if no comparable run has finished.
+
+        Runs of the same method are used if there are any, otherwise runs of all methods.
+        """
         for method in (config.method.name, None):
             if found := self._seconds_per_epoch.get((method, *_kind(config))):
                 return statistics.median(found) * epochs_to_go(config)

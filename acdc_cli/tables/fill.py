@@ -1,4 +1,4 @@
-"""A table's cells: mean and deviation over the seeds that are there, the published value beside, and what differs."""
+"""Fill the cells of a table with mean and deviation over finished seeds, and the published value."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ from acdc_cli.tables.jobs import Job, Request, RowJobs, SeedJobs, first_missing
 from acdc_cli.tables.pairs import agreement_of
 from acdc_cli.tables.spec import Published, TableRow, TableSpec
 
-# A letter a kind of difference from the published recipe. Numbers of another model or data set are not subtracted.
+# Each letter marks one kind of difference from the published recipe. If the model, the data set or other settings
+# differ, published and measured values are not subtracted.
 OTHER_DATASET, OTHER_MODEL, SHORTER, OTHER_SETTINGS = "d", "m", "s", "o"
 MARKED_BY = r"(experiment|model|dataset|schedule)[=.]|epochs="
 OF_OWN_MARK = ("dataset", "model", "epochs")
-# Typed for all runs, these have marks of their own or change no number that the papers print.
+# Overrides of these keys do not give the mark OTHER_SETTINGS. They have marks of their own, or they change no number
+# that the papers print.
 NO_OTHER_SETTING = (*OF_OWN_MARK, *NOT_IN_ID, "keep_best", "device", "loader", "threads")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One column of a row.
+    """One cell of a row.
 
     Attributes:
-        measured: None: no seed is done, or the records have no such number.
-        published: None: the paper has no such cell.
-        is_comparable: whether a difference means anything.
+        measured: None if no seed is done or the records do not have the number.
+        published: None if the paper has no such cell.
+        is_comparable: whether measured and published value may be subtracted.
     """
 
     measured: Spread | None
@@ -54,10 +56,13 @@ class FilledRow:
     """A row with its cells.
 
     Attributes:
-        seeds_done, seeds_asked: runs.
-        marks: letters, see above; empty for the published recipe.
-        note: why there is nothing to measure.
-        finetune_start: the state that its fine-tuning starts from; None where nothing is fine-tuned.
+        row: the row as the table's file describes it.
+        cells: column name -> cell.
+        seeds_done: number of finished runs.
+        seeds_asked: number of runs that the row should have.
+        marks: letters for the differences from the published recipe; empty if there are none.
+        note: why the row has no runs, or None.
+        finetune_start: the state from which the fine-tuning starts; None if the row has no fine-tuning.
     """
 
     row: TableRow
@@ -70,19 +75,19 @@ class FilledRow:
 
 
 def published_recipes(spec: TableSpec) -> Iterator[tuple[str, ...]]:
-    """What the configs that a table's runs are compared with are composed of."""
+    """Yield the overrides of the published recipes with which the runs of a table are compared."""
     return (recipe for row in spec.rows if (recipe := _compared_with(row)) is not None)
 
 
 def fill(spec: TableSpec, rows: Sequence[RowJobs], request: Request) -> list[FilledRow]:
-    """The cells of all rows, from run records only."""
+    """Return all rows with their cells, filled from run records only."""
     return [_fill_row(spec, jobs, request) for jobs in rows]
 
 
 def _fill_row(spec: TableSpec, jobs: RowJobs, request: Request) -> FilledRow:
     row, done = jobs.row, [seed for seed in jobs.seeds if seed.is_done]
     measured = [_measured(seed, spec.baseline_epochs.get(request.scale)) for seed in done]
-    marks = _marks(row, done[0], request) if done else ""
+    marks = _marks(row, done[0], request) if done and row.published else ""
     comparable = not set(marks) & {OTHER_DATASET, OTHER_MODEL, OTHER_SETTINGS}
     cells = {name: _cell(name, measured, row.published.get(name), comparable) for name in spec.columns}
     start = request.finetune_start if row.is_finetuned else None
@@ -99,7 +104,7 @@ def _measured(jobs: SeedJobs, baseline_epochs: int | None) -> Measured:
     if own["sparse"] is not None and (
         best := best_epoch(known(jobs.run).folder.read_curves(headline), "sparse", headline)
     ):
-        # Results that are older than the rule that the best epoch is as sparse as the last do not follow it.
+        # In older results, the best epoch may be less sparse than the last one, so it is determined again.
         own["sparse"][f"best_{headline.val_key}"] = best[headline.val_key]
     return Measured(own, result(jobs.finetuned), result(jobs.partner), agreement_of(jobs), baseline_epochs)
 
@@ -115,7 +120,11 @@ def _spread(column: str, measured: Sequence[Measured]) -> Spread | None:
 
 
 def _compared_with(row: TableRow) -> tuple[str, ...] | None:
-    """Of the published recipe only what marks tell: that is a few configs, not one a row. None: not in the program."""
+    """Return the overrides of the published recipe on which the marks depend.
+
+    All others are left out, so that a few configs serve all rows. The result is None if the program does not have the
+    recipe's experiment, model or data set yet.
+    """
     own = row.published_recipe
     if first_missing(own) is not None:
         return None
@@ -123,14 +132,14 @@ def _compared_with(row: TableRow) -> tuple[str, ...] | None:
 
 
 def _marks(row: TableRow, jobs: SeedJobs, request: Request) -> str:
-    """How a run differs from the published one: other data, another model, fewer epochs, what else was typed."""
+    """Return the letters for a run's differences from the published recipe: data set, model, epochs, other settings."""
     published, job = _compared_with(row), known(jobs.run)
     keys = map(key_of, request.extra)
     groups = [key if key.startswith(("model.", "dataset.")) else key.partition(".")[0] for key in keys]
-    typed = OTHER_SETTINGS * any(group not in NO_OTHER_SETTING for group in groups)
+    others = OTHER_SETTINGS * any(group not in NO_OTHER_SETTING for group in groups)
     if published is None:
-        return OTHER_DATASET * (request.scale != "paper") + typed
+        return OTHER_DATASET * (request.scale != "paper") + others
     paper = composed(published)
     marks = OTHER_DATASET * (paper.dataset.name != job.config.dataset.name)
     marks += OTHER_MODEL * (paper.model.name != job.config.model.name)
-    return marks + SHORTER * ((job.config.epochs or 0) < (paper.epochs or 0)) + typed
+    return marks + SHORTER * ((job.config.epochs or 0) < (paper.epochs or 0)) + others

@@ -1,4 +1,4 @@
-"""A table as Markdown, LaTeX (booktabs), CSV and PNG."""
+"""Write a table as Markdown, LaTeX (booktabs), CSV and PNG."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acdc_cli.records.files import replace_file, replace_text
 from acdc_cli.report.table import csv_table, markdown_table
+from acdc_cli.system.files import replace_file, replace_text
 from acdc_cli.tables.fill import FilledRow
 from acdc_cli.tables.spec import UNKNOWN, TableSpec
 from acdc_cli.tables.text import TextTable
@@ -34,13 +34,15 @@ CHARACTER_INCHES, TITLE_CHARACTER_INCHES, NOTE_CHARACTER_INCHES, LINE_INCHES = 0
 
 
 def write_table(folder: Path, spec: TableSpec, rows: Sequence[FilledRow], table: TextTable) -> list[Path]:
-    """NAME.md, NAME.csv, NAME.tex and NAME.png, each replaced whole. Returns their paths."""
+    """Write NAME.md, NAME.csv, NAME.tex and NAME.png into the folder, replacing old ones. Returns their paths."""
     page, numbers, source, picture = paths = [
         folder / f"{spec.name}.{suffix}" for suffix in ("md", "csv", "tex", "png")
     ]
     text = markdown(table)
     is_drawn = picture.is_file() and page.is_file() and page.read_text() == text
-    if not is_drawn:  # a quarter of a second each; it shows what the page says, so it is drawn before that is replaced
+    # Drawing takes a quarter of a second, so a picture is kept if the page has not changed. The page is replaced after
+    # the picture: after an interruption, an old page makes the picture be drawn again.
+    if not is_drawn:
         replace_file(picture, lambda temporary: _draw(table).savefig(temporary, format="png", dpi=150))
     replace_text(page, text)
     replace_text(numbers, full_csv(spec, rows) + "\n")
@@ -49,7 +51,7 @@ def write_table(folder: Path, spec: TableSpec, rows: Sequence[FilledRow], table:
 
 
 def markdown(table: TextTable) -> str:
-    """A page with the table, its notes and its sources."""
+    """Return a Markdown page with the table, its notes and its sources."""
     sources = [f"{number}. {source}" for number, source in enumerate(table.sources, 1)]
     listed = ["", "Published:", "", *sources] if sources else []
     notes = [line for note in table.notes for line in ("", note)]
@@ -57,7 +59,7 @@ def markdown(table: TextTable) -> str:
 
 
 def latex(name: str, table: TextTable) -> str:
-    """A table environment for a document that uses booktabs."""
+    """Return a table environment for a LaTeX document that uses booktabs."""
     lines = [" & ".join(map(_latex, row)) + r" \\" for row in [table.headings, *table.rows]]
     sources = [f"[{number}] {source}." for number, source in enumerate(table.sources, 1)]
     below = " ".join(map(_latex, [*table.notes, *sources]))
@@ -85,7 +87,10 @@ def _latex(text: str) -> str:
 
 
 def full_csv(spec: TableSpec, rows: Sequence[FilledRow]) -> str:
-    """Every number in full: a column's mean, deviation, seeds, published value, difference and source."""
+    """Return the table as CSV with all digits.
+
+    Each column of the table becomes six: mean, deviation, seeds, published value, difference and source.
+    """
     parts = ("", "_deviation", "_seeds", "_published", "_difference", "_source")
     columns = ["method", "setting", "seeds", "seeds_asked", "marks", "note"]
     columns += [f"{name}{part}" for name in spec.columns for part in parts]
@@ -102,8 +107,8 @@ def full_csv(spec: TableSpec, rows: Sequence[FilledRow]) -> str:
 
 
 def _draw(table: TextTable) -> Figure:
-    """The table as a picture, as wide as the widest of the table, its title and its notes."""
-    import matplotlib  # half a second, for pictures alone
+    """Draw the table as a picture that is as wide as the widest of the table, its title and its notes."""
+    import matplotlib  # imported here because it takes half a second and only pictures need it
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 

@@ -1,4 +1,4 @@
-"""Runs that are there already, whoever made them and on whichever machine: equal ones are shared."""
+"""Find existing runs for a table, also those that another command or another machine has made."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from acdc_cli.config.identity import identity, readable_name, run_id
-from acdc_cli.config.schema import Config
+from acdc_cli.config.schema import Config, plain
 from acdc_cli.config.stored import read_config
 from acdc_cli.errors import AcdcError
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.training.precision import AUTOMATIC_DTYPES
 
 ID = re.compile(r"-([0-9a-f]{8})$")
-# What may differ where the config leaves it open: two machines give two ids to what a table wants once.
+# Two machines may resolve these keys differently if the config leaves them open, and then the same run has two ids.
+# A table needs the run only once, so a key is ignored in the comparison if it has the value given here.
 LEFT_OPEN = {
     "device": "auto",
     "loader": "auto",
     "threads": None,
     "precision.compile": None,
-    "method.fisher_block": None,
-    "keep_best": None,  # a run that keeps more files has the same numbers
+    "keep_best": None,  # a run that keeps its best models too has the same numbers
 }
 
 
@@ -34,20 +34,23 @@ class FoundRuns:
     """The runs under one folder.
 
     Args:
-        runs_dir: where ``<experiment>/<name>-<id>`` lie.
+        runs_dir: the folder that contains ``<experiment>/<name>-<id>``.
     """
 
     def __init__(self, runs_dir: Path) -> None:
         self._runs_dir = runs_dir
 
     def of(self, asked: Config, settled: Config) -> RunFolder | None:
-        """The run of a config: by its id on this machine, or else by what was asked for, which others settled too.
+        """Find the run of a config, finished ones first. Returns None if there is none.
+
+        A run made on this machine is found by its id. Another machine may have resolved ``auto`` values differently, so
+        its runs are compared by the config as it was asked for.
 
         Args:
-            asked: as composed.
-            settled: as it would run on this machine.
+            asked: the config as composed.
+            settled: the config with all values resolved for this machine.
         """
-        # A run of an older record format, or of other data of the user's own, is another run.
+        # Runs of another record format, or of other data of the user's own, do not count.
         asked = replace(asked, record_format=settled.record_format, dataset=settled.dataset)
         own = self._by_id.get(run_id(settled))
         if own is not None and state_of(own) == "done":
@@ -63,16 +66,17 @@ class FoundRuns:
 
     @cached_property
     def _by_id(self) -> dict[str, RunFolder]:
-        return dict(sorted(self._folders, key=lambda pair: state_of(pair[1]) == "done"))  # of two, the one that is
+        # Finished runs come last, so that they win if two folders have the same id.
+        return dict(sorted(self._folders, key=lambda pair: state_of(pair[1]) == "done"))
 
     def _like(self, settled: Config) -> list[RunFolder]:
-        """Those that are called like it but for the id: only their configs need to be read."""
+        """Return the folders with the same name except for the id. Only their configs need to be read."""
         name = readable_name(settled)
         return [folder for _, folder in self._folders if ID.sub("", folder.path.name) == name]
 
 
 def state_of(folder: RunFolder) -> str:
-    """The folder's state; one that is damaged has failed."""
+    """Return the state of a run folder; ``failed`` if its records are damaged."""
     try:
         return folder.state()
     except AcdcError:
@@ -90,23 +94,30 @@ def _is_run_of(asked: Config, folder: RunFolder) -> bool:
 
 
 def _is_chosen_by_device(asked_dtype: str, made: Config) -> bool:
-    """Whether the format in which a run was made is one that its machine chose: for auto, or a CPU for fp16."""
+    """Return whether the run's machine chose its precision: for ``auto``, or for fp16 on a CPU."""
     is_left_open = asked_dtype == "auto" or (asked_dtype == "fp16" and made.device == "cpu")
     return is_left_open and made.precision.dtype in AUTOMATIC_DTYPES.get(made.device, ())
 
 
 @cache
 def _read_config(path: Path, changed: int) -> Config:
-    """Once, though a table looks again after every round of runs."""
+    """Read a run's config. It is cached, because a table looks at all runs again after every round.
+
+    Args:
+        changed: modification time of the config file, so that a changed file is read again.
+    """
     return read_config(RunFolder(path))
 
 
 def _recipe(config: Config, asked: Config) -> str:
-    """What a run's id is made of, without what was left open when it was asked for."""
+    """Return the content of a run's id as JSON, without the keys that ``asked`` leaves open."""
     content = identity(config)
     for key, is_open in LEFT_OPEN.items():
         if attrgetter(key)(asked) == is_open:
             _drop(content, key)
+    if hasattr(asked.method.options, "settled"):  # the method leaves keys that are null to the machine
+        for key in (key for key, value in plain(asked.method).items() if value is None):
+            _drop(content, f"method.{key}")
     return json.dumps(content, sort_keys=True)
 
 

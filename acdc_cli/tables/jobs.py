@@ -1,4 +1,4 @@
-"""From a table's rows to runs: which overrides, which id, which folder, and how far each one is."""
+"""Turn the rows of a table into runs, each with its overrides, id, folder and state."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from acdc_cli.tables.composed import composed
 from acdc_cli.tables.found import ID, FoundRuns, state_of
 from acdc_cli.tables.spec import SELECTIONS, TableRow, TableSpec
 
-# The small scale is the papers' rows on the digits: what acdc-train is by itself, and this.
+# At small scale, the papers' rows run on the embedded digits: acdc-train's defaults and this experiment.
 AT_SCALE = {"paper": (), "small": ("experiment=small_tables",)}
-Runs = dict[str, FoundRuns]  # by runs_dir
-_START = "finetune_start"  # of fine-tunings alone
+Runs = dict[str, FoundRuns]  # runs_dir -> the runs in it
+_START = "finetune_start"  # only fine-tuning runs take this key
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Job:
     """One run of a table.
 
     Attributes:
-        overrides: what ``acdc-train`` is given.
-        config: settled for this machine, or as asked where this is not the machine for it.
-        run_id: of the folder.
-        folder: where the run lies, whoever made it, or will lie.
+        overrides: the overrides for ``acdc-train``.
+        config: resolved for this machine, or as it was asked for if the run needs another machine.
+        run_id: the id of the run in the folder.
+        folder: the folder of the existing run, whoever made it, or the folder that the run will get.
         state: done, running, interrupted, failed or missing.
-        problem: why it is not done, where there is more to say than its state.
+        problem: why the run failed or was interrupted, else None.
     """
 
     overrides: tuple[str, ...]
@@ -48,14 +48,17 @@ class Job:
 
 @dataclass(frozen=True)
 class SeedJobs:
-    """A row's runs under one seed. What goes on from another run can be told only when that is done: its id is of its
-    weights.
+    """The runs of a row under one seed.
+
+    The id of a run depends on the weights that it starts from. A run that starts from another one is therefore unknown
+    (None) until that one is done.
 
     Attributes:
-        dense: the dense run that the row's method prunes.
-        run: the row's own; None until ``dense`` is done.
-        partner: whose dense model stands beside the sparse one, where the row names another run's.
-        finetuned: the fine-tuning of the run's dense partner; None until ``run`` is done, or where none is wanted.
+        dense: the dense run that the row's method prunes; None for other methods.
+        run: the row's own run; None until ``dense`` is done.
+        partner: the run whose dense model is shown beside the sparse one, if the row names such a run.
+        finetuned: the run that fine-tunes the dense partner; None until ``run`` is done, or if none is wanted.
+        wants_finetuned: whether the row has a fine-tuning run.
     """
 
     dense: Job | None
@@ -66,13 +69,13 @@ class SeedJobs:
 
     @property
     def is_done(self) -> bool:
-        """Whether the row's own run is."""
+        """Whether the row's own run is done."""
         return self.run is not None and self.run.state == "done"
 
 
 @dataclass(frozen=True)
 class RowJobs:
-    """A row, and its runs by seed; or why there are none."""
+    """A row with its runs for each seed; ``unavailable`` says why there are none, or is None."""
 
     row: TableRow
     seeds: Sequence[SeedJobs]
@@ -81,12 +84,12 @@ class RowJobs:
 
 @dataclass(frozen=True)
 class Request:
-    """What is wanted of a table.
+    """The scale, seeds and overrides that a user asks for when making a table.
 
     Attributes:
-        scale: paper or small.
-        seeds: runs a row; None: as the table says.
-        extra: overrides that were typed, for every run.
+        scale: ``paper`` or ``small``.
+        seeds: number of runs per row; None means the number in the table's file.
+        extra: overrides from the command line, which apply to every run.
     """
 
     scale: str
@@ -94,28 +97,28 @@ class Request:
     extra: tuple[str, ...] = ()
 
     def typed(self, overrides: tuple[str, ...]) -> tuple[str, ...]:
-        """What acdc-train is given for a run of a row with these overrides."""
+        """Return the overrides for ``acdc-train``: those of the scale, of the row and of the command line."""
         extra = (override for override in self.extra if key_of(override) != _START)
         return (*AT_SCALE[self.scale], *overrides, *extra)
 
     @property
     def finetune_start(self) -> str:
-        """Which state of their parents the fine-tunings start from, ``last`` or ``best``."""
+        """The state of the parent run from which fine-tuning starts, ``last`` or ``best``."""
         asked = [override.partition("=")[2] for override in self.extra if key_of(override) == _START]
         return asked[-1] if asked and asked[-1] != "null" else SELECTIONS[0]
 
 
 def recipes(spec: TableSpec, request: Request) -> Iterator[tuple[str, ...]]:
-    """What the configs of a table's runs will be composed of, as far as that can be told without any of them.
+    """Yield the overrides of all runs of a table that are known before any config is composed.
 
-    Never empty: with no row to run, what was typed is composed alone, to be checked.
+    If no row can run, the overrides from the command line are yielded alone, so that they are checked all the same.
     """
     available = list(_available(spec, request))
     return iter(available or [request.typed(())])
 
 
 def runs_dir_of(spec: TableSpec, request: Request) -> Path:
-    """Where the runs of a table lie. Raises BadInput on an override that cannot be."""
+    """Return the ``runs_dir`` of a table's runs. Raises BadInput for an invalid override."""
     return Path(composed(next(recipes(spec, request))).runs_dir)
 
 
@@ -128,18 +131,18 @@ def _available(spec: TableSpec, request: Request) -> Iterator[tuple[str, ...]]:
 
 
 def table_jobs(spec: TableSpec, request: Request) -> list[RowJobs]:
-    """The runs of a table and their states, as the records are now.
+    """Return the runs of a table with their current states, read from the records.
 
     Raises:
-        BadInput: on an override that cannot be.
+        BadInput: for an invalid override.
     """
-    composed(next(recipes(spec, request)))  # says what is wrong with what was typed, though no row be run
+    composed(next(recipes(spec, request)))  # checks the overrides from the command line even if no row can run
     runs: Runs = {}
     return [_row_jobs(spec, row, request, runs) for row in spec.rows]
 
 
 def every_job(rows: Sequence[RowJobs]) -> Iterator[Job]:
-    """Each run once, though several rows share it."""
+    """Yield every run of the rows, and a run that several rows share only once."""
     seen = set[str]()
     for jobs in (jobs for row in rows for jobs in row.seeds):
         for job in (jobs.dense, jobs.partner, jobs.run, jobs.finetuned):
@@ -156,13 +159,13 @@ def _row_jobs(spec: TableSpec, row: TableRow, request: Request, runs: Runs) -> R
     if (missing := first_missing((*own, *(partner or ())))) is not None:
         return RowJobs(row, (), f"not available yet: {missing}")
     asked, seeds = request.seeds or row.seeds[request.scale], list[SeedJobs]()
-    while len(seeds) < asked or seeds[-1].is_done:  # and what there is beyond
+    while len(seeds) < asked or seeds[-1].is_done:  # finished runs of further seeds are used too
         seeds.append(_seed_jobs(spec.name, row, own, partner, len(seeds), request, runs))
     return RowJobs(row, seeds[:asked] + [jobs for jobs in seeds[asked:] if jobs.is_done])
 
 
 def first_missing(overrides: Sequence[str]) -> str | None:
-    """The override whose experiment, model or data set there is not: the row's task is not in the program yet."""
+    """Return the first override whose experiment, model or data set the program does not have yet, or None."""
     groups = group_options()
     for override in overrides:
         group, _, option = override.partition("=")
@@ -181,11 +184,11 @@ def _seed_jobs(
     runs: Runs,
 ) -> SeedJobs:
     def job(overrides: tuple[str, ...], start_from: str | None = None) -> Job:
-        typed = request.typed(overrides)
-        config = copy.deepcopy(composed(typed))
+        complete = request.typed(overrides)
+        config = copy.deepcopy(composed(complete))
         config.seed, config.run.experiment, config.start_from = seed, table, start_from or config.start_from
         starts = () if start_from is None else (f"start_from={quoted(start_from)}",)
-        return _job(config, (*typed, f"seed={seed}", *starts), runs)
+        return _job(config, (*complete, f"seed={seed}", *starts), runs)
 
     dense = job(_of_dense_run(own, composed(request.typed(own)))) if _prunes_a_dense_run(request.typed(own)) else None
     start = None if dense is None else str(dense.folder.path)
@@ -197,29 +200,30 @@ def _seed_jobs(
             raise
         dense = _with_problem(dense, error)
     if row.is_finetuned and run is not None and run.state == "done":
-        config = copy.deepcopy(composed(tuple(each for each in _of_any_run(request) if key_of(each) != _START)))
+        extra = _extra_of_finetuning(request)
+        config = copy.deepcopy(composed(tuple(each for each in extra if key_of(each) != _START)))
         config.finetune, config.start_from, config.run.experiment = "dense", str(run.folder.path), table
         config.finetune_start = "best" if request.finetune_start == "best" else None
-        typed = finetuning(run, request)
+        overrides = finetuning(run, request)
         try:
-            finetuned = _job(finetuning_config(config, list(typed)), typed, runs)
+            finetuned = _job(finetuning_config(config, list(overrides)), overrides, runs)
         except (Damaged, DataMissing) as error:
             run = _with_problem(run, error)
     return SeedJobs(dense, run, None if partner is None else job(partner), finetuned, row.is_finetuned)
 
 
 def _with_problem(job: Job, error: AcdcError) -> Job:
-    """A run that looked done until its model or its config was read: it has to be made again."""
+    """Return a finished run as failed, because its model or config cannot be read and the run must be made again."""
     return replace(job, state="failed", problem=str(error))
 
 
 def finetuning(run: Job, request: Request) -> tuple[str, ...]:
-    """What acdc-train is given to fine-tune a run's dense partner."""
-    return ("finetune=dense", f"start_from={quoted(str(run.folder.path))}", *_of_any_run(request))
+    """Return the overrides with which ``acdc-train`` fine-tunes the dense partner of a run."""
+    return ("finetune=dense", f"start_from={quoted(str(run.folder.path))}", *_extra_of_finetuning(request))
 
 
-def _of_any_run(request: Request) -> tuple[str, ...]:
-    return tuple(override for override in request.extra if key_of(override) in _ANY_RUN)
+def _extra_of_finetuning(request: Request) -> tuple[str, ...]:
+    return tuple(override for override in request.extra if key_of(override) in _FINETUNING_KEYS)
 
 
 def _prunes_a_dense_run(overrides: tuple[str, ...]) -> bool:
@@ -228,15 +232,16 @@ def _prunes_a_dense_run(overrides: tuple[str, ...]) -> bool:
 
 
 def _of_dense_run(overrides: tuple[str, ...], config: Config) -> tuple[str, ...]:
-    """Of the run that acdc-train would make first."""
+    """Return the overrides of the dense run that ``acdc-train`` makes before it prunes."""
     if config.dense_run is not None:
         return (*config.dense_run, "method=dense")
     pruning = ("method=", "method.", "bn_recalibration=")
     return (*(override for override in overrides if not override.startswith(pruning)), "method=dense")
 
 
-# Of what is typed for every run, what fine-tuning takes over too: it has all else from its parent.
-_ANY_RUN = (
+# Overrides of these keys on the command line apply to fine-tuning runs too. Fine-tuning runs take all other settings
+# from their parent.
+_FINETUNING_KEYS = (
     "runs_dir",
     "data_dir",
     "tracker",
@@ -250,20 +255,20 @@ _ANY_RUN = (
 
 
 def settled_here(config: Config) -> Config:
-    """As it would run on this machine; as it was asked for where that is for another, such as one with a GPU."""
-    from acdc_cli.training.machine import settle
+    """Resolve the config for this machine, or keep it as asked for if it needs another, such as one with a GPU."""
     from acdc_cli.training.record_format import record_format
+    from acdc_cli.training.settle import settle
 
     try:
         return settle(config, lambda line: None)
     except BadInput:
-        with suppress(BadInput):  # of a network that cannot be had, which the plan of the run says
+        with suppress(BadInput):  # the network cannot be built; the plan of the run reports this
             return replace(config, record_format=record_format(config))
         return config
 
 
 def _job(config: Config, overrides: tuple[str, ...], runs: Runs) -> Job:
-    from acdc_cli.training.start import locate_start
+    from acdc_cli.training.start_file import locate_start
 
     asked = locate_start(config)
     settled = settled_here(asked)

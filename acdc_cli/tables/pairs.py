@@ -1,4 +1,4 @@
-"""Which sparse model a row compares with which dense one (AC/DC, Table 14), and the record of how far they agree."""
+"""Pair each row's sparse model with its dense partner (AC/DC, Table 14), and record how far the two agree."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from acdc_cli.tables.jobs import Job, RowJobs, SeedJobs
 
 
 def dense_of(jobs: SeedJobs) -> Job | None:
-    """The run whose dense model stands beside the sparse one; None: the run's own."""
+    """Return the run whose dense model is the partner of the sparse model; None if it is the same run."""
     return jobs.finetuned or jobs.partner
 
 
 def agreement_of(jobs: SeedJobs) -> Mapping[str, Any] | None:
-    """What the records say of the pair; None if it has not been measured."""
+    """Return the recorded agreement of the pair, or None if it has not been measured."""
     dense, run = dense_of(jobs), known(jobs.run)
     if dense is None and not jobs.wants_finetuned:
         return run.folder.read_result()["agreement"]
@@ -25,7 +25,12 @@ def agreement_of(jobs: SeedJobs) -> Mapping[str, Any] | None:
 
 
 def measure_pairs(rows: Sequence[RowJobs], say: Callable[[str], None]) -> None:
-    """Measure the pairs whose two runs are done, and put what comes out beside the sparse model's records."""
+    """Measure the agreement of all pairs whose two runs are done, and write it into the sparse run's folder.
+
+    Args:
+        rows: the rows of a table.
+        say: prints one line.
+    """
     from acdc_cli.training.reevaluate import pair_agreement
 
     for jobs in (jobs for row in rows for jobs in row.seeds):
@@ -36,10 +41,10 @@ def measure_pairs(rows: Sequence[RowJobs], say: Callable[[str], None]) -> None:
         measured = sparse.read_agreements()
         if dense.run_id in measured or sparse.read_result()["sparse"] is None:
             continue
-        say(f"agreement of {sparse.path.name} with {dense.folder.path.name}")
+        say(f"measuring the agreement of {sparse.path.name} with {dense.folder.path.name}")
         try:
             agreement = pair_agreement(sparse, dense.folder)
         except (Damaged, DataMissing) as error:  # the other pairs can still be measured
-            say(f"not measured: {error}")
+            say(f"agreement not measured: {error}")
             continue
         sparse.write_json(sparse.agreements, measured | {dense.run_id: agreement})

@@ -1,4 +1,4 @@
-"""Which epoch's accuracies a table shows: those at the end of each run, or those of its best epoch (early stopping)."""
+"""Choose the epoch whose accuracies a table shows: the last epoch of each run, or the best one (early stopping)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from acdc_cli.tables.spec import Published, TableRow, TableSpec
 
 
 def select(spec: TableSpec, selection: str | None) -> TableSpec:
-    """The table with the columns that a selection shows; of what is no accuracy, both show the same.
+    """Return the table with the accuracy columns of a selection. All other columns stay the same.
 
-    With ``best``, a column that is of the end of a run gives way to that of the best epoch, once, where a table has
-    both. A published value stays beside it, and is marked where it is of the other epoch.
+    With ``best``, every accuracy at the end of a run is replaced by the accuracy at the best epoch; a table that has
+    both columns keeps one. Published values are kept, and marked if they are of the other epoch.
 
     Args:
-        spec: as its file describes it.
-        selection: ``last`` or ``best``; None: as the file says.
+        spec: the table as its file describes it.
+        selection: ``last`` or ``best``; None means the selection in the file.
     """
     chosen = selection or spec.selection
     shown = BEST_OF if chosen == "best" else {}
@@ -31,6 +31,6 @@ def _select_row(row: TableRow, shown: Mapping[str, str], chosen: str) -> TableRo
     for column, cell in row.published.items():
         of_other_epoch = column in BEST_OF and cell.selection != chosen
         name = shown.get(column, column)
-        if name not in published or not of_other_epoch:  # the best epoch's own published value is nearer
+        if name not in published or not of_other_epoch:  # a published value of the same epoch is preferred
             published[name] = replace(cell, is_of_other_epoch=of_other_epoch)
     return replace(row, published=published)

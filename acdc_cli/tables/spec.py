@@ -1,29 +1,31 @@
-"""conf/table/NAME.yaml: a table's rows, the runs that they are made of, and the published cells with their sources.
+"""Read a table's YAML: its rows, the runs that they need, and the published cells with their sources.
 
-A file says what no code can derive::
+A file looks like this::
 
     title: "AC/DC, Table 1: ..."
-    seeds: {paper: 3}              # runs of a row; 1 where nothing is said
-    baseline_epochs: {paper: 100, small: 40}   # of the dense run that training FLOPs are fractions of
+    seeds: {paper: 3}              # runs of each row by scale; the default is 1
+    baseline_epochs: {paper: 100, small: 40}   # epochs of the dense run whose training FLOPs are the unit
     columns: [top1, finetuned_top1, inference_flops, train_flops]
-    selection: best                # accuracies are of each run's best epoch; last, unless said: of its end
+    selection: best                # accuracies are those of each run's best epoch; the default is last
     sources: {str: "github.com/RAIVNLab/STR README.md"}
-    ours: {recipe: "the recipe is AC/DC's; the method's own was not seen"}   # what no source says of a row's recipe
+    ours: {recipe: "the recipe is AC/DC's; the method's own was not seen"}   # our choices that no source states
     paper: [model=resnet50]        # overrides of all rows at one scale
     rows:
       - method: AC/DC
         setting: "global, 90%"
         run: [sparsity=0.9]        # overrides at every scale
         small: [epochs=80]         # overrides at one scale; null: the row is not run
-        not_run: "not available yet: distillation"   # why; unless said, its settings are not known
-        finetune: true             # the dense partner is fine-tuned too
-        dense_partner: [method=dense]   # in place of run and the row's scales: whose dense model is the partner
+        not_run: "not available yet: distillation"   # the reason; the default is that its settings are not known
+        finetune: true             # the dense partner is also fine-tuned
+        dense_partner: [method=dense]   # overrides of the run with the dense partner, used in place of run and the
+                                        # row's scales
         ours: recipe               # or several: [recipe, batch]
         seeds: 1
         published: {top1: [75.03, sa], train_flops: [0.58, p1], finetuned_top1: unknown}
 
-``unknown`` is a cell that the paper has and nobody here has seen; a column that is not named is none of the paper's. A
-published accuracy is of the epoch that ``selection`` says; ``[74.6, rigl, last]`` is of the end of the run even so.
+``unknown`` means that the paper has this cell, but its value has not been seen. A column that is not named under
+``published`` is not in the paper. A published accuracy is that of the epoch given by ``selection``;
+``[74.6, rigl, last]`` is that of the end of the run in any case.
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ from typing import Any
 
 import yaml
 
-from acdc_cli.config.command_line import conf_dir
-from acdc_cli.errors import BadInput, nearest, not_a_choice
+from acdc_cli.config.command_line import TABLES, user_dirs
+from acdc_cli.errors import BadInput, nearest, not_a_choice, reason
 from acdc_cli.tables.columns import COLUMNS
 
 SCALES = ("paper", "small")
@@ -51,9 +53,10 @@ class Published:
     """A published cell.
 
     Attributes:
-        value: None: the paper has it, but it has not been seen.
-        selection: the epoch that an accuracy is of, ``last`` or ``best``.
-        is_of_other_epoch: the measured value beside it is of another epoch than ``selection`` says.
+        value: None if the paper has the value but it has not been seen.
+        source: where the value is published; None without a value.
+        selection: the epoch of an accuracy, ``last`` or ``best``.
+        is_of_other_epoch: whether the measured value beside this one is not of the epoch ``selection``.
     """
 
     value: float | None
@@ -67,12 +70,16 @@ class TableRow:
     """One line of a table.
 
     Attributes:
-        overrides: scale -> what ``acdc-train`` is given; None where the row is not run.
-        not_run: why it is not.
-        published_recipe: those of the paper scale, or as much of them as is known.
-        dense_partner: as ``overrides``, of the run whose dense model is the partner; None: the run's own.
-        seeds: scale -> number of runs, with seeds from 0.
-        ours: what no source says of the recipe at paper scale.
+        method: name of the method, as the table prints it.
+        setting: text of the second column.
+        overrides: scale -> overrides for ``acdc-train``, or None if the row is not run at this scale.
+        not_run: why the row is not run.
+        published_recipe: the overrides at paper scale, as far as the recipe is known.
+        dense_partner: scale -> overrides of the run whose dense model is the partner; None if it is the row's own run.
+        is_finetuned: whether the dense partner is also fine-tuned.
+        seeds: scale -> number of runs, with seeds counted from 0.
+        published: column -> published cell.
+        ours: our choices for the recipe at paper scale that no source states.
     """
 
     method: str
@@ -88,7 +95,7 @@ class TableRow:
 
     @property
     def label(self) -> str:
-        """For messages."""
+        """Method and setting, the row's name in messages."""
         return f"{self.method} {self.setting}".strip()
 
 
@@ -97,7 +104,12 @@ class TableSpec:
     """A table as its file describes it.
 
     Attributes:
-        selection: the epoch whose accuracies are shown, as a published cell's.
+        name: name of the file without suffix.
+        title: title of the table.
+        columns: names of the columns, see ``columns.COLUMNS``.
+        selection: the epoch whose accuracies are shown, ``last`` or ``best``.
+        baseline_epochs: scale -> epochs of the dense run whose training FLOPs are the unit.
+        rows: the rows.
     """
 
     name: str
@@ -108,28 +120,41 @@ class TableSpec:
     rows: tuple[TableRow, ...]
 
 
+PUBLISHED = Path(__file__).with_name("published")
+
+
+def _files() -> dict[str, Path]:
+    """Map each table's name to its file: the published ones, and those in ``table/`` of the user's own folders."""
+    folders = (PUBLISHED, *(folder / TABLES for folder in user_dirs()))
+    return {path.stem: path for folder in folders for path in folder.glob("*.yaml")}
+
+
 def table_names() -> list[str]:
-    """Of the files under conf/table/."""
-    return sorted(path.stem for path in (conf_dir() / "table").glob("*.yaml"))
+    """Return the names of all tables under acdc_cli/tables/published/."""
+    return sorted(_files())
 
 
 def read_table(name: str) -> TableSpec:
-    """The table that conf/table/NAME.yaml describes.
+    """Read the table that tables/published/NAME.yaml describes.
 
     Raises:
-        BadInput: if there is none, or its file has a key, a column or a source that there is not.
+        BadInput: if there is no such file, or it has an unknown key, column or source.
     """
     if name not in table_names():
         raise not_a_choice("TABLE", name, table_names())
-    return read_table_file(conf_dir() / "table" / f"{name}.yaml")
+    return read_table_file(_files()[name])
 
 
 def read_table_file(path: Path) -> TableSpec:
-    """The table that a file describes, which is called as the file is. Raises what ``read_table`` does."""
+    """Read the table that a file describes. The table has the name of the file.
+
+    Raises:
+        BadInput: if the file is not valid YAML, or has an unknown key, column or source.
+    """
     try:
         content = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
-        raise BadInput(f"{path}: no YAML ({str(error).splitlines()[0]})") from None
+        raise BadInput(f"{path}: not valid YAML ({reason(error)})") from None
     return _table(path, path.stem, content)
 
 
@@ -137,7 +162,7 @@ def _table(path: Path, name: str, content: dict[str, Any]) -> TableSpec:
     _refuse_unknown(path, "", content, TABLE_KEYS)
     for column in content["columns"]:
         if column not in COLUMNS:
-            raise BadInput(f"{path}: columns: {column} is none; did you mean {nearest(column, COLUMNS)}?")
+            raise BadInput(f"{path}: columns: there is no column {column}; did you mean {nearest(column, COLUMNS)}?")
     return TableSpec(
         name,
         content["title"],
@@ -154,7 +179,7 @@ def _row(path: Path, table: dict[str, Any], row: dict[str, Any]) -> TableRow:
     published = {}
     for column, cell in row.get("published", {}).items():
         if column not in table["columns"]:
-            raise BadInput(f"{path}: {label}: published: {column} is no column of this table")
+            raise BadInput(f"{path}: {label}: published: {column} is not among the table's columns; add it there")
         published[column] = _published(path, label, table, cell)
     partner = row.get("dense_partner")
     return TableRow(

@@ -1,33 +1,37 @@
-"""A filled table as rows of text, and the notes under it: what marks mean, sources, versions."""
+"""Turn a filled table into rows of text and the notes under it: the meaning of marks, sources, versions."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from acdc_cli.tables.columns import COLUMNS, Column
 from acdc_cli.tables.fill import OTHER_DATASET, OTHER_MODEL, OTHER_SETTINGS, SHORTER, Cell, FilledRow
+from acdc_cli.tables.jobs import RowJobs, every_job
 from acdc_cli.tables.spec import UNKNOWN, TableSpec
 
 NOTHING, NOT_YET = "–", "not available yet"
 AT_SCALE = {"paper": "", "small": " – its rows at small scale"}
-MEANS = "Means over seeds ± their standard deviation; behind a published value, what was measured minus it"
+MEANS = (
+    "Cells are means over seeds ± their standard deviation. A number in round brackets behind a published value is the "
+    "measured value minus the published one."
+)
 SUPERSCRIPT = str.maketrans({OTHER_DATASET: "ᵈ", OTHER_MODEL: "ᵐ", SHORTER: "ˢ", OTHER_SETTINGS: "ᵒ"})
 MEANING = {
     OTHER_DATASET: "another data set",
     OTHER_MODEL: "another model",
     SHORTER: "fewer epochs",
-    OTHER_SETTINGS: "other settings, as typed",
+    OTHER_SETTINGS: "other settings, given on the command line",
 }
-
-
 OF_EPOCH = {
     "last": "Accuracies are those at the end of each run.",
     "best": "Accuracies are those of each run's best epoch (of the sparse model: among epochs as sparse as the last).",
 }
-NOT_SUBTRACTED = "A published accuracy that is of another epoch stands without a difference."
+NOT_SUBTRACTED = "A published accuracy of the other epoch has no difference behind it."
 STARTS = {
-    "last": "at the end of the last dense phase, with empty momentum (finetune_start=best keep_best=true: at the best)",
+    "last": "at the end of the last dense phase, with empty momentum (at the best dense epoch with "
+    "finetune_start=best keep_best=true)",
     "best": "at the best dense epoch, with empty momentum",
 }
 FINETUNING = "Fine-tuning begins {}; AC/DC's own code begins at the best dense checkpoint with its optimizer state."
@@ -38,10 +42,11 @@ class TextTable:
     """A table that is ready to be written in any format.
 
     Attributes:
+        title: title of the table.
+        headings: headings of the columns.
         rows: cells in the order of ``headings``.
-        marks: of each row, see ``tables.fill``; they stand behind its measured cells already.
         notes: lines under the table.
-        sources: the published cells' sources; cells name them by number, from 1.
+        sources: sources of the published cells. Cells refer to them by number, counted from 1.
     """
 
     title: str
@@ -54,11 +59,13 @@ class TextTable:
 def text_table(
     spec: TableSpec, rows: Sequence[FilledRow], scale: str = "paper", provenance: Sequence[str] = ()
 ) -> TextTable:
-    """Lay a table out: a column for what was measured, and one for what was published where anything was.
+    """Return the table as text, with a column of measured values and, if there are any, one of published values.
 
     Args:
-        scale: paper or small; the title says so.
-        provenance: lines that say on which machine, with which versions, and how long.
+        spec: the table as its file describes it.
+        rows: the filled rows.
+        scale: ``paper`` or ``small``. The title names the small scale.
+        provenance: notes about the machine, the versions and the time of the runs.
     """
     with_published = [name for name in spec.columns if any(row.cells[name].published for row in rows)]
     sources = list(
@@ -73,10 +80,10 @@ def text_table(
     for name in spec.columns:
         headings += [COLUMNS[name].heading, *(["published"] if name in with_published else [])]
     return TextTable(
-        spec.title + AT_SCALE[scale],
+        spec.title + (AT_SCALE[scale] if with_published else ""),
         [*headings, "seeds"],
         [_row(spec, row, with_published, sources) for row in rows],
-        [*_notes(spec, rows), *(_ours(rows) if scale == "paper" else []), *provenance],
+        [*_notes(spec, rows), *(_own_choices(rows) if scale == "paper" else []), *provenance],
         sources,
     )
 
@@ -92,7 +99,10 @@ def _row(spec: TableSpec, row: FilledRow, with_published: list[str], sources: li
 
 
 def _measured_text(cell: Cell, column: Column, row: FilledRow) -> str:
-    """``75.10 ± 0.12`` with the row's marks, and of how many seeds where it is not of all; a dash for nothing."""
+    """Return a measured value such as ``75.10 ± 0.12`` with the row's marks; a dash if nothing was measured.
+
+    If the value exists only for some of the finished seeds, their number follows.
+    """
     if cell.measured is None:
         return NOTHING if column.is_written else NOT_YET
     deviation = "" if cell.measured.deviation is None else f" ± {cell.measured.deviation:.{column.digits}f}"
@@ -112,7 +122,7 @@ def _published_text(cell: Cell, digits: int, sources: list[str]) -> str:
 
 def _notes(spec: TableSpec, rows: Sequence[FilledRow]) -> list[str]:
     marks = [mark for mark in MEANING if any(mark in row.marks for row in rows)]
-    notes = [f"{MEANS}."]
+    notes = [MEANS]
     if marks:
         explained = ", ".join(f"{mark.translate(SUPERSCRIPT)} {MEANING[mark]}" for mark in marks)
         notes.append(f"Not the published recipe: {explained}.")
@@ -125,12 +135,30 @@ def _notes(spec: TableSpec, rows: Sequence[FilledRow]) -> list[str]:
     return notes + [FINETUNING.format(STARTS[start]) for start in STARTS if start in starts]
 
 
-def _ours(rows: Sequence[FilledRow]) -> list[str]:
-    """A line for each thing that no source says of some rows' recipes; methods stand for all of their rows."""
+def _own_choices(rows: Sequence[FilledRow]) -> list[str]:
+    """Return one line for each of our choices that no source states.
+
+    A line names a method if the choice applies to all its rows, and single rows otherwise.
+    """
     lines = []
     for text in dict.fromkeys(text for row in rows for text in row.row.ours):
         having = [row.row for row in rows if text in row.row.ours]
         others = {row.row.method for row in rows if text not in row.row.ours}
         names = dict.fromkeys(row.label if row.method in others else row.method for row in having)
-        lines.append(f"Ours, of {'; '.join(names)}: {text}.")
+        lines.append(f"Our choice for {'; '.join(names)}, which no source states: {text}.")
     return lines
+
+
+def provenance(rows: Sequence[RowJobs]) -> list[str]:
+    """Which data, machines and programs the finished runs were of, and how long they took."""
+    results = [job.folder.read_result() for job in every_job(rows) if job.state == "done"]
+    if not results:
+        return []
+    versions = Counter(
+        ", ".join(f"{name} {number}" for name, number in result["versions"].items() if number) for result in results
+    )
+    devices, data = (", ".join(sorted({result[key] for result in results})) for key in ("device", "dataset"))
+    seconds = sum(result["seconds"] for result in results)
+    most, count = versions.most_common(1)[0]
+    others = f"; {len(results) - count} of them with other versions" if count < len(results) else ""
+    return [f"{len(results)} runs on {data}, {seconds / 60:.1f} min of training on {devices}; {most}{others}."]

@@ -13,7 +13,8 @@ from typing import Any, BinaryIO, cast
 import torch
 
 from acdc_cli.errors import AcdcError, reason
-from acdc_cli.records.files import Damaged, replace_file
+from acdc_cli.records.files import Damaged
+from acdc_cli.system.files import replace_file, temporary_beside
 
 # A file is what torch.save writes, then this word and the SHA-256 of everything before it. A zip archive is read from
 # the table near its end, so torch.load passes over what follows that table.
@@ -61,7 +62,7 @@ def _keep(path: Path, previous: Path | None) -> None:
     """Give the checkpoint a second name, so that it is there under the first one until that is replaced."""
     if previous is None or not path.is_file():
         return
-    link = previous.with_name(f".{previous.name}.{os.getpid()}.tmp")
+    link = temporary_beside(previous)
     with suppress(FileNotFoundError):
         link.unlink()
     try:

@@ -20,6 +20,7 @@ from acdc_cli.config.schema import is_pruned_to_target
 from acdc_cli.measure.best import best_epoch
 from acdc_cli.measure.dynamics import dead_channels
 from acdc_cli.measure.flops import inference_flops, nonzeros
+from acdc_cli.plugins import imported_plugins
 from acdc_cli.ranks import ONE_RANK
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.headline import as_record
@@ -162,6 +163,7 @@ def _result(
         "layer_sparsity": rows[-1]["layer_sparsity"],
         "versions": _versions(),
         "git_commit": _git_commit(),
+        "plugins": imported_plugins(),
         "started_from": config.start_from,
         "finetuned": config.finetune is not None,
         "dataset_hash": run.data.content_hash,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from acdc_cli.errors import AcdcError, Elsewhere, Interrupted
+from acdc_cli.errors import AcdcError, Elsewhere, Interrupted, reason
 from acdc_cli.ranks import ONE_RANK, Ranks
 
 T = TypeVar("T")
@@ -155,7 +155,7 @@ def joined_group(ranks: Ranks, device: torch.device) -> Iterator[Group]:
     except RuntimeError as error:
         if not rank_is_lost(error):
             raise
-        raise Interrupted(f"lost another rank ({str(error).splitlines()[0]}); the same command goes on") from None
+        raise Interrupted(f"lost another rank ({reason(error)}); the same command goes on") from None
     finally:
         distributed.destroy_process_group()
 

@@ -10,8 +10,8 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from acdc_cli.data.held_signals import STOPPING, is_heard
 from acdc_cli.errors import Interrupted
+from acdc_cli.system.signals import STOPPING, is_heard
 from acdc_cli.training.group import Group
 
 GO_ON, SAVE, STOP = 0, 1, 2  # STOP + n: because of signal n

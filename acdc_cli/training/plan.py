@@ -25,7 +25,8 @@ from acdc_cli.sparsity.rules import Share, excluded
 from acdc_cli.sparsity.target import AllocationError
 from acdc_cli.training.method_setting import method_setting, no_passes
 from acdc_cli.training.precision import planned_dtype
-from acdc_cli.training.start import goes_on_from_a_run, require_dense_start, start_state
+from acdc_cli.training.start import require_dense_start, start_state
+from acdc_cli.training.start_file import goes_on_from_a_run
 
 
 def plan(config: Config) -> dict[str, Any]:

@@ -6,9 +6,8 @@ import copy
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import torch
-
 from acdc_cli.config.schema import Config
+from acdc_cli.system.processors import may_have_gpu
 
 # Flags of /proc/cpuinfo that mean arithmetic in bfloat16: x86's AVX512-BF16 and AMX, and Arm's BF16 extension.
 BFLOAT16_FEATURES = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
@@ -20,7 +19,16 @@ def device_kind(asked: str) -> str:
     """``cuda`` or ``cpu`` for the ``device`` that was asked for: auto is the GPU where PyTorch sees one."""
     if asked != "auto":
         return asked
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return "cuda" if sees_gpu() else "cpu"
+
+
+def sees_gpu() -> bool:
+    """Whether PyTorch sees a GPU. It is imported only where there may be one."""
+    if not may_have_gpu():
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def processor_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
@@ -45,6 +53,8 @@ def computes_bfloat16(device: str, features: Iterable[str]) -> bool:
         features: the processor's flags, see ``processor_features``; not read for "cuda".
     """
     if device == "cuda":
+        import torch
+
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return not BFLOAT16_FEATURES.isdisjoint(features)
 
@@ -82,6 +92,6 @@ def planned_dtype(config: Config) -> str:
     """The format that a run of this config would compute in here; as asked for another machine's device."""
     settled = copy.deepcopy(config)
     settled.device = device_kind(config.device)
-    if settled.device == "cpu" or torch.cuda.is_available():
+    if settled.device == "cpu" or sees_gpu():
         settle_precision(settled, lambda line: None)
     return settled.precision.dtype

@@ -9,12 +9,12 @@ from typing import Any
 from acdc_cli.config.identity import run_id
 from acdc_cli.config.schema import Config
 from acdc_cli.config.text import to_yaml
-from acdc_cli.data.held_signals import signals_held_back
 from acdc_cli.errors import AcdcError, Interrupted
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.tracker import WandbMirror
 from acdc_cli.report.page import write_page
+from acdc_cli.system.signals import signals_held_back
 from acdc_cli.training.best_models import keep_candidate, leave_best, remove_beaten, require_candidates
 from acdc_cli.training.checkpoint import save_checkpoint
 from acdc_cli.training.finish import save_masks

@@ -20,8 +20,8 @@ from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.training.finish import model_size
 from acdc_cli.training.loop import evaluate
-from acdc_cli.training.machine import settle
 from acdc_cli.training.run import Run, build_run
+from acdc_cli.training.settle import settle
 
 
 def pair_agreement(sparse_run: RunFolder, dense_run: RunFolder) -> dict[str, float]:

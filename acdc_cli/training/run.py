@@ -33,7 +33,8 @@ from acdc_cli.training.group import ALONE, Group
 from acdc_cli.training.machine import WEIGHT_DTYPE, autocast, device_of, gradient_scaler, prepare_torch
 from acdc_cli.training.method_setting import method_setting
 from acdc_cli.training.optim import build_optimizer
-from acdc_cli.training.start import goes_on_from_a_run, load_start
+from acdc_cli.training.start import load_start
+from acdc_cli.training.start_file import goes_on_from_a_run
 from acdc_cli.training.state_check import check_optimizer_state, check_state
 
 

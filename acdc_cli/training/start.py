@@ -1,9 +1,7 @@
-"""The weights that a run starts from: a finished run's, or a checkpoint file's."""
+"""The weights that a run starts from, read from the file that ``start_file`` names."""
 
 from __future__ import annotations
 
-import copy
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from pickle import UnpicklingError
@@ -14,79 +12,30 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from acdc_cli.config.schema import Config, prunes_a_dense_run
+from acdc_cli.config.schema import Config
 from acdc_cli.errors import BadInput, DataMissing, reason
-from acdc_cli.parts import METHODS
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.records.tensor_header import StoredTensor
 from acdc_cli.sparsity.target import parse_target, removed_fraction
 from acdc_cli.training.checkpoint import check_seal
+from acdc_cli.training.start_file import model_file
 
 # Where checkpoints keep a state dict among other things: PyTorch's and timm's habits, and our own last.pt.
 NESTED_UNDER = ("state_dict", "model_state_dict", "model", "module", "run")
 NAMED_AT_MOST = 3
-HASH_LENGTH = 16
 
 
-def locate_start(config: Config) -> Config:
-    """A copy of the config in which ``start_from`` is an absolute path and its tensors' hash is known.
-
-    Of the tensors and not of the file: the same weights can be written in more than one way.
-
-    Raises:
-        BadInput: if it is a folder that is no run, or a file without a state dict.
-        DataMissing: if there is no such file, or the run has no such model (yet).
-    """
-    if config.start_from is None:
-        return config
-    config = copy.deepcopy(config)
-    config.start_from = str(Path(str(config.start_from)).expanduser().absolute())
-    config.start_from_hash = _hash_of(_read_state(model_file(config)))
-    return config
+def raw_tensors(path: Path) -> list[StoredTensor]:
+    """The tensors of a file as bytes, in the order of their names. Raises what ``read_state`` does."""
+    return [
+        StoredTensor(name, str(tensor.dtype), tuple(tensor.shape), _bytes_of(tensor))
+        for name, tensor in sorted(read_state(path).items())
+    ]
 
 
-def _hash_of(state: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:HASH_LENGTH]
-
-
-def model_file(config: Config) -> Path:
-    """The file that ``start_from`` means: itself, or a run's dense model; its sparse one where masks come from it.
-
-    ``finetune_start=best``: the model of the run's best dense epoch.
-
-    Raises:
-        BadInput: for a folder that is no run, or a run whose method makes no dense model where one is needed.
-        DataMissing: if there is no such file, or the run has no such model (yet).
-    """
-    path = Path(str(config.start_from))
-    if path.is_dir():
-        folder = RunFolder.open(path)
-        needs_dense = prunes_a_dense_run(config)
-        kinds = ("sparse",) if config.masks == "from_weights" else ("dense",) if needs_dense else ("dense", "sparse")
-        making = [name for name in METHODS.names() if METHODS.part(name).facts.makes_dense_model] if needs_dense else []
-        if needs_dense and folder.is_done and (method := folder.read_result()["method"]) not in making:
-            raise BadInput(
-                f"start_from={path}: method={method} makes no dense model, and method={config.method.name} prunes one; "
-                f"use a run of {' or '.join(making)}, or drop start_from: the dense run is then made first"
-            )
-        if config.finetune is not None and config.finetune_start == "best":
-            kinds = ("dense_best",)
-        for kind in kinds:
-            if (file := folder.model(kind)).is_file():
-                return file
-        raise DataMissing(f"start_from={path}: the run has no {kinds[0]} model (yet); its own command goes on with it")
-    if not path.is_file():
-        raise DataMissing(f"start_from={path}: there is no such file and no such run folder")
-    return path
-
-
-def goes_on_from_a_run(config: Config) -> bool:
-    """Whether what a dense run has spent is part of this one's cost: what prunes it starts from it."""
-    return prunes_a_dense_run(config) and Path(str(config.start_from)).is_dir()
+def _bytes_of(tensor: Tensor) -> bytes:
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def load_start(model: nn.Module, config: Config) -> None:
@@ -103,7 +52,7 @@ def start_state(model: nn.Module, config: Config) -> dict[str, Tensor]:
     """
     path = model_file(config)
     own = model.state_dict()
-    state = _without_wrappers(_read_state(path), list(own))
+    state = _without_wrappers(read_state(path), list(own))
     # A counter that no output depends on; checkpoints older than it lack it.
     missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
     unknown = [name for name in state if name not in own]
@@ -142,7 +91,13 @@ def _first_few(names: list[str]) -> str:
     return ", ".join(names[:NAMED_AT_MOST]) + more
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, by the names that they have in it.
+
+    Raises:
+        BadInput: if there is no state dict in it.
+        DataMissing: if it is damaged or cannot be read.
+    """
     try:
         _check_sum(path)
         content: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)

@@ -64,7 +64,9 @@ def test_a_launcher_that_is_not_installed_is_one_line_with_what_to_install(
     launcher: str, package: str, tmp_path: Path
 ) -> None:
     program = (
-        "import sys; sys.modules['hydra_plugins'] = None; from acdc_cli.commands.train import run_command_line; "
+        "import sys; plugins = ('hydra_joblib_launcher', 'hydra_submitit_launcher'); "
+        "sys.modules |= dict.fromkeys(f'hydra_plugins.{name}' for name in plugins); "
+        "from acdc_cli.commands.train import run_command_line; "
         f"sys.exit(run_command_line(['-m', 'hydra/launcher={launcher}', 'seed=0,1']))"
     )
     refused = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)

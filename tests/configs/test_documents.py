@@ -14,6 +14,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from acdc_cli.config.command_line import check_overrides, rewrite
+from acdc_cli.tables.spec import PUBLISHED
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF, DOCS = ROOT / "conf", ROOT / "docs"
@@ -114,7 +115,7 @@ def test_flags_of_the_other_commands_exist(command: Callable[..., Any]) -> None:
 
 def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z][a-z0-9-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    targets |= {path.stem for path in (CONF / "table").glob("*.yaml")}
+    targets |= {path.stem for path in PUBLISHED.glob("*.yaml")}
     named = {
         word
         for path in WITH_COMMANDS

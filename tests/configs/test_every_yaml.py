@@ -15,7 +15,7 @@ from acdc_cli.config.schema import Config
 from acdc_cli.training.plan import plan
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-# Those of conf/table list runs and are no group's options: test_tables_compose.py.
+# Those of acdc_cli/tables/published list runs and are no group's options: test_tables_compose.py.
 OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "table")
 MODELS = [option for group, option in OPTIONS if group == "model"]
 # What a plan depends on, and the models whose plans differ in kind from each other's and take every data set.

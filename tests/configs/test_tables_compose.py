@@ -1,4 +1,4 @@
-"""Every file under conf/table/: rows are runs that compose and have the published recipes; cells are the published."""
+"""Every file under acdc_cli/tables/published/: rows are runs that compose and have the published recipes; cells are the published."""
 
 from __future__ import annotations
 

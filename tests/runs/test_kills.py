@@ -14,8 +14,8 @@ from killed_run import KILLED, TYPED
 from support import environment
 from training import check_same, train
 
-from acdc_cli.records.files import file_sum
 from acdc_cli.records.folder import RunFolder, run_folders
+from acdc_cli.system.files import file_sum
 
 TESTS = Path(__file__).parent.parent
 

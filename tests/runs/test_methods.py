@@ -24,9 +24,9 @@ from acdc_cli.sparsity import fisher_estimate, fisher_memory
 from acdc_cli.training import execute as execution
 from acdc_cli.training import loop
 from acdc_cli.training.group import ALONE
-from acdc_cli.training.machine import settle
 from acdc_cli.training.method_needs import check_memory
 from acdc_cli.training.plan import plan
+from acdc_cli.training.settle import settle
 
 METHODS = (
     "gmp", "rigl", "set", "top_kast", "str", "sparse_vd", "dsd", "iht", "static", "snip", "magnitude", "woodfisher"

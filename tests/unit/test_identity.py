@@ -18,7 +18,7 @@ from acdc_cli.config.schema import Config
 from acdc_cli.config.text import to_yaml
 from acdc_cli.data.ffcv_availability import ffcv_problem
 from acdc_cli.training.execute import execute
-from acdc_cli.training.machine import cores, settle
+from acdc_cli.training.settle import cores, settle
 
 
 def settled(*arguments: str) -> Config:

@@ -28,8 +28,8 @@ from acdc_cli.data.loaders import open_loaders
 from acdc_cli.data.own import locate_own_data
 from acdc_cli.data.sets import fashion_mnist
 from acdc_cli.errors import BadInput, DataMissing
-from acdc_cli.training.machine import settle
 from acdc_cli.training.plan import plan
+from acdc_cli.training.settle import settle
 
 SPLITS = ("train", "val")
 RUN = ("epochs=2", "model.width=1", "batch_size=20", "loader=torch", "device=cpu", "threads=1", "tracker=none")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from acdc_cli.commands.search import Try, next_value, search
 from acdc_cli.errors import AcdcError, BadInput
+from acdc_cli.launch.search import Try, next_value, search
 
 
 def sigmoid(x: float) -> float:

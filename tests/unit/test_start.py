@@ -16,7 +16,8 @@ from acdc_cli.config.schema import Config
 from acdc_cli.errors import BadInput, DataMissing
 from acdc_cli.models.build import build_model
 from acdc_cli.models.inputs import ImageInputs
-from acdc_cli.training.start import load_start, locate_start
+from acdc_cli.training.start import load_start
+from acdc_cli.training.start_file import locate_start
 
 
 def model_of(seed: int, classes: int = 10) -> nn.Module:
@@ -127,3 +128,17 @@ def test_no_such_file(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="not a run folder"):
         config_from(tmp_path)
+
+
+def test_the_hash_of_a_safetensors_file_is_that_of_its_tensors_however_they_are_read(tmp_path: Path) -> None:
+    """The same tensors in a file that torch reads, and in one that is read without torch."""
+    model = model_of(0)
+    state = model.state_dict() | {"half": torch.ones(2, 3, dtype=torch.bfloat16), "flag": torch.tensor([True, False])}
+    state["scalar"] = torch.tensor(7)
+    torch.save(state, tmp_path / "weights.pt")
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, tmp_path / "weights.safetensors")
+    found = {
+        locate_start(compose_config([f"start_from={tmp_path / name}"])).start_from_hash
+        for name in ("weights.pt", "weights.safetensors")
+    }
+    assert len(found) == 1

@@ -65,12 +65,12 @@ def test_a_row_has_the_overrides_of_its_table_of_the_scale_and_its_own(tmp_path:
 @pytest.mark.parametrize(
     ("instead_of", "wrong", "said"),
     [
-        ("columns: [top1,", "columns: [top_1,", "columns: top_1 is none; did you mean top1?"),
+        ("columns: [top1,", "columns: [top_1,", "columns: there is no column top_1; did you mean top1?"),
         ("setting:", "seting:", "there is no key seting; did you mean setting?"),
         ("[2.09, p]", "[2.09, q]", "source q is not one of p"),
         ("ours: [batch,", "ours: [bach,", "ours bach is not one of batch, rates"),
-        ("{top1: unknown}", "{sparsity: unknown}", "sparsity is no column of this table"),
-        ("rows:", "rows: [", "no YAML"),
+        ("{top1: unknown}", "{sparsity: unknown}", "sparsity is not among the table's columns; add it there"),
+        ("rows:", "rows: [", "not valid YAML"),
         ("seeds:", "selection: bset\nseeds:", "selection: bset is neither last nor best"),
         ("[2.09, p]", "[2.09, p, first]", "first is neither last nor best"),
     ],
@@ -146,13 +146,13 @@ def test_what_is_ours_is_said_under_the_published_scale(tmp_path: Path) -> None:
     """A method by its name where all of its rows have it, and else the row."""
     spec = spec_of(tmp_path)
     assert text_table(spec, filled(spec)).notes[-2:] == [
-        "Ours, of RigL: the batch size.",
-        "Ours, of RigL; STR: the rates.",
+        "Our choice for RigL, which no source states: the batch size.",
+        "Our choice for RigL; STR, which no source states: the rates.",
     ]
-    assert not any(note.startswith("Ours") for note in text_table(spec, filled(spec), "small").notes)
+    assert not any(note.startswith("Our choice") for note in text_table(spec, filled(spec), "small").notes)
     other = replace(spec.rows[1], setting="5x, 90%", ours=())
     rows = [*filled(spec), FilledRow(other, filled(spec)[1].cells, 0, 3, "", None)]
-    assert text_table(spec, rows).notes[-1] == "Ours, of RigL 5x, 80%; STR: the rates."
+    assert text_table(spec, rows).notes[-1] == "Our choice for RigL 5x, 80%; STR, which no source states: the rates."
 
 
 def test_a_partner_has_the_recipe_of_its_table_and_not_that_of_its_row(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_cell_of_fewer_seeds_than_its_row_says_so(tmp_path: Path) -> None:
     row = FilledRow(rigl, cells, 3, 3, "o", None)
     table = text_table(spec, [row])
     assert table.rows == [["RigL", "5x, 80%", "75.10 ± 0.12ᵒ", "2.10ᵒ (n=1)", "3/3"]]
-    assert "ᵒ other settings, as typed" in table.notes[1]
+    assert "ᵒ other settings, given on the command line" in table.notes[1]
     header, line = (text.split(",") for text in full_csv(spec, [row]).replace('"5x, 80%"', "5x").splitlines())
     seeds = dict(zip(header, line, strict=True))
     assert (seeds["seeds"], seeds["top1_seeds"], seeds["train_flops_seeds"]) == ("3", "3", "1")

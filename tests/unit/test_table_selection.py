@@ -97,7 +97,7 @@ def test_best_takes_the_place_of_the_end_and_does_not_subtract_what_is_of_the_en
         *("method", "setting", "best top-1 %", "published", "best dense, fine-tuned %", "published"),
         *("inference FLOPs", "published", "seeds"),
     ]
-    assert "each run's best epoch" in table.notes[1] and "without a difference" in table.notes[1]
+    assert "each run's best epoch" in table.notes[1] and "has no difference" in table.notes[1]
 
 
 def test_a_table_of_best_epochs_and_one_cell_of_the_end(tmp_path: Path) -> None:

@@ -1,36 +1,21 @@
-"""What became of a sweep's jobs. They may run in other processes, so each leaves a line in a folder that they share."""
+"""A sweep from its first job to its table: what is launched, and what has become of each job."""
 
 from __future__ import annotations
 
-import json
-import shutil
 import signal
-import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from acdc_cli.commands.console import print_error, rank
-from acdc_cli.commands.job_process import is_stopping
-from acdc_cli.commands.launchers import use_own_launchers
-from acdc_cli.config.command_line import NO_RULES, as_typed
-from acdc_cli.errors import (
-    EXIT_BAD_INPUT,
-    EXIT_DATA_MISSING,
-    EXIT_DONE,
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    AcdcError,
-    Interrupted,
-    reason,
-)
-
-OUTCOMES = "outcomes.jsonl"
+from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, AcdcError, Interrupted, reason
+from acdc_cli.launch.job_process import is_stopping
+from acdc_cli.launch.messages import print_error, rank, say
+from acdc_cli.launch.outcomes import collect_outcomes, report_outcome, sweep_exit_code, typed
 
 
 @dataclass(frozen=True)
@@ -49,7 +34,6 @@ class Ended:
 
 def run_sweep(launch: Callable[[Path], None]) -> Ended:
     """Let ``launch`` run the jobs, which report to the folder that it is given, and collect what became of them."""
-    use_own_launchers()
     folder = Path(tempfile.mkdtemp(prefix="acdc-sweep-"))
     interrupted, error = False, None
     try:
@@ -96,36 +80,7 @@ def _hand_on(number: int | None) -> None:
     try:
         signal.raise_signal(number)
     except Exception as error:  # submitit, when the job has had all its time
-        print(f"acdc-train: {reason(error)}", file=sys.stderr)
-
-
-def typed(overrides: Iterable[str]) -> list[str]:
-    """A job's overrides as the user knows them."""
-    return [
-        as_typed(override).replace("\\:", ":") for override in overrides if override != NO_RULES
-    ]  # Hydra escapes 2:4
-
-
-def report_outcome(folder: Path, outcome: dict[str, Any]) -> None:
-    """Leave a line in the folder that a sweep's jobs share."""
-    with (folder / OUTCOMES).open("a") as file:
-        file.write(json.dumps(outcome) + "\n")
-
-
-def read_outcomes(folder: Path) -> list[dict[str, Any]]:
-    """The jobs' last lines, in the order of the sweep; a job's first rank's, if several have left lines here."""
-    path = folder / OUTCOMES
-    outcomes = map(json.loads, path.read_text().splitlines() if path.is_file() else [])
-    by_rank = sorted(outcomes, key=lambda outcome: outcome["rank"], reverse=True)
-    last = {outcome["job"]: outcome for outcome in by_rank}  # a job may have been queued again
-    return [last[job] for job in sorted(last)]
-
-
-def collect_outcomes(folder: Path) -> list[dict[str, Any]]:
-    """What ``read_outcomes`` says. Removes the folder, and what Hydra has put there."""
-    outcomes = read_outcomes(folder)
-    shutil.rmtree(folder, ignore_errors=True)
-    return outcomes
+        say(reason(error))
 
 
 def summarize(outcomes: list[dict[str, Any]], interrupted: bool, is_shown: bool = True) -> int:
@@ -155,15 +110,4 @@ def _show(outcomes: list[dict[str, Any]]) -> None:
         print_runs(rows, title="sweep")
     for outcome in outcomes:
         if outcome["error"] is not None:
-            print(f"acdc-train: {' '.join(outcome['overrides'])}: {outcome['error']}", file=sys.stderr)
-
-
-def sweep_exit_code(exit_codes: list[int], interrupted: bool) -> int:
-    """0 when all are done, 75 if any was interrupted, else 2 if nothing could start, else 1."""
-    if interrupted or EXIT_INTERRUPTED in exit_codes:
-        return EXIT_INTERRUPTED
-    if exit_codes and all(code == EXIT_DONE for code in exit_codes):
-        return EXIT_DONE
-    if all(code in (EXIT_BAD_INPUT, EXIT_DATA_MISSING) for code in exit_codes):
-        return EXIT_BAD_INPUT
-    return EXIT_FAILED
+            say(f"{' '.join(outcome['overrides'])}: {outcome['error']}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from acdc_cli.data.held_signals import ENDING, is_heard
+from acdc_cli.launch.messages import say
+from acdc_cli.system.signals import ENDING, handled_by, interrupt, is_heard
 
 STOP = "stop"  # a job that finds it does not begin
 RUNNING = "running"  # running-HOST-PID: a process that has begun, to be signalled
@@ -33,23 +33,14 @@ class JobProcess:
     def __call__(self, composed: DictConfig) -> None:
         """Do the job; its outcome is on record."""
         folder = Path(HydraConfig.get().sweep.dir)
-        before = {
-            number: signal.signal(number, interrupt) for number in filter(is_heard, (signal.SIGTERM, signal.SIGHUP))
-        }
         mark = folder / f"{RUNNING}-{socket.gethostname()}-{os.getpid()}"
-        try:
-            with suppress(KeyboardInterrupt):
-                mark.touch()  # before the job looks for a stop: one of the two is seen
-                self.task(composed)
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler or signal.SIG_DFL)
-            mark.unlink(missing_ok=True)
-
-
-def interrupt(number: int, frame: object) -> None:
-    """A signal handler: end a run as Ctrl-C does."""
-    raise KeyboardInterrupt
+        with handled_by(interrupt, filter(is_heard, (signal.SIGTERM, signal.SIGHUP))):
+            try:
+                with suppress(KeyboardInterrupt):
+                    mark.touch()  # before the job looks for a stop: one of the two is seen
+                    self.task(composed)
+            finally:
+                mark.unlink(missing_ok=True)
 
 
 def is_stopping(folder: Path) -> bool:
@@ -69,19 +60,15 @@ def stopping_jobs(folder: Path) -> Iterator[None]:
             signal.signal(ending, stop_at_once)
         (folder / STOP).touch()
         with suppress(OSError):  # a terminal that has gone away is why SIGHUP comes
-            print(f"acdc-train: {signal.Signals(number).name}: ending the jobs; again to stop at once", file=sys.stderr)
+            say(f"{signal.Signals(number).name}: ending the jobs; again to stop at once")
         _signal_running(folder)
 
     def stop_at_once(number: int, frame: object) -> None:
         _signal_running(folder)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in filter(is_heard, ENDING)}
-    try:
+    with handled_by(stop, filter(is_heard, ENDING)):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def _signal_running(folder: Path) -> None:

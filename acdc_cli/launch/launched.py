@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from acdc_cli.records.files import NUMBER, read_object, replace_json
+from acdc_cli.records.files import NUMBER, read_object
+from acdc_cli.system.files import replace_json
 
 LAUNCHED = "launched.json"
 

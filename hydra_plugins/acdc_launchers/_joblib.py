@@ -13,10 +13,10 @@ from typing import Any
 from hydra.core.utils import JobReturn
 from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
 
-from acdc_cli.commands.job_process import JobProcess, is_stopping, stopping_jobs
-from acdc_cli.commands.launched import write_launched
-from acdc_cli.data.held_signals import ignore_stop_signals
 from acdc_cli.errors import AcdcError
+from acdc_cli.launch.job_process import JobProcess, is_stopping, stopping_jobs
+from acdc_cli.launch.launched import write_launched
+from acdc_cli.system.signals import ignore_stop_signals
 
 
 class JoblibJobs(JoblibLauncher):

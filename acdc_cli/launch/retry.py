@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from acdc_cli.commands.listed_runs import run_listed, say
-from acdc_cli.commands.sweep import sweep_exit_code
 from acdc_cli.config.retyped import as_overrides
 from acdc_cli.config.stored import read_config
 from acdc_cli.errors import EXIT_DONE, AcdcError, BadInput
+from acdc_cli.launch.listed_runs import run_listed, say
+from acdc_cli.launch.outcomes import sweep_exit_code
 from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.tables.found import ID, state_of
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from acdc_cli.commands.launched import read_launched
-from acdc_cli.commands.listed_sweep import launch_jobs
-from acdc_cli.commands.sweep import Ended, read_outcomes, record_outcome, run_sweep
-from acdc_cli.commands.sweep_place import sweep_place
+from acdc_cli.launch.hydra_main import run_listed_jobs
+from acdc_cli.launch.launched import read_launched
+from acdc_cli.launch.outcomes import read_outcomes
+from acdc_cli.launch.sweep import Ended, record_outcome, run_sweep
+from acdc_cli.launch.sweep_place import sweep_place
 from acdc_cli.records.headline import headline_of
 
 
@@ -39,7 +40,7 @@ def run_listed(names: Sequence[str], overrides: Sequence[Sequence[str]], launche
 
 
 def _launch(overrides: Sequence[Sequence[str]], launcher: Sequence[str], folder: Path) -> None:
-    launch_jobs(overrides, launcher, folder, listed_job)
+    run_listed_jobs(overrides, launcher, listed_job, folder)
 
 
 def listed_job(composed: DictConfig) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import shutil
 import signal
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -18,11 +17,13 @@ from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher, LocalLauncher, SlurmLauncher
 from omegaconf import DictConfig, OmegaConf
 
-from acdc_cli.commands.job_process import JobProcess, stopping_jobs
-from acdc_cli.commands.launched import write_launched
-from acdc_cli.commands.sweep import read_outcomes, report_outcome, typed
 from acdc_cli.config.command_line import quoted
 from acdc_cli.errors import EXIT_FAILED, AcdcError, reason
+from acdc_cli.launch.job_process import JobProcess, stopping_jobs
+from acdc_cli.launch.launched import write_launched
+from acdc_cli.launch.messages import say
+from acdc_cli.launch.outcomes import read_outcomes, report_outcome, typed
+from acdc_cli.system.signals import handled_by
 
 FOLDER = ".submitit"  # in RUNS_DIR, which the machines of a cluster share; a temporary folder they do not
 
@@ -47,7 +48,7 @@ class _Jobs(BaseSubmititLauncher):
         overrides_of = dict(enumerate(job_overrides, initial_job_idx))
         with self._signals(folder):
             jobs = self._submit(folder, overrides_of)
-            _say(f"submitit jobs {', '.join(job.job_id for job in jobs.values())}; their output goes to {folder}")
+            say(f"submitit jobs {', '.join(job.job_id for job in jobs.values())}; their output goes to {folder}")
             lost = {number: error for number, job in jobs.items() if (error := _ended(job)) is not None}
         _collect(folder, reports, overrides_of, lost)
         return [JobReturn(_return_value=None, status=JobStatus.COMPLETED) for _ in jobs]
@@ -88,11 +89,8 @@ class LocalJobs(_Jobs, LocalLauncher):
     def _submit(self, folder: Path, overrides_of: Mapping[int, Sequence[str]]) -> dict[int, Any]:
         # Ctrl-C reaches all processes of a terminal, and submitit's would give the jobs a second. Ignored, it stays so
         # in what is started here; stopping_jobs hands it on.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
+        with handled_by(signal.SIG_IGN, [signal.SIGINT]):
             return super()._submit(folder, overrides_of)
-        finally:
-            signal.signal(signal.SIGINT, before)
 
 
 class SlurmJobs(_Jobs, SlurmLauncher):
@@ -103,7 +101,7 @@ class SlurmJobs(_Jobs, SlurmLauncher):
         try:
             yield
         except KeyboardInterrupt:
-            _say("the jobs stay in SLURM's queue: squeue --me shows them, scancel ends them")
+            say("the jobs stay in SLURM's queue: squeue --me shows them, scancel ends them")
             raise
 
 
@@ -158,7 +156,3 @@ def _remove(folder: Path) -> None:
     for parent in folder.parents[:2]:  # another sweep may be using it; RUNS_DIR may be ours alone
         with suppress(OSError):
             parent.rmdir()
-
-
-def _say(line: str) -> None:
-    print(f"acdc-train: {line}", file=sys.stderr)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
+Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOPPING = (*ENDING, signal.SIGUSR1, signal.SIGUSR2)  # the latter two are what clusters send before they take a machine
 
@@ -22,6 +25,29 @@ def ignore_stop_signals(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def interrupt(number: int, frame: object) -> None:
+    """A signal handler that ends a program as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def handled_by(handler: Handler, numbers: Iterable[int]) -> Iterator[Mapping[int, Any]]:
+    """Give signals a handler until the block ends, and afterwards the ones that they had.
+
+    Args:
+        handler: see ``signal.signal``.
+
+    Yields:
+        The handlers that the signals had.
+    """
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield before
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier or signal.SIG_DFL)
+
+
 @contextmanager
 def signals_held_back() -> Iterator[None]:
     """Signals that come meanwhile count afterwards: an exception that a handler raises inside a fork is lost."""
@@ -29,11 +55,7 @@ def signals_held_back() -> Iterator[None]:
         yield  # signals reach the main thread only
         return
     came: list[int] = []
-    before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in ENDING}
-    try:
+    with handled_by(lambda number, frame: came.append(number), ENDING):
         yield
-    finally:
-        for ending, handler in before.items():
-            signal.signal(ending, handler or signal.SIG_DFL)
     for number in came:
         signal.raise_signal(number)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from acdc_cli.commands.listed_runs import run_listed, say
-from acdc_cli.commands.sweep import sweep_exit_code
 from acdc_cli.errors import EXIT_DONE
+from acdc_cli.launch.listed_runs import run_listed, say
+from acdc_cli.launch.outcomes import sweep_exit_code
 from acdc_cli.tables.found import state_of
 from acdc_cli.tables.jobs import Job, RowJobs, every_job
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _locks: set[int] = set()  # descriptors of the folders that this process owns
@@ -55,3 +55,23 @@ def is_owned(folder: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+@contextmanager
+def owned_in_turn(folder: Path, say_waiting: Callable[[], None]) -> Iterator[None]:
+    """Own a folder as soon as no other process does. On a file system without locks it goes on unguarded.
+
+    Args:
+        say_waiting: is called if there is another process to wait for.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say_waiting()
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 
-from acdc_cli.commands.launched import LAUNCHED, read_launched
-from acdc_cli.commands.sweep import read_outcomes
 from acdc_cli.errors import EXIT_DONE
+from acdc_cli.launch.launched import LAUNCHED, read_launched
+from acdc_cli.launch.outcomes import read_outcomes
 from acdc_cli.records.folder import RunFolder
 
 if TYPE_CHECKING:

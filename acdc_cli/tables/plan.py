@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from acdc_cli.config.schedule import timeline_of
 from acdc_cli.config.schema import Config, known
-from acdc_cli.data.preparation_progress import stage
 from acdc_cli.report.table import NOTHING, csv_table, markdown_table
 from acdc_cli.report.terminal import print_table
+from acdc_cli.system.progress import stage
 from acdc_cli.tables.composed import composed
 from acdc_cli.tables.estimate import Clock, cost_key, flops_to_go
 from acdc_cli.tables.jobs import Request, RowJobs, every_job, finetuning, runs_dir_of, settled_here, table_jobs
