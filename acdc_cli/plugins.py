@@ -1,8 +1,8 @@
 """Plug-ins: Python files and modules of a user that register models, data sets, methods and tasks when imported.
 
-A plug-in is imported if the user names it, by ``plugins=[my_lab.sparse, ./my_method.py]`` in a config or on the command
-line, by ``--plugin`` of the other commands or in the variable ``ACDC_PLUGINS``, and if an installed package announces it
-in the entry-point group ``acdc_cli.plugins``. Nothing that only a run folder names is imported.
+A plug-in is imported if the user names it: by ``plugins=[my_lab.sparse, ./my_method.py]`` in a config or on the
+command line, by ``--plugin`` of the other commands, or in the variable ``ACDC_PLUGINS``. It is also imported if an
+installed package announces it in the entry-point group ``acdc_cli.plugins``. What only a run folder names is not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every file under acdc_cli/tables/published/: rows are runs that compose and have the published recipes; cells are the published."""
+"""Every published table: its rows are runs that compose and have the published recipes; cells are the published."""
 
 from __future__ import annotations
 

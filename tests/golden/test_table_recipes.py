@@ -1,4 +1,4 @@
-"""The rows of acdc_cli/tables/published/ at the scale of the papers, beside table_recipes.yaml, which has what their sources state.
+"""The rows of the published tables at the papers' scale, beside table_recipes.yaml, which has what their sources state.
 
 What no source states is not compared, but the row's table has to say that it is ours.
 """
