@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable
 
 from acdc_cli.config.schema import Config
-from acdc_cli.data.ffcv_availability import reading_problem
+from acdc_cli.data.beton.availability import reading_problem
 from acdc_cli.data.options import reads_files
 from acdc_cli.data.source import is_own
 from acdc_cli.errors import BadInput
@@ -82,7 +82,9 @@ def _settle_data(config: Config) -> None:
     dataset = config.dataset
     if not is_own(dataset.name):
         return
-    from acdc_cli.data.own import locate_own_data  # and with it all that prepares data, which other sets may not need
+    from acdc_cli.data.preparing.own import (
+        locate_own_data,  # and with it all that prepares data, which other sets may not need
+    )
 
     if dataset.options.source is not None:
         dataset.options.source = os.path.abspath(os.path.expanduser(dataset.options.source))

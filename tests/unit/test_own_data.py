@@ -20,12 +20,12 @@ from support import Command
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.identity import run_id
 from acdc_cli.config.schema import Config
-from acdc_cli.data.batches import in_batches
-from acdc_cli.data.check import check
 from acdc_cli.data.dataset import Dataset
-from acdc_cli.data.find import open_dataset, require_beton
-from acdc_cli.data.loaders import open_loaders
-from acdc_cli.data.own import locate_own_data
+from acdc_cli.data.loading.batches import in_batches
+from acdc_cli.data.loading.loaders import open_loaders
+from acdc_cli.data.preparing.check import check
+from acdc_cli.data.preparing.find import open_dataset, require_beton
+from acdc_cli.data.preparing.own import locate_own_data
 from acdc_cli.data.sets import fashion_mnist
 from acdc_cli.errors import BadInput, DataMissing
 from acdc_cli.training.plan import plan

@@ -16,8 +16,8 @@ from typing import Any
 
 from acdc_cli.data.dataset import Dataset, array_hash, joined_hash, prepare_command, read_dataset
 from acdc_cli.data.image_files import read_tree
-from acdc_cli.data.prepare import class_count, owned, usual_place
-from acdc_cli.data.prepare_images import check_tree, content_of_tree
+from acdc_cli.data.preparing.prepare import class_count, owned, usual_place
+from acdc_cli.data.preparing.prepare_images import check_tree, content_of_tree
 from acdc_cli.data.source import SPLITS, Arrays, Source, is_own, source_of
 from acdc_cli.errors import AcdcError, DataMissing
 from acdc_cli.parts import DATASETS
