@@ -1,4 +1,4 @@
-"""Data sets, in rooms: what each one is (sets), preparing it (preparing), FFCV's file format (beton), batches (loading).
+"""Data sets, in rooms: what each one is (sets), preparing it, FFCV's file format (beton), and batches of it (loading).
 
 The files of this folder itself are what the rooms share.
 """
