@@ -29,14 +29,14 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from acdc_cli.data.batches import in_batches
-from acdc_cli.data.crops import Crops
 from acdc_cli.data.dataset import Dataset
-from acdc_cli.data.input_step import Augmentation
-from acdc_cli.data.loaders import open_loaders
+from acdc_cli.data.loading.batches import in_batches
+from acdc_cli.data.loading.crops import Crops
+from acdc_cli.data.loading.input_step import Augmentation
+from acdc_cli.data.loading.loaders import open_loaders
 from acdc_cli.data.order import sample_order
-from acdc_cli.data.patches import PHOTOGRAPHS
-from acdc_cli.data.prepare import prepare
+from acdc_cli.data.preparing.patches import PHOTOGRAPHS
+from acdc_cli.data.preparing.prepare import prepare
 from acdc_cli.data.view import View
 from acdc_cli.data.write_options import WriteOptions
 

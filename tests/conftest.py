@@ -16,7 +16,7 @@ from image_tree import write_image_tree
 from support import BIN, Command, environment
 
 from acdc_cli.commands.train import run_command_line as acdc_train
-from acdc_cli.data.ffcv_availability import ffcv_problem
+from acdc_cli.data.beton.availability import ffcv_problem
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -111,7 +111,7 @@ def needs_ffcv() -> None:
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One prepared copy of the digits for all runs of a session."""
-    from acdc_cli.data.prepare import prepare
+    from acdc_cli.data.preparing.prepare import prepare
 
     folder = tmp_path_factory.mktemp("data")
     prepare("digits", None, folder / "digits")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from acdc_cli.data.patches import PHOTOGRAPHS, make_patches
+from acdc_cli.data.preparing.patches import PHOTOGRAPHS, make_patches
 
 SPLITS = ("train", "val")
 # Class folder -> photograph: the order of the folders is not that of the photographs.

@@ -79,7 +79,7 @@ def _write_options(options: argparse.Namespace) -> WriteOptions | None:
 
 def _content_keys(options: argparse.Namespace) -> dict[str, Any]:
     """The data set's keys that decide what the samples are, as its YAML has them and with what was typed."""
-    from acdc_cli.data.own import content_keys_of
+    from acdc_cli.data.preparing.own import content_keys_of
     from acdc_cli.parts import DATASETS
 
     content_keys = [key for key in DATASETS.part(options.dataset, "DATASET").facts.content_keys if key != "source"]
@@ -97,8 +97,8 @@ def _content_keys(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from acdc_cli.data.ffcv_availability import ffcv_problem
-    from acdc_cli.data.prepare import prepare
+    from acdc_cli.data.beton.availability import ffcv_problem
+    from acdc_cli.data.preparing.prepare import prepare
     from acdc_cli.data.source import is_own
 
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -149,8 +149,8 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from acdc_cli.data.check import check
     from acdc_cli.data.dataset import read_dataset
+    from acdc_cli.data.preparing.check import check
 
     dataset = read_dataset(options.folder)
     faults = check(dataset, options.source)

@@ -1,1 +1,4 @@
-"""Data sets on disk and the three loaders that read them: FFCV first, torch, and whole sets on the device."""
+"""Data sets, in rooms: what each one is (sets), preparing it, FFCV's file format (beton), and batches of it (loading).
+
+The files of this folder itself are what the rooms share.
+"""

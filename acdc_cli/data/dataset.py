@@ -209,9 +209,7 @@ def require_content(source: str | None, found: str, wanted: str | None, command:
         command: prepares what is there now.
     """
     if wanted not in (None, found):
-        raise DataMissing(
-            f"{source}: its content is not the one that this run is of; to take what is there now: {command}"
-        )
+        raise DataMissing(f"{source}: has other content than this run began with; to take what is there now: {command}")
 
 
 def read_dataset(folder: Path) -> Dataset:

@@ -40,6 +40,22 @@ class ImageFiles:
     class_names: list[str]
 
 
+@dataclass(frozen=True)
+class FileFacts:
+    """What is known of an image file; ``problem`` says why it cannot be used, and is empty if it can.
+
+    The first three tell whether the file is the one that was looked at.
+    """
+
+    path: str
+    bytes: int
+    modified_ns: int
+    sha256: str
+    width: int
+    height: int
+    problem: str
+
+
 def as_rgb(image: Image) -> Image:
     """An image of any kind in RGB, as torchvision's ImageFolder has it: transparency and EXIF rotation are ignored.
 

@@ -34,10 +34,9 @@ def image_facts(config: Config) -> ImageFacts:
     source: Source = dataset.options.origin()
     if source.sample_shape and source.classes and source.train_samples:
         return ImageFacts(source.sample_shape, source.classes, source.train_samples)
-    from acdc_cli.data.own import own_facts
+    from acdc_cli.data.preparing.own import own_facts
 
-    facts = own_facts(dataset.name, dataset.options, config.data_dir, dataset.content_hash)
-    return ImageFacts(*facts)
+    return ImageFacts(*own_facts(dataset.name, dataset.options, config.data_dir, dataset.content_hash))
 
 
 def reads_files(config: Config) -> bool:

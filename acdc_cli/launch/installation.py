@@ -83,7 +83,7 @@ def _devices() -> Iterator[Finding]:
 
 
 def _ffcv() -> Finding:
-    from acdc_cli.data.ffcv_availability import ffcv_problem
+    from acdc_cli.data.beton.availability import ffcv_problem
 
     problem = ffcv_problem()
     if problem is None:

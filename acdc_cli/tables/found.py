@@ -50,7 +50,7 @@ class FoundRuns:
             asked: the config as composed.
             settled: the config with all values resolved for this machine.
         """
-        # A run of an older record format, or of other data of the user's own, is another run.
+        # Runs of another record format, or of other data of the user's own, do not count.
         asked = replace(asked, record_format=settled.record_format, dataset=settled.dataset)
         own = self._by_id.get(run_id(settled))
         if own is not None and state_of(own) == "done":

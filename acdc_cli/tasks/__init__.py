@@ -54,7 +54,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from acdc_cli.data.batches import MicroBatch
+    from acdc_cli.data.loading.batches import MicroBatch
 
 
 class Data(Protocol):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from acdc_cli.data.batches import MicroBatch
+    from acdc_cli.data.loading.batches import MicroBatch
     from acdc_cli.data.source import Samples
 
 
@@ -146,7 +146,7 @@ class ArrayFeed:
 
     def val_batches(self, rank: int, ranks: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield a rank's share of the validation set."""
-        from acdc_cli.data.batches import evaluation_batches
+        from acdc_cli.data.loading.batches import evaluation_batches
 
         samples, targets = self.tensors["val"]
         for chosen in evaluation_batches(len(targets), self.batch_size, rank, ranks):

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from acdc_cli.data.batches import MicroBatch
     from acdc_cli.data.dataset import Dataset
-    from acdc_cli.data.input_step import Augmentation, Normalization
-    from acdc_cli.data.loaders import BatchLoader
+    from acdc_cli.data.loading.batches import MicroBatch
+    from acdc_cli.data.loading.input_step import Augmentation, Normalization
+    from acdc_cli.data.loading.loaders import BatchLoader
 
 
 @register_task("image_classification")
@@ -40,7 +40,7 @@ class ImageClassification:
 
     def prepared(self, config: Config, say: Callable[[str], None]) -> Dataset:
         """Return the prepared data set; ``loader=ffcv`` needs its .beton files too."""
-        from acdc_cli.data.find import open_dataset, require_beton
+        from acdc_cli.data.preparing.find import open_dataset, require_beton
 
         keys, content_hash = config.dataset.options, config.dataset.content_hash
         dataset = open_dataset(config.dataset.name, config.data_dir, say, keys, content_hash)
@@ -93,9 +93,9 @@ class ImageClassification:
 
     def open(self, config: Config, data: Dataset, device: torch.device, dtype: torch.dtype) -> ImageFeed:
         """Return what reads, augments and normalises the images."""
-        from acdc_cli.data.crops import Crops
-        from acdc_cli.data.input_step import Augmentation, Normalization
-        from acdc_cli.data.loaders import open_loaders
+        from acdc_cli.data.loading.crops import Crops
+        from acdc_cli.data.loading.input_step import Augmentation, Normalization
+        from acdc_cli.data.loading.loaders import open_loaders
 
         keys, crops = config.dataset.options, None
         if isinstance(keys, ImageFileKeys):
@@ -195,7 +195,7 @@ class ImageFeed:
         self, epoch: int, batches: list[MicroBatch]
     ) -> Generator[tuple[Tensor, Tensor, MicroBatch], None, None]:
         """Yield augmented, normalised images and their labels."""
-        from acdc_cli.data.loaders import to_device
+        from acdc_cli.data.loading.loaders import to_device
 
         chosen, view = [batch.samples for batch in batches], view_of(self.config, epoch, self.inputs.width)
         with closing(self.loaders["train"].batches(chosen, view)) as loaded:
@@ -204,8 +204,8 @@ class ImageFeed:
 
     def val_batches(self, rank: int, ranks: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield normalised images and labels of a rank's share of the validation set."""
-        from acdc_cli.data.batches import evaluation_batches
-        from acdc_cli.data.loaders import to_device
+        from acdc_cli.data.loading.batches import evaluation_batches
+        from acdc_cli.data.loading.loaders import to_device
 
         share = evaluation_batches(self.loaders["val"].count, self.config.batch_size, rank, ranks)
         with closing(self.loaders["val"].batches(share, view_of(self.config, None, self.inputs.width))) as batches:

@@ -11,8 +11,8 @@ from pathlib import Path
 from acdc_cli.config.compose import dense_run_of
 from acdc_cli.config.identity import readable_name, run_id
 from acdc_cli.config.schema import Config, known, prunes_a_dense_run
+from acdc_cli.data.beton.availability import not_installed, reading_problem
 from acdc_cli.data.dataset import read_dataset
-from acdc_cli.data.ffcv_availability import not_installed, reading_problem
 from acdc_cli.data.source import is_own
 from acdc_cli.errors import AcdcError, BadInput, DataMissing
 from acdc_cli.ranks import Ranks, ranks_of

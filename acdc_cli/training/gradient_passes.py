@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from acdc_cli.config.schema import Config
-from acdc_cli.data.batches import training_batches
+from acdc_cli.data.loading.batches import training_batches
 from acdc_cli.data.order import hash_of, sample_order
 from acdc_cli.measure.flops import inference_flops, nonzeros, train_flops
 from acdc_cli.training.machine import autocast

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from acdc_cli.config.schedule import timeline_of
 from acdc_cli.config.schema import Config, known
-from acdc_cli.data.batches import MicroBatch, training_batches
+from acdc_cli.data.loading.batches import MicroBatch, training_batches
 from acdc_cli.data.order import sample_order, windowed_order
 from acdc_cli.errors import AcdcError
 from acdc_cli.measure.flops import ForwardFlops, LayerSize

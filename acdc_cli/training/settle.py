@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable
 
 from acdc_cli.config.schema import Config
-from acdc_cli.data.ffcv_availability import reading_problem
+from acdc_cli.data.beton.availability import reading_problem
 from acdc_cli.data.options import reads_files
 from acdc_cli.data.source import is_own
 from acdc_cli.errors import BadInput
@@ -37,6 +37,7 @@ def settle(
         ffcv_problem: says why FFCV's files cannot be read here, or None.
 
     Raises:
+        DataMissing: if data of the user's own are not there.
         BadInput: if the device, the loader or the network that was asked for is not there, or the network does not take
             images of this size.
     """
@@ -81,7 +82,9 @@ def _settle_data(config: Config) -> None:
     dataset = config.dataset
     if not is_own(dataset.name):
         return
-    from acdc_cli.data.own import locate_own_data  # and with it all that prepares data, which other sets may not need
+    from acdc_cli.data.preparing.own import (
+        locate_own_data,  # and with it all that prepares data, which other sets may not need
+    )
 
     if dataset.options.source is not None:
         dataset.options.source = os.path.abspath(os.path.expanduser(dataset.options.source))

@@ -15,11 +15,11 @@ import pytest
 from image_tree import write_image_tree
 from support import BIN, environment
 
-from acdc_cli.data import image_check
 from acdc_cli.data.dataset import read_dataset
-from acdc_cli.data.image_check import check_images
 from acdc_cli.data.image_files import read_tree
-from acdc_cli.data.prepare import prepare
+from acdc_cli.data.preparing import image_check
+from acdc_cli.data.preparing.image_check import check_images
+from acdc_cli.data.preparing.prepare import prepare
 from acdc_cli.data.write_options import WriteOptions
 
 pytestmark = pytest.mark.usefixtures("needs_ffcv")

@@ -18,7 +18,7 @@ import torch
 from training import model_state, train, without_times
 
 from acdc_cli.config.compose import compose_config
-from acdc_cli.data.prepare import prepare
+from acdc_cli.data.preparing.prepare import prepare
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.training.execute import execute
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from acdc_cli.config.compose import compose_config
-from acdc_cli.data.batches import in_batches
-from acdc_cli.data.loaders import to_device
+from acdc_cli.data.loading.batches import in_batches
+from acdc_cli.data.loading.loaders import to_device
+from acdc_cli.data.loading.torch_loader import TorchLoader
 from acdc_cli.data.source import source_of
-from acdc_cli.data.torch_loader import TorchLoader
 from acdc_cli.models.wide_resnet import WideResNet
 from acdc_cli.sparsity import ACDC, Timeline
 from acdc_cli.training.execute import execute

@@ -8,7 +8,7 @@ import pytest
 from image_tree import write_image_tree
 from torchrun_job import DIGITS, finished
 
-from acdc_cli.data.prepare import prepare
+from acdc_cli.data.preparing.prepare import prepare
 
 
 @pytest.fixture(scope="session")

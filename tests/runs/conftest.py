@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from image_tree import write_image_tree
 
-from acdc_cli.data.prepare import prepare
+from acdc_cli.data.preparing.prepare import prepare
 
 
 @pytest.fixture(scope="session")

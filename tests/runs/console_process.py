@@ -14,7 +14,7 @@ import torch
 
 PATIENCE_SECONDS = 120
 _FORKS = get_context("forkserver")
-_FORKS.set_forkserver_preload(["console_process", "acdc_cli.training.execute", "acdc_cli.data.ffcv_loader"])
+_FORKS.set_forkserver_preload(["console_process", "acdc_cli.training.execute", "acdc_cli.data.loading.ffcv_loader"])
 
 
 def _main(arguments: list[str], said: str) -> None:

@@ -213,7 +213,7 @@ def test_a_finished_model_is_freed(tmp_path: Path, data_dir: Path) -> None:
     import weakref
 
     from acdc_cli.config.compose import compose_config
-    from acdc_cli.data.find import open_dataset
+    from acdc_cli.data.preparing.find import open_dataset
     from acdc_cli.training.run import build_run
     from acdc_cli.training.settle import settle
 

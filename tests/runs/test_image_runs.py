@@ -17,7 +17,7 @@ from training import train
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.text import from_yaml
-from acdc_cli.data.prepare import prepare
+from acdc_cli.data.preparing.prepare import prepare
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import AcdcError
 from acdc_cli.measure.flops import layer_sizes
@@ -153,10 +153,10 @@ import sys
 from pathlib import Path
 import numpy as np
 import torch
-from acdc_cli.data.batches import in_batches
-from acdc_cli.data.crops import Crops
+from acdc_cli.data.loading.batches import in_batches
+from acdc_cli.data.loading.crops import Crops
 from acdc_cli.data.dataset import read_dataset
-from acdc_cli.data.loaders import open_loaders
+from acdc_cli.data.loading.loaders import open_loaders
 from acdc_cli.data.view import View
 loaders = open_loaders("ffcv", read_dataset(Path(sys.argv[1])), 2, torch.device("cpu"), Crops(0, 0.08, 0.875))
 for split, epoch in (("train", 0), ("val", None)):

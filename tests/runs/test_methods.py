@@ -15,7 +15,7 @@ from training import equal_bits, model_state, position, train, without_times
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.text import from_yaml
-from acdc_cli.data.find import open_dataset
+from acdc_cli.data.preparing.find import open_dataset
 from acdc_cli.errors import AcdcError, BadInput, Interrupted
 from acdc_cli.models.build import build_model
 from acdc_cli.models.inputs import ImageInputs

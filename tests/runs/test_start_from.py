@@ -14,7 +14,7 @@ from training import model_state, train
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.text import from_yaml
-from acdc_cli.data.find import open_dataset
+from acdc_cli.data.preparing.find import open_dataset
 from acdc_cli.errors import BadInput
 from acdc_cli.models.load import load_model
 from acdc_cli.records.folder import RunFolder

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from acdc_cli.data.batches import MicroBatch, evaluation_batches, training_batches
+from acdc_cli.data.loading.batches import MicroBatch, evaluation_batches, training_batches
 
 ORDER = np.array([5, 3, 0, 4, 1, 2, 6])
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from acdc_cli.config.compose import compose_config
-from acdc_cli.data.find import open_dataset
+from acdc_cli.data.preparing.find import open_dataset
 from acdc_cli.errors import AcdcError
 from acdc_cli.records.files import Damaged
 from acdc_cli.training.checkpoint import load_checkpoint, restore, save_checkpoint

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from acdc_cli.data.crops import FIRST_DRAW, Crops, centre_crops, random_resized_crops, written_size
+from acdc_cli.data.loading.crops import FIRST_DRAW, Crops, centre_crops, random_resized_crops, written_size
 from acdc_cli.data.order import uniform
 from acdc_cli.data.view import View
 

@@ -24,12 +24,12 @@ from sklearn.model_selection import train_test_split
 
 from acdc_cli.commands.data import main as acdc_data_main
 from acdc_cli.commands.train import run_command_line as acdc_train_main
-from acdc_cli.data.batches import in_batches
-from acdc_cli.data.check import check
 from acdc_cli.data.dataset import Dataset, read_dataset
-from acdc_cli.data.find import open_dataset, require_beton
-from acdc_cli.data.loaders import open_loaders
-from acdc_cli.data.prepare import prepare
+from acdc_cli.data.loading.batches import in_batches
+from acdc_cli.data.loading.loaders import open_loaders
+from acdc_cli.data.preparing.check import check
+from acdc_cli.data.preparing.find import open_dataset, require_beton
+from acdc_cli.data.preparing.prepare import prepare
 from acdc_cli.errors import BadInput, DataMissing
 
 SPLITS = ("train", "val")

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acdc_cli.data.beton_index import read_index
+from acdc_cli.data.beton.index import read_index
 from acdc_cli.data.dataset import read_dataset
-from acdc_cli.data.find import open_dataset, require_beton
+from acdc_cli.data.preparing.find import open_dataset, require_beton
 from acdc_cli.errors import DataMissing
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from acdc_cli.config.compose import compose_config
-from acdc_cli.data.find import open_dataset
+from acdc_cli.data.preparing.find import open_dataset
 from acdc_cli.training.loop import run_epoch
 from acdc_cli.training.pauses import Pauses
 from acdc_cli.training.progress import Progress

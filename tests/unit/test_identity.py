@@ -16,7 +16,7 @@ from acdc_cli.config.compose import compose_config
 from acdc_cli.config.identity import readable_name, run_id
 from acdc_cli.config.schema import Config
 from acdc_cli.config.text import to_yaml
-from acdc_cli.data.ffcv_availability import ffcv_problem
+from acdc_cli.data.beton.availability import ffcv_problem
 from acdc_cli.training.execute import execute
 from acdc_cli.training.settle import cores, settle
 

@@ -16,12 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
-from acdc_cli.data.batches import in_batches
-from acdc_cli.data.crops import Crops
 from acdc_cli.data.dataset import Dataset
-from acdc_cli.data.loaders import open_loaders
-from acdc_cli.data.prepare import prepare
-from acdc_cli.data.torch_files import resized_crop
+from acdc_cli.data.loading.batches import in_batches
+from acdc_cli.data.loading.crops import Crops
+from acdc_cli.data.loading.loaders import open_loaders
+from acdc_cli.data.loading.torch_files import resized_crop
+from acdc_cli.data.preparing.prepare import prepare
 from acdc_cli.data.view import View
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import DataMissing
@@ -123,7 +123,7 @@ def test_the_images_are_those_of_stock_ffcv_but_for_the_filter(datasets: dict[st
     "size", [(200, 300), (300, 200), (64, 64), (63, 65), (1, 1), (2, 500), (500, 2), (64, 200), (30, 200)], ids=str
 )
 def test_resizing_is_pillows_to_the_last_bit(size: tuple[int, int]) -> None:
-    from acdc_cli.data.decode import resize
+    from acdc_cli.data.beton.decode import resize
 
     height, width = size
     pixels = np.random.default_rng(0).integers(0, 256, (height + 3, width + 5, 3), np.uint8)
@@ -134,7 +134,7 @@ def test_resizing_is_pillows_to_the_last_bit(size: tuple[int, int]) -> None:
 
 
 def test_no_epoch_and_no_resolution_compiles_again(datasets: dict[str, Dataset]) -> None:
-    from acdc_cli.data.decode import decode_crops, resize
+    from acdc_cli.data.beton.decode import decode_crops, resize
 
     loader = opened(datasets["as ImageNet"], "ffcv")["train"]
     read(loader, TRAIN)
@@ -233,7 +233,7 @@ def test_labels_of_more_classes_than_the_set_has_are_refused(folder: Path, datas
 def test_a_sample_that_cannot_be_decoded_is_named_and_leaves_no_thread(
     folder: Path, datasets: dict[str, Dataset]
 ) -> None:
-    from acdc_cli.data.beton_index import read_index
+    from acdc_cli.data.beton.index import read_index
 
     index = read_index(folder / "val.beton")
     start = int(index.starts[17])

@@ -16,9 +16,9 @@ import pytest
 from image_tree import FOLDERS
 from PIL import Image
 
-from acdc_cli.data.check import check
 from acdc_cli.data.dataset import Dataset, read_dataset
-from acdc_cli.data.prepare import prepare
+from acdc_cli.data.preparing.check import check
+from acdc_cli.data.preparing.prepare import prepare
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import DataMissing
 
@@ -274,7 +274,7 @@ def test_without_ffcv_the_list_is_all_there_is(
 ) -> None:
     """And the .beton files of an earlier preparation, which it no longer describes, are removed."""
     with_ffcv = prepare("imagenet", image_tree, tmp_path / "out", JPEG)
-    monkeypatch.setattr("acdc_cli.data.prepare_images.ffcv_problem", lambda: "ImportError: libGL.so.1")
+    monkeypatch.setattr("acdc_cli.data.preparing.prepare_images.ffcv_problem", lambda: "ImportError: libGL.so.1")
     dataset = prepare("imagenet", image_tree, tmp_path / "out", JPEG)
     assert sorted(path.name for path in dataset.folder.iterdir()) == ["dataset.json", "train.tsv", "val.tsv"]
     assert dataset.info["content_hash"] == with_ffcv.info["content_hash"]

@@ -14,12 +14,12 @@ import torch
 from image_tree import FOLDERS
 from PIL import Image
 
-from acdc_cli.data.batches import in_batches
-from acdc_cli.data.crops import Crops
 from acdc_cli.data.dataset import read_dataset
 from acdc_cli.data.image_files import read_rgb
-from acdc_cli.data.loaders import open_loaders
-from acdc_cli.data.prepare import prepare
+from acdc_cli.data.loading.batches import in_batches
+from acdc_cli.data.loading.crops import Crops
+from acdc_cli.data.loading.loaders import open_loaders
+from acdc_cli.data.preparing.prepare import prepare
 from acdc_cli.data.view import View
 from acdc_cli.data.write_options import WriteOptions
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from acdc_cli.data.input_step import Augmentation, Normalization
+from acdc_cli.data.loading.input_step import Augmentation, Normalization
 from acdc_cli.data.order import hash_of, sample_order, uniform
 
 MASK = 2**64 - 1

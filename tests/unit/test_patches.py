@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acdc_cli.data.find import open_dataset
-from acdc_cli.data.patches import LONGEST, PHOTOGRAPHS, SHORTEST, crop_boxes, make_patches, side
+from acdc_cli.data.preparing.find import open_dataset
+from acdc_cli.data.preparing.patches import LONGEST, PHOTOGRAPHS, SHORTEST, crop_boxes, make_patches, side
 from acdc_cli.data.sets.patches import CROPS
 from acdc_cli.errors import DataMissing
 

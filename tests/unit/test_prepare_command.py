@@ -16,7 +16,7 @@ import pytest
 from image_tree import FOLDERS
 
 from acdc_cli.data.dataset import read_dataset
-from acdc_cli.data.prepare import prepare
+from acdc_cli.data.preparing.prepare import prepare
 from acdc_cli.data.source import source_of
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import DataMissing

@@ -7,7 +7,7 @@ import mmap
 import numpy as np
 import pytest
 
-from acdc_cli.data.read_ahead import _stretches
+from acdc_cli.data.loading.read_ahead import _stretches
 
 pytestmark = pytest.mark.skipif(mmap.PAGESIZE != 4096, reason="written out for pages of 4096 bytes")
 

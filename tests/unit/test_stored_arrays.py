@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from acdc_cli.data.dataset import Dataset, read_dataset
-from acdc_cli.data.stored_arrays import read_arrays
+from acdc_cli.data.loading.stored_arrays import read_arrays
 
 
 @pytest.fixture

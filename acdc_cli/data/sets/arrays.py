@@ -34,14 +34,14 @@ class Arrays(ArrayKeys):
         return Source(ArraySource(self._read, _describe, _files))
 
     def _read(self, file: Path | None) -> dict[str, Samples]:
-        from acdc_cli.data.npz import read_npz
+        from acdc_cli.data.preparing.npz import read_npz
 
         assert file is not None
         return read_npz(file, self.pad_to)
 
 
 def _files(file: Path) -> list[Path]:
-    from acdc_cli.data.npz import npz_files
+    from acdc_cli.data.preparing.npz import npz_files
 
     return npz_files(file)
 

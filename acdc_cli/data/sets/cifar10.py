@@ -24,6 +24,6 @@ class Cifar10(ArrayKeys):
 
 
 def _read(folder: Path | None) -> dict[str, Samples]:
-    from acdc_cli.data.cifar_archive import read_archive
+    from acdc_cli.data.preparing.cifar_archive import read_archive
 
     return read_archive(folder, ARCHIVE, FILES, b"labels", 10)

@@ -39,7 +39,7 @@ class FashionMnist(ArrayKeys):
         return Source(Arrays(self._read, _describe, _files), (1, pixels, pixels), CLASSES, 60_000, PLACE, GET)
 
     def _read(self, folder: Path | None) -> dict[str, Samples]:
-        from acdc_cli.data.idx import read_idx
+        from acdc_cli.data.preparing.idx import read_idx
 
         assert folder is not None
         samples = read_idx(folder, self.pad_to)
@@ -55,12 +55,12 @@ class FashionMnist(ArrayKeys):
 
 
 def _files(folder: Path) -> list[Path]:
-    from acdc_cli.data.idx import idx_files
+    from acdc_cli.data.preparing.idx import idx_files
 
     return idx_files(folder)
 
 
 def _describe(split: str) -> list[str]:
-    from acdc_cli.data.idx import NAMES
+    from acdc_cli.data.preparing.idx import NAMES
 
     return list(NAMES[split])

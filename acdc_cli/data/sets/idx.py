@@ -33,19 +33,19 @@ class Idx(ArrayKeys):
         return Source(Arrays(self._read, _describe, _files))
 
     def _read(self, folder: Path | None) -> dict[str, Samples]:
-        from acdc_cli.data.idx import read_idx
+        from acdc_cli.data.preparing.idx import read_idx
 
         assert folder is not None
         return read_idx(folder, self.pad_to)
 
 
 def _files(folder: Path) -> list[Path]:
-    from acdc_cli.data.idx import idx_files
+    from acdc_cli.data.preparing.idx import idx_files
 
     return idx_files(folder)
 
 
 def _describe(split: str) -> list[str]:
-    from acdc_cli.data.idx import NAMES
+    from acdc_cli.data.preparing.idx import NAMES
 
     return list(NAMES[split])

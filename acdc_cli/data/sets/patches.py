@@ -24,12 +24,12 @@ class Patches(ImageFileKeys):
     """The patches have the keys of every set of image files."""
 
     def origin(self) -> Source:
-        """Return the tree of crops, which is made by ``acdc_cli.data.patches``."""
+        """Return the tree of crops, which is made by ``acdc_cli.data.preparing.patches``."""
         tree = Tree(_make, WriteOptions(None, 95, 0.0))
         return Source(tree, (3, 64, 64), PHOTOGRAPHS, PHOTOGRAPHS * CROPS["train"])
 
 
 def _make(folder: Path) -> None:
-    from acdc_cli.data.patches import make_patches
+    from acdc_cli.data.preparing.patches import make_patches
 
     make_patches(folder, CROPS)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from acdc_cli.data.beton_index import ALLOCATION, HEADER, VERSION
+from acdc_cli.data.beton.index import ALLOCATION, HEADER, VERSION
 from acdc_cli.errors import AcdcError, naming
 from acdc_cli.system.files import MEBIBYTE
 from acdc_cli.system.progress import stage

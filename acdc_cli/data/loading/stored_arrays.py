@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from acdc_cli.data.beton_index import read_index
+from acdc_cli.data.beton.index import read_index
 from acdc_cli.data.dataset import Dataset, array_hash
 from acdc_cli.data.source import SPLITS, Samples
 from acdc_cli.errors import DataMissing

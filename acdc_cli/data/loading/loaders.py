@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acdc_cli.data.crops import Crops
-from acdc_cli.data.device_loader import DeviceLoader
-from acdc_cli.data.prepare import Dataset
+from acdc_cli.data.dataset import Dataset
+from acdc_cli.data.loading.crops import Crops
+from acdc_cli.data.loading.device_loader import DeviceLoader
+from acdc_cli.data.loading.stored_arrays import read_arrays
+from acdc_cli.data.loading.torch_files import TorchFilesLoader
+from acdc_cli.data.loading.torch_loader import TorchLoader
 from acdc_cli.data.source import SPLITS
-from acdc_cli.data.stored_arrays import read_arrays
-from acdc_cli.data.torch_files import TorchFilesLoader
-from acdc_cli.data.torch_loader import TorchLoader
 from acdc_cli.data.view import View
 
 Batch = tuple[Tensor, Tensor, np.ndarray]
@@ -59,7 +59,7 @@ def open_loaders(
         DataMissing: if the samples are not there.
     """
     if kind == "ffcv":
-        from acdc_cli.data.ffcv_loader import FfcvLoader  # compiles
+        from acdc_cli.data.loading.ffcv_loader import FfcvLoader  # compiles
 
         pinned = device.type == "cuda"
         return {

@@ -16,13 +16,14 @@ from typing import Any
 
 from acdc_cli.data.dataset import Dataset, array_hash, joined_hash, prepare_command, read_dataset
 from acdc_cli.data.image_files import read_tree
-from acdc_cli.data.prepare import class_count, owned, usual_place
-from acdc_cli.data.prepare_images import check_tree, content_of_tree
+from acdc_cli.data.preparing.prepare import class_count, owned, usual_place
+from acdc_cli.data.preparing.prepare_images import check_tree, content_of_tree
 from acdc_cli.data.source import SPLITS, Arrays, Source, is_own, source_of
 from acdc_cli.errors import AcdcError, DataMissing
 from acdc_cli.parts import DATASETS
 from acdc_cli.records.files import read_object
 from acdc_cli.system.files import canonical_sum, replace_json
+from acdc_cli.system.processors import cores
 
 HASHES = ".sources"  # in DATA_DIR
 KNOWN = "content.json"
@@ -163,7 +164,7 @@ def _content_hash(name: str, options: Any, place: Path, data_dir: Path) -> str:
             content_hash = joined_hash(array_hash(samples[split]) for split in SPLITS)
         else:
             listed = read_tree(place.resolve(), prepare_command(name, place, Path("DIR"), None), data.split)
-            content_hash = content_of_tree(check_tree(listed, note, data.write, len(os.sched_getaffinity(0))))
+            content_hash = content_of_tree(check_tree(listed, note, data.write, cores()))
         replace_json(note / KNOWN, {"state": state, "content_hash": content_hash, "source": str(place.resolve())})
     return content_hash
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from acdc_cli.data.beton import file_hash
-from acdc_cli.data.beton_index import read_index
+from acdc_cli.data.beton.index import read_index
+from acdc_cli.data.beton.writer import file_hash
 from acdc_cli.data.dataset import Dataset, array_hash
-from acdc_cli.data.image_check import check_images, content_hash
+from acdc_cli.data.preparing.image_check import check_images, content_hash
 from acdc_cli.data.source import SPLITS
 from acdc_cli.errors import DataMissing
 from acdc_cli.system.processors import cores
@@ -49,7 +49,7 @@ def _beton_fault(dataset: Dataset, split: str) -> str | None:
     except DataMissing as error:  # the sums of dataset.json do not go together
         return str(error)
     if dataset.kind == "arrays":
-        from acdc_cli.data.ffcv_loader import read_beton
+        from acdc_cli.data.loading.ffcv_loader import read_beton
 
         if array_hash(read_beton(path)) != dataset.info[split]["content_sha256"]:
             return f"{path}: its samples are not those that were written"

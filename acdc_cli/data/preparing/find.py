@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from acdc_cli.data.beton import header_problem
+from acdc_cli.data.beton.writer import header_problem
 from acdc_cli.data.dataset import Dataset, read_dataset
-from acdc_cli.data.own import content_keys_of, folder_of, journals_of, locate_own_data, place_of
-from acdc_cli.data.prepare import Job, owned, prepare_owned
+from acdc_cli.data.preparing.own import content_keys_of, folder_of, journals_of, locate_own_data, place_of
+from acdc_cli.data.preparing.prepare import Job, owned, prepare_owned
 from acdc_cli.data.source import SPLITS, is_own
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import DataMissing

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from acdc_cli.data.crops import Crops, written_size
 from acdc_cli.data.image_files import ImageFiles, as_rgb
+from acdc_cli.data.loading.crops import Crops, written_size
 from acdc_cli.data.view import View
 from acdc_cli.errors import DataMissing
 from acdc_cli.system.signals import ignore_stop_signals
@@ -73,7 +73,7 @@ def _as_written(image: Image.Image, height: int, width: int) -> Image.Image:
 def resized_crop(image: Image.Image, crop: Sequence[int], resolution: int) -> np.ndarray:
     """A crop (top, left, height, width) resized to (resolution, resolution, 3) by Pillow's antialiased bilinear filter.
 
-    The axis that leaves less to do goes first, as in data/decode.py.
+    The axis that leaves less to do goes first, as in data/beton/decode.py.
     """
     top, left, height, width = (int(number) for number in crop)
     whole = image.crop((left, top, left + width, top + height))

@@ -17,8 +17,8 @@ import llvmlite.binding
 import numpy as np
 from numba import njit, types
 
-from acdc_cli.data.beton_index import JPEG
-from acdc_cli.data.ffcv_availability import ffcv_library
+from acdc_cli.data.beton.availability import ffcv_library
+from acdc_cli.data.beton.index import JPEG
 
 # FFCV's JPEG decoder by name. By its address, as FFCV has it, compiled code could not be kept for the next process.
 _LIBRARY = ctypes.CDLL(str(ffcv_library()))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from acdc_cli.data.image_arrays import samples_from
+from acdc_cli.data.preparing.image_arrays import samples_from
 from acdc_cli.data.source import SPLITS, Samples
 from acdc_cli.errors import DataMissing
 

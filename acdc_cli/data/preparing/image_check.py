@@ -10,31 +10,15 @@ import stat
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 
-from acdc_cli.data.image_files import ImageFiles, as_rgb
+from acdc_cli.data.image_files import FileFacts, ImageFiles, as_rgb
 from acdc_cli.errors import naming
 
 CHUNK = 32  # files a task
-
-
-@dataclass(frozen=True)
-class FileFacts:
-    """What is known of an image file; ``problem`` says why it cannot be used, and is empty if it can.
-
-    The first three tell whether the file is the one that was looked at.
-    """
-
-    path: str
-    bytes: int
-    modified_ns: int
-    sha256: str
-    width: int
-    height: int
-    problem: str
 
 
 def image_facts(root: Path, path: str) -> FileFacts:

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from acdc_cli.data.beton import file_hash
-from acdc_cli.data.beton_index import file_sum_of_tables
+from acdc_cli.data.beton.availability import ffcv_problem
+from acdc_cli.data.beton.images import refuse_too_thin, write_image_beton
+from acdc_cli.data.beton.index import file_sum_of_tables
+from acdc_cli.data.beton.writer import file_hash
 from acdc_cli.data.dataset import (
     FORMAT,
     OWN_IMAGES,
@@ -24,11 +26,9 @@ from acdc_cli.data.dataset import (
     require_content,
     with_sum,
 )
-from acdc_cli.data.ffcv_availability import ffcv_problem
-from acdc_cli.data.image_beton import refuse_too_thin, write_image_beton
-from acdc_cli.data.image_check import FileFacts, check_images, content_hash, readable
-from acdc_cli.data.image_files import ImageFiles, as_rgb, has_splits, read_tree, sample_lines
-from acdc_cli.data.moments import LEVELS, moments
+from acdc_cli.data.image_files import FileFacts, ImageFiles, as_rgb, has_splits, read_tree, sample_lines
+from acdc_cli.data.preparing.image_check import check_images, content_hash, readable
+from acdc_cli.data.preparing.moments import LEVELS, moments
 from acdc_cli.data.source import SPLITS, Tree
 from acdc_cli.data.split import RULE
 from acdc_cli.data.write_options import WriteOptions

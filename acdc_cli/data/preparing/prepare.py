@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from acdc_cli.data.array_beton import write_array_betons
-from acdc_cli.data.beton import file_hash
-from acdc_cli.data.beton_index import file_sum_of_tables
+from acdc_cli.data.beton.arrays import write_array_betons
+from acdc_cli.data.beton.availability import ffcv_problem
+from acdc_cli.data.beton.index import file_sum_of_tables
+from acdc_cli.data.beton.writer import file_hash
 from acdc_cli.data.dataset import FORMAT, Dataset, array_hash, joined_hash, prepare_command, require_content, with_sum
-from acdc_cli.data.ffcv_availability import ffcv_problem
-from acdc_cli.data.moments import level_counts, moments
-from acdc_cli.data.prepare_images import prepare_images
+from acdc_cli.data.preparing.moments import level_counts, moments
+from acdc_cli.data.preparing.prepare_images import prepare_images
 from acdc_cli.data.source import SPLITS, Arrays, Samples, Source, is_own, source_of
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import BadInput, DataMissing
@@ -121,10 +121,10 @@ def owned(folder: Path) -> Iterator[None]:
 
 def prepare_owned(job: Job, out: Path) -> Dataset:
     """Do what ``prepare`` does, in a folder that this process owns."""
-    data, write = job.origin.data, job.write
+    data = job.origin.data
     if isinstance(data, Arrays):
         return _prepare_arrays(job, data, out)
-    write, workers = write or data.write, job.workers or cores()
+    write, workers = job.write or data.write, job.workers or cores()
     return prepare_images(job.name, data, job.source, out, write, workers, job.content_hash, job.journals)
 
 

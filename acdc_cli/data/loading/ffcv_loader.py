@@ -2,7 +2,7 @@
 
 FFCV's own ``Loader`` compiles itself anew in every process, waits forever for a thread that has died, sets the thread
 count of the training step to its own, and draws its random crops from generators that nobody can seed. Here the
-reading threads run code that is compiled once (data/decode.py), and every crop is a function of (seed, epoch, sample).
+reading threads run code that is compiled once (beton/decode.py), and every crop is a function of (seed, epoch, sample).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acdc_cli.data.batches import in_batches
-from acdc_cli.data.beton_index import RAW, read_index
-from acdc_cli.data.crops import Crops
-from acdc_cli.data.decode import copy_arrays, decode_crops
-from acdc_cli.data.read_ahead import ReadAhead
+from acdc_cli.data.beton.decode import copy_arrays, decode_crops
+from acdc_cli.data.beton.index import RAW, read_index
+from acdc_cli.data.loading.batches import in_batches
+from acdc_cli.data.loading.crops import Crops
+from acdc_cli.data.loading.read_ahead import ReadAhead
 from acdc_cli.data.source import Samples
 from acdc_cli.data.view import View
 from acdc_cli.errors import DataMissing

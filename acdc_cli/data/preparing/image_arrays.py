@@ -61,7 +61,8 @@ def _checked(path: Path, images: np.ndarray, labels: np.ndarray, images_name: st
         raise DataMissing(f"{path}: {len(images)} images in {images_name}, but {len(labels)} labels in {labels_name}")
     if labels.min() < 0:
         raise DataMissing(f"{path}: {labels_name} has the label {labels.min()}; labels are whole numbers from 0")
-    return Samples(np.ascontiguousarray(images if images.ndim == 4 else images[..., None]), labels.astype(np.int64))
+    images = images if images.ndim == 4 else images[..., None]
+    return Samples(np.require(images, requirements=["C", "W"]), labels.astype(np.int64))  # torch wants them writable
 
 
 def padded(images: np.ndarray, pad_to: int | None) -> np.ndarray:

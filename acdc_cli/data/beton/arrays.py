@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from acdc_cli.data.beton import PAGE_BYTES, write_beton
+from acdc_cli.data.beton.writer import PAGE_BYTES, write_beton
 from acdc_cli.data.source import Samples
 from acdc_cli.system.files import temporary_beside
 

@@ -11,7 +11,7 @@ from acdc_cli.data.view import View
 
 ATTEMPTS = 10  # as torchvision and FFCV: then the largest central crop of an allowed shape
 ASPECT_RATIO_MIN, ASPECT_RATIO_MAX = 3 / 4, 4 / 3  # width / height, as torchvision and FFCV
-FIRST_DRAW = 16  # of a sample in an epoch; the draws below it are data.input_step's
+FIRST_DRAW = 16  # of a sample in an epoch; the draws below it are loading/input_step.py's
 AREA, SHAPE, ROW, COLUMN = range(4)  # the draws of an attempt
 
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from acdc_cli.data.beton import PAGE_BYTES, header_problem, write_beton
-from acdc_cli.data.image_check import FileFacts
-from acdc_cli.data.image_files import ImageFiles, read_rgb
+from acdc_cli.data.beton.writer import PAGE_BYTES, header_problem, write_beton
+from acdc_cli.data.image_files import FileFacts, ImageFiles, read_rgb
 from acdc_cli.data.order import uniform
 from acdc_cli.data.write_options import WriteOptions
 from acdc_cli.errors import AcdcError, DataMissing
