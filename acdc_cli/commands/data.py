@@ -34,6 +34,7 @@ def _parser() -> Parser:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a key of the data set, such as pad_to=32"
     )
     prepare.add_argument("--out", type=_folder, metavar="DIR", help="folder to write (default: ./data/DATASET)")
+    prepare.add_argument("--config-dir", type=Path, metavar="DIR", help="with the YAML of data sets of your own")
     prepare.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
     images = prepare.add_argument_group("image files", "how they are written (default: imagenet's, patches')")
     images.add_argument("--max-resolution", metavar="PIXELS|none", help="reduce longer sides to this (500, none)")
@@ -90,7 +91,11 @@ def _content_keys(options: argparse.Namespace) -> dict[str, Any]:
             raise BadInput(f"--set {typed}: {options.dataset} is not prepared by the key {key}; {there}")
     if not content_keys:
         return {}
+    from acdc_cli.config.command_line import add_config_dir
     from acdc_cli.config.compose import compose_config
+
+    if options.config_dir is not None:
+        add_config_dir(options.config_dir)
 
     config = compose_config([f"dataset={options.dataset}", *(f"dataset.{typed}" for typed in options.set)])
     return content_keys_of(options.dataset, config.dataset.options)
@@ -98,6 +103,7 @@ def _content_keys(options: argparse.Namespace) -> dict[str, Any]:
 
 def _prepare(options: argparse.Namespace) -> int:
     from acdc_cli.data.beton.availability import ffcv_problem
+    from acdc_cli.data.preparing.find import named_folder
     from acdc_cli.data.preparing.prepare import prepare
     from acdc_cli.data.source import is_own
 
@@ -105,8 +111,8 @@ def _prepare(options: argparse.Namespace) -> int:
         signal.signal(number, _interrupt)  # they end it as Ctrl-C does
     if options.workers is not None and options.workers < 1:
         raise BadInput(f"--workers {options.workers}: nearest: --workers 1")
-    out = options.out or Path("data") / options.dataset
     keys = _content_keys(options)
+    out = options.out or named_folder(options.dataset, keys, "data")
     own_file = () if is_own(options.dataset) else (("--source", options.source),)
     for flag, folder in (*own_file, ("--out", out)):
         if folder is not None and folder.is_file():

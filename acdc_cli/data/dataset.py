@@ -178,7 +178,7 @@ def prepare_command(
     words = ["acdc-data", "prepare", name, *([] if source is None else ["--source", str(source)])]
     for key, value in (content_keys or {}).items():
         words += [] if value is None else ["--set", f"{key}={value}"]
-    usual = source_of(name).data
+    usual = source_of(name, content_keys).data
     if write is not None and isinstance(usual, Tree):
         for key, value in asdict(write).items():
             if value != getattr(usual.write, key):
@@ -221,7 +221,8 @@ def read_dataset(folder: Path) -> Dataset:
             raise ValueError(f"format {info['format']}, name {info['name']}")
         if SUM in info and info[SUM] != with_sum(info)[SUM]:
             raise ValueError(f"not what was written: {SUM} is not that of the rest")
-        kind = "arrays" if isinstance(source_of(info["name"]).data, Arrays) else "files"
+        source = source_of(info["name"], info.get("options"))
+        kind = "arrays" if isinstance(source.data, Arrays) else "files"
         if info.get("kind", "arrays") != kind:
             raise ValueError(f"kind {info.get('kind')} of {info['name']}")
         if not len(info["mean"]) == len(info["std"]) == info["channels"] or not all(

@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,10 @@ from acdc_cli.data.preparing.check import check
 from acdc_cli.data.preparing.find import open_dataset, require_beton
 from acdc_cli.data.preparing.own import locate_own_data
 from acdc_cli.data.sets import fashion_mnist
+from acdc_cli.data.source import Arrays as Sampled
+from acdc_cli.data.source import Samples, Source
 from acdc_cli.errors import BadInput, DataMissing
+from acdc_cli.parts import DATASETS
 from acdc_cli.training.plan import plan
 from acdc_cli.training.settle import settle
 
@@ -422,6 +426,43 @@ def test_keys_that_cannot_be(typed: list[str], error: type[Exception], message: 
     with pytest.raises(error) as refused:
         plan(compose_config([f"data_dir={tmp_path}", *typed]))
     assert str(refused.value).startswith(message)
+
+
+# An embedded set with keys that decide what its samples are
+
+
+@dataclass(kw_only=True)
+class Noise:
+    """Random images; without a value for ``images`` there is nothing to know of it."""
+
+    images: int
+    flip: bool
+
+    def origin(self) -> Source:
+        return Source(Sampled(self.read, str), (1, 8, 8), 2, 2 * self.images)
+
+    def read(self, folder: Path | None) -> dict[str, Samples]:
+        random = np.random.default_rng(self.images)
+        images = random.integers(0, 256, (self.images, 8, 8, 1), dtype=np.uint8)
+        return {split: Samples(images, np.arange(self.images) % 2) for split in SPLITS}
+
+
+@pytest.fixture
+def noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DATASETS, "_parts", dict(DATASETS._parts))
+    DATASETS.register("noise", summary="noise", is_embedded=True, content_keys=("images",))(Noise)
+
+
+@pytest.mark.usefixtures("noise")
+def test_each_choice_of_an_embedded_sets_keys_has_a_folder(tmp_path: Path) -> None:
+    few, many = (open_dataset("noise", tmp_path, pytest.fail, Noise(images=n, flip=True)) for n in (4, 6))
+    assert (few.count("train"), many.count("train")) == (4, 6)
+    assert few.folder.parent == many.folder.parent == tmp_path and few.folder != many.folder
+    assert few.info["options"] == {"images": 4}
+    again = open_dataset("noise", tmp_path, pytest.fail, Noise(images=4, flip=False))
+    assert (again.folder, again.info) == (few.folder, few.info)
+    assert check(again) == [] and len(again.read_source()["val"].labels) == 4
+    assert "--set images=4" in again.prepare_command
 
 
 # Fashion-MNIST

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from acdc_cli.data.beton.writer import header_problem
 from acdc_cli.data.dataset import Dataset, read_dataset
-from acdc_cli.data.preparing.own import content_keys_of, folder_of, journals_of, locate_own_data, place_of
+from acdc_cli.data.preparing.own import HEX_DIGITS, content_keys_of, folder_of, journals_of, locate_own_data, place_of
 from acdc_cli.data.preparing.prepare import Job, owned, prepare_owned
 from acdc_cli.data.source import SPLITS, is_own
 from acdc_cli.data.write_options import WriteOptions
@@ -52,7 +52,7 @@ def open_dataset(
     if options is not None and is_own(name):
         return _open_own(name, options, Path(data_dir), content_hash, say)
     keys = {} if options is None else content_keys_of(name, options)
-    folder = Path(data_dir) / (f"{name}-{canonical_sum(keys)[:8]}" if keys else name)
+    folder = named_folder(name, keys, data_dir)
     if DATASETS.part(name).facts.is_embedded:
         return _found_or_made(folder, Job(name, content_keys=keys), f"{name} is embedded", say)
     if not (folder / "dataset.json").is_file():
@@ -61,6 +61,16 @@ def open_dataset(
             f"acdc-data prepare {name} --source DIR --out {shlex.quote(str(folder))}"
         )
     return read_dataset(folder)
+
+
+def named_folder(name: str, keys: Mapping[str, Any], data_dir: str | Path) -> Path:
+    """Return the folder of a set that is found by its name: DATA_DIR/NAME.
+
+    Args:
+        keys: of an embedded set, those that decide what the samples are. Each choice of them has a folder, NAME-HASH8.
+    """
+    has_variants = bool(keys) and DATASETS.part(name).facts.is_embedded
+    return Path(data_dir) / (f"{name}-{canonical_sum(dict(keys))[:HEX_DIGITS]}" if has_variants else name)
 
 
 def _found_or_made(folder: Path, job: Job, reason: str, say: Say) -> Dataset:
