@@ -9,6 +9,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 import yaml
+from own_data import small_arrays, write_class_folders, write_idx, write_npz
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.schema import PART_REGISTRIES, Config, plain
@@ -108,8 +109,10 @@ def part_types() -> dict[str, Any]:
     types: dict[str, Any] = {}
     for group, registry in PART_REGISTRIES.items():
         for name in registry.names():
-            for key, hint in get_type_hints(registry.part(name).options).items():
-                types[f"{group}.{key}"] = types.get(f"{group}.{key}", hint) | hint
+            hints = get_type_hints(registry.part(name).options)
+            for entry in fields(registry.part(name).options):
+                key, hint = f"{group}.{entry.name}", hints[entry.name]
+                types[key] = types.get(key, hint) | hint
     return types
 
 
@@ -125,6 +128,18 @@ def assert_can_be_planned(config: Config) -> None:
     planned = plan(config)
     assert planned["timeline"][-1][2] == config.epochs
     assert planned["prunable_weights"] > 0
+
+
+@pytest.fixture(scope="module")
+def own_data(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], list[str]]:
+    """Option -> what is typed for data of one's own, which a plan has to look at."""
+    folder = tmp_path_factory.mktemp("own")
+    sources = {
+        "arrays": write_npz(folder / "arrays.npz", small_arrays()),
+        "idx": write_idx(folder / "idx", small_arrays()),
+        "folder": write_class_folders(folder / "folder"),
+    }
+    return {("dataset", name): [f"dataset.source={source}"] for name, source in sources.items()}
 
 
 def test_every_group_of_the_contract_has_options() -> None:
@@ -143,11 +158,15 @@ def test_an_option_sets_keys_of_the_schema_to_values_of_their_types(group: str, 
 
 
 @pytest.mark.parametrize(("group", "option", "model"), COMPOSED_CASES)
-def test_an_option_composes_with_models_and_means_what_it_says(group: str, option: str, model: str) -> None:
-    config = compose_config([f"model={model}", f"{group}={option}"])
+def test_an_option_composes_with_models_and_means_what_it_says(
+    group: str, option: str, model: str, own_data: dict[tuple[str, str], list[str]]
+) -> None:
+    typed = own_data.get((group, option), [])
+    config = compose_config([f"model={model}", f"{group}={option}", *typed])
     # The four numbers are filled in and boundaries become phases (tested in test_schedules.py and
     # test_command_line.py); a model sets some keys itself, and an experiment has the last word.
     derived = {f"schedule.{name}" for name in (*FOUR_NUMBERS, "boundaries")}
+    derived |= {"dataset.source"} if typed else set()
     derived |= written_in_all("model", model).keys() if group != "experiment" else set()
     said = {key: value for key, value in written(group, option).items() if key not in derived}
     said = {key: value for key, value in said.items() if not key.startswith("schedule.published")}
