@@ -20,7 +20,9 @@ from support import Command
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.identity import run_id
+from acdc_cli.config.retyped import as_overrides
 from acdc_cli.config.schema import Config
+from acdc_cli.config.text import from_yaml, to_yaml
 from acdc_cli.data.dataset import Dataset
 from acdc_cli.data.loading.batches import in_batches
 from acdc_cli.data.loading.loaders import open_loaders
@@ -323,6 +325,17 @@ def test_the_content_enters_the_id_and_the_path_does_not(name: str, tmp_path: Pa
     change()
     assert id_of(data, chosen, f"dataset.source={source}") != first
     assert opened(data, chosen, f"dataset.source={source}").folder != folder
+
+
+def test_a_stored_config_is_typed_again_without_what_is_derived(tmp_path: Path) -> None:
+    """As `acdc-report --run` and a launcher start a run anew, from any folder."""
+    source = write_npz(tmp_path / "a.npz", small_arrays())
+    settled = settle(config_of(tmp_path / "data", "dataset=arrays", f"dataset.source={source}"), pytest.fail)
+    typed = as_overrides(settled)
+    assert not [word for word in typed if word.startswith("dataset.content_hash=")]
+    assert run_id(settle(compose_config(typed), pytest.fail)) == run_id(settled)
+    read_back = from_yaml(to_yaml(settled))
+    assert read_back.dataset == settled.dataset and run_id(read_back) == run_id(settled)
 
 
 def test_what_lies_prepared_has_the_id_of_its_source(tmp_path: Path, acdc_data: Callable[..., int], capsys) -> None:
