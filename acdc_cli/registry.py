@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import FunctionType
 from typing import Any, TypeVar
 
-from acdc_cli.errors import BadInput, not_a_choice
+from acdc_cli.errors import BadInput, nearest, not_a_choice
 
 T = TypeVar("T", bound=type)
 
@@ -63,11 +63,17 @@ class Registry:
             facts: fields of this kind's facts.
 
         Raises:
-            BadInput: when the class is decorated, if the name is taken, a method is missing, or it is no dataclass.
-            TypeError: for a fact that this kind does not know.
+            BadInput: for a fact that this kind does not know; and when the class is decorated, if the name is taken, a
+                function is missing, or it is no dataclass.
         """
         caller = sys._getframe(2)  # whoever called register_model, register_dataset, ...
         file, line = Path(caller.f_code.co_filename), caller.f_lineno
+        known = [entry.name for entry in fields(self._facts)]
+        if unknown := [fact for fact in facts if fact not in known]:
+            meant = f"did you mean {nearest(unknown[0], known)}?" if known else f"a {self.kind} has no facts"
+            raise BadInput(
+                f"{file}, line {line}: register_{self.kind}({name!r}): no fact is called {unknown[0]}; {meant}"
+            )
         declared = self._facts(**facts)
 
         def decorate(options: T) -> T:

@@ -25,9 +25,17 @@ def build_model(config: ModelConfig, inputs: Any) -> nn.Module:
         inputs: what the task builds a model for, such as ``ImageInputs``.
 
     Raises:
-        BadInput: for an eps without batch norm, and what the family refuses.
+        BadInput: for an eps without batch norm, a model of another task, and what the family refuses.
     """
-    model: nn.Module = config.options.build(inputs)
+    try:
+        model: nn.Module = config.options.build(inputs)
+    except AttributeError as error:
+        if error.obj is not inputs:
+            raise
+        raise BadInput(
+            f"model.name={config.name}: is built for data with {error.name}, and these have "
+            f"{', '.join(vars(inputs))}; choose a model of this task"
+        ) from None
     if config.batch_norm_eps is not None:
         _set_batch_norm_eps(model, config.batch_norm_eps)
     return model

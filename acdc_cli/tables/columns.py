@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from acdc_cli.records.headline import headline_of
+
 Record = Mapping[str, Any]
 
 
@@ -54,6 +56,11 @@ def _number(section: Record | None, key: str) -> float | None:
     return None if section is None else section.get(key)
 
 
+def _headline(result: Record, section: Record | None, prefix: str) -> float | None:
+    """Return the metric that the run's task shows first, such as an error that is to be small."""
+    return _number(section, prefix + headline_of(result).val_key)
+
+
 def _own(measured: Measured) -> Record:
     """Return the section of the sparse model, or of the dense one if there is no sparse model."""
     return measured.result["sparse"] or measured.result["dense"]
@@ -93,6 +100,9 @@ COLUMNS: dict[str, Column] = {
     "best_dense_top1": Column("best dense top-1 %", lambda run: _percent(_partner(run), "best_val_top1")),
     "finetuned_top1": Column("dense, fine-tuned %", lambda run: _percent(_finetuned(run), "val_top1")),
     "best_finetuned_top1": Column("best dense, fine-tuned %", lambda run: _percent(_finetuned(run), "best_val_top1")),
+    "headline": Column("metric", lambda run: _headline(run.result, _own(run), ""), 4),
+    "best_headline": Column("best metric", lambda run: _headline(run.result, _own(run), "best_"), 4),
+    "dense_headline": Column("dense metric", lambda run: _headline(run.result, _partner(run), ""), 4),
     "inference_flops": Column("inference FLOPs", lambda run: _own(run)["inference_flops_fraction"]),
     "train_flops": Column("training FLOPs", lambda run: _over_baseline(run, run.result)),
     "finetuned_train_flops": Column("with fine-tuning", lambda run: _over_baseline(run, run.finetuned)),
