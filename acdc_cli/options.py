@@ -1,4 +1,4 @@
-"""How a dataclass says which values each of its keys takes. The values themselves are in YAML."""
+"""A part's options: how a dataclass says which values its keys take, and how its functions are called."""
 
 from __future__ import annotations
 
@@ -38,3 +38,9 @@ def number(
         example: a usual value, which the error for a missing one shows.
     """
     return field(default=default, metadata={"range": (low, high, above, below), "example": example})
+
+
+def optional(options: Any, function: str, *arguments: Any) -> Any:
+    """Call a function that a part's options may have, or return None."""
+    found = getattr(options, function, None)
+    return None if found is None else found(*arguments)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from acdc_cli.training.precision import BFLOAT16_FEATURES, processor_features
+from acdc_cli.planning.precision import BFLOAT16_FEATURES, processor_features
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.identity import run_id
+from acdc_cli.config.schema import plain
 from acdc_cli.config.text import from_yaml
 from acdc_cli.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, AcdcError
 from acdc_cli.records.folder import RunFolder, run_folders
@@ -26,7 +27,7 @@ def sync(folder: RunFolder, mode: str, project: str | None) -> str | None:
     config, problems = from_yaml(folder.config.read_text()), list[str]()
     config.tracker.name, config.tracker.mode = "wandb", mode
     config.tracker.project = project or config.tracker.project or compose_config(["tracker=wandb"]).tracker.project
-    mirror = WandbMirror(config, folder, run_id(config), problems.append)
+    mirror = WandbMirror(plain(config), folder, run_id(config), problems.append)
     mirror.start(folder.read_metrics())
     mirror.finish(folder.read_result()) if folder.is_done else mirror.close()
     return problems[0] if problems else None

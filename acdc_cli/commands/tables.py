@@ -11,13 +11,13 @@ from pathlib import Path
 
 from acdc_cli.errors import EXIT_DONE, BadInput
 from acdc_cli.launch.listed_runs import say
+from acdc_cli.launch.table_pairs import measure_pairs
 from acdc_cli.launch.table_runs import run_missing
 from acdc_cli.report.terminal import print_table
 from acdc_cli.tables.composed import compose_ahead
 from acdc_cli.tables.fill import fill, published_recipes
 from acdc_cli.tables.formats import full_csv, latex, markdown, write_table
 from acdc_cli.tables.jobs import Request, every_job, recipes, runs_dir_of, table_jobs
-from acdc_cli.tables.pairs import measure_pairs
 from acdc_cli.tables.plan import print_plan
 from acdc_cli.tables.request_checks import check_request
 from acdc_cli.tables.selection import select

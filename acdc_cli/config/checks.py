@@ -14,7 +14,7 @@ from acdc_cli.config.schedule import resolve_schedule
 from acdc_cli.config.schema import PART_GROUPS, Config, MethodConfig, schema_keys
 from acdc_cli.config.sparsity import resolve_sparsity
 from acdc_cli.errors import BadInput, not_a_choice
-from acdc_cli.methods import optional
+from acdc_cli.options import optional
 from acdc_cli.packages import require_package
 from acdc_cli.parts import DATASETS, FIXED_MASKS, METHODS, MODELS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from acdc_cli.config.schema import Config
 from acdc_cli.errors import BadInput
-from acdc_cli.methods import optional
+from acdc_cli.options import optional
 from acdc_cli.parts import METHODS
 
 

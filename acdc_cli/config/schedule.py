@@ -7,7 +7,7 @@ from typing import Any
 
 from acdc_cli.config.schema import Config, ScheduleConfig, known
 from acdc_cli.errors import BadInput
-from acdc_cli.methods import optional
+from acdc_cli.options import optional
 from acdc_cli.sparsity.timeline import Timeline, TimelineError, default_phase_epochs, nearest_stretched_epochs
 
 PHASE_NUMBERS = ("warmup_epochs", "sparse_epochs", "dense_epochs", "final_sparse_epochs")

@@ -6,7 +6,7 @@ from typing import Any
 
 from acdc_cli.config.schema import Config
 from acdc_cli.errors import BadInput
-from acdc_cli.methods import optional
+from acdc_cli.options import optional
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.rules import parse_rules
 from acdc_cli.sparsity.target import AllocationError, Pattern, parse_target

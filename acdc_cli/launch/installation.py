@@ -68,7 +68,7 @@ def _devices() -> Iterator[Finding]:
     except Exception as error:  # a broken native library raises what it likes
         yield Finding("import torch", "missing", typed_reason(error), f"{_pip()} install --force-reinstall torch")
         return
-    from acdc_cli.training.precision import automatic_dtype, computes_bfloat16, device_kind, processor_features
+    from acdc_cli.planning.precision import automatic_dtype, computes_bfloat16, device_kind, processor_features
 
     device, features = device_kind("auto"), processor_features()
     if device == "cuda":

@@ -94,8 +94,8 @@ def run_config(config: Config, sweep: SweepPlace | None = None) -> str | None:
     if config.plan:
         print_plan(config)
         return None
+    from acdc_cli.planning.find import finished_run
     from acdc_cli.report.table import print_summary
-    from acdc_cli.training.find import finished_run
 
     if (folder := finished_run(config, say if rank() == 0 else lambda line: None)) is None:
         from acdc_cli.training.execute import execute
@@ -110,10 +110,10 @@ def print_plan(config: Config) -> None:
     """Print JSON, and nothing else, on stdout; the same timeline for the eye on stderr."""
     from rich.console import Console
 
+    from acdc_cli.planning.plan import plan
+    from acdc_cli.planning.start_file import locate_start
     from acdc_cli.report.timeline_text import timeline_text
     from acdc_cli.sparsity.timeline import Phase
-    from acdc_cli.training.plan import plan
-    from acdc_cli.training.start_file import locate_start
 
     planned = plan(locate_start(config))
     phases = re.compile(r"\[\s+(\"\w+\"),\s+(\d+),\s+(\d+)\s+\]")

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from acdc_cli.sparsity.timeline import Timeline
 from acdc_cli.sparsity.window import Window
@@ -136,9 +136,3 @@ class Needs:
     total_memory_bytes: Callable[[], int]
     free_memory_bytes: Callable[[], int]
     ranks_sharing: int
-
-
-def optional(options: Any, function: str, *arguments: Any) -> Any:
-    """Call a function that a method's options may have, or return None."""
-    found = getattr(options, function, None)
-    return None if found is None else found(*arguments)

@@ -6,10 +6,8 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from typing import Any
 
-from acdc_cli.config.schema import Config, known
 from acdc_cli.errors import typed_reason
 from acdc_cli.records.folder import RunFolder
 
@@ -22,15 +20,21 @@ class WandbMirror:
 
     Offline, the W&B folder is written anew from the records when a run resumes, so that one folder holds the whole
     history. Online, the W&B run is resumed and gets the rows it lacks.
+
+    Args:
+        config: the resolved config, as nested dictionaries.
+        folder: the run's.
+        run_id: the W&B run has the same one.
+        warn: takes a line for the user.
     """
 
-    def __init__(self, config: Config, folder: RunFolder, run_id: str, warn: Callable[[str], None]) -> None:
+    def __init__(self, config: dict[str, Any], folder: RunFolder, run_id: str, warn: Callable[[str], None]) -> None:
         self._config, self._folder, self._run_id, self._warn = config, folder, run_id, warn
         self._run: Any = None
 
     def start(self, rows: list[dict[str, Any]]) -> None:
         """Open the W&B run and bring it up to the records so far."""
-        if self._config.tracker.name == "none":
+        if self._config["tracker"]["name"] == "none":
             return
         self._guard(lambda: self._start(rows))
 
@@ -44,7 +48,7 @@ class WandbMirror:
         try:
             self._run = self._init(self._mode(), rows)
         except Exception as error:  # no key, no network, a service that does not start
-            if self._config.tracker.mode == "offline":
+            if self._config["tracker"]["mode"] == "offline":
                 raise
             self._warn(f"W&B is not reachable ({typed_reason(error)}); going on offline, `wandb sync` uploads it later")
             self._run = self._init("offline", rows)
@@ -56,8 +60,8 @@ class WandbMirror:
         """tracker.mode; for auto, WANDB_MODE if it is set, else online if W&B has a key."""
         import wandb
 
-        if self._config.tracker.mode != "auto":
-            return known(self._config.tracker.mode)
+        if (mode := self._config["tracker"]["mode"]) != "auto":
+            return str(mode)
         return os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
 
     def _init(self, mode: Any, rows: list[dict[str, Any]]) -> Any:
@@ -72,12 +76,12 @@ class WandbMirror:
             reinit="finish_previous",
         )
         return wandb.init(
-            project=self._config.tracker.project,
-            entity=self._config.tracker.entity,
+            project=self._config["tracker"]["project"],
+            entity=self._config["tracker"]["entity"],
             id=self._run_id,
             name=self._folder.path.name,
-            group=self._config.run.experiment,
-            config=asdict(self._config),
+            group=self._config["run"]["experiment"],
+            config=self._config,
             dir=str(self._folder.path),
             mode=mode,
             resume="allow" if mode == "online" and rows else None,  # None: a run that starts over replaces its history

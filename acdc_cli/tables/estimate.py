@@ -37,7 +37,7 @@ def flops_to_go(config: Config) -> float:
     This is the number of ``acdc-train plan=true`` for the published number of training samples, without the FLOPs of
     the run that this one starts from (the dense run that it prunes, or the run that it fine-tunes).
     """
-    from acdc_cli.training.plan import plan
+    from acdc_cli.planning.plan import plan
 
     planned = plan(config)
     total = planned["train_flops_per_sample"] * config.task.options.published_samples(config)

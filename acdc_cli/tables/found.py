@@ -14,9 +14,9 @@ from acdc_cli.config.identity import identity, readable_name, run_id
 from acdc_cli.config.schema import Config, plain
 from acdc_cli.config.stored import read_config
 from acdc_cli.errors import AcdcError
+from acdc_cli.planning.precision import AUTOMATIC_DTYPES
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.system.nested import leaves
-from acdc_cli.training.precision import AUTOMATIC_DTYPES
 
 ID = re.compile(r"-([0-9a-f]{8})$")
 # Two machines may resolve these keys differently if the config leaves them open, and then the same run has two ids.

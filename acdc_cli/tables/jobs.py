@@ -256,8 +256,8 @@ _FINETUNING_KEYS = (
 
 def settled_here(config: Config) -> Config:
     """Resolve the config for this machine, or keep it as asked for if it needs another, such as one with a GPU."""
-    from acdc_cli.training.record_format import record_format
-    from acdc_cli.training.settle import settle
+    from acdc_cli.planning.record_format import record_format
+    from acdc_cli.planning.settle import settle
 
     try:
         return settle(config, lambda line: None)
@@ -268,7 +268,7 @@ def settled_here(config: Config) -> Config:
 
 
 def _job(config: Config, overrides: tuple[str, ...], runs: Runs) -> Job:
-    from acdc_cli.training.start_file import locate_start
+    from acdc_cli.planning.start_file import locate_start
 
     asked = locate_start(config)
     settled = settled_here(asked)

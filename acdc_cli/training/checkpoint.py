@@ -14,14 +14,10 @@ import torch
 
 from acdc_cli.errors import AcdcError, reason
 from acdc_cli.records.files import Damaged
+from acdc_cli.records.seal import SEAL, has_right_seal
 from acdc_cli.system.files import replace_file, temporary_beside
 
-# A file is what torch.save writes, then this word and the SHA-256 of everything before it. A zip archive is read from
-# the table near its end, so torch.load passes over what follows that table.
-SEAL = b"\nacdc-sha256:"
-SEAL_BYTES = len(SEAL) + hashlib.sha256().digest_size * 2
 SEALED = "sealed"  # key of a state that was written with a seal: without one, such a file is damaged
-BLOCK = 2**20
 
 
 class _Hashing:
@@ -87,7 +83,7 @@ def load_checkpoint(path: Path, run_id: str) -> dict[str, Any]:
         Damaged: if it is not what was written, cannot be read, or belongs to another run.
     """
     try:
-        is_sealed = _has_right_seal(path)
+        is_sealed = has_right_seal(path)
         if not is_sealed:
             _check_zip(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -103,30 +99,6 @@ def load_checkpoint(path: Path, run_id: str) -> dict[str, Any]:
         why = error.strerror or reason(error) if isinstance(error, OSError) else reason(error)
         raise Damaged(path, why) from None
     return state
-
-
-def check_seal(path: Path) -> None:
-    """Raise Damaged for a file of tensors that ends with the SHA-256 of other bytes; one without any passes."""
-    try:
-        _has_right_seal(path)
-    except ValueError as error:
-        raise Damaged(path, str(error)) from None
-
-
-def _has_right_seal(path: Path) -> bool:
-    """Whether the file ends with the SHA-256 of the rest of it. Raises ValueError if it ends with another one."""
-    rest, digest = path.stat().st_size - SEAL_BYTES, hashlib.sha256()
-    with path.open("rb") as file:
-        file.seek(max(rest, 0))
-        if not (seal := file.read()).startswith(SEAL):
-            return False
-        file.seek(0)
-        while rest > 0 and (block := file.read(min(BLOCK, rest))):
-            digest.update(block)
-            rest -= len(block)
-    if seal != SEAL + digest.hexdigest().encode():
-        raise ValueError("its bytes are not those that its SHA-256 was made of")
-    return True
 
 
 def _check_zip(path: Path) -> None:

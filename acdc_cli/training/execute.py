@@ -13,6 +13,11 @@ from acdc_cli.config.compose import dense_run_of
 from acdc_cli.config.schema import Config, known, prunes_a_dense_run
 from acdc_cli.data.dataset import read_dataset
 from acdc_cli.errors import AcdcError, BadInput, DataMissing
+from acdc_cli.planning.find import Say, find, is_whole, say_nothing, say_reached, show_again
+from acdc_cli.planning.method_needs import check_memory, check_samples
+from acdc_cli.planning.plan import plan
+from acdc_cli.planning.settle import check_ranks
+from acdc_cli.planning.start_file import locate_start
 from acdc_cli.ranks import Ranks, ranks_of
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
@@ -20,19 +25,14 @@ from acdc_cli.sparsity.coverage import uncovered_line
 from acdc_cli.sparsity.rules import excluded
 from acdc_cli.tasks import Data
 from acdc_cli.training.checkpoint import restore
-from acdc_cli.training.find import Say, find, is_whole, say_nothing, say_reached, show_again
 from acdc_cli.training.finish import finish
 from acdc_cli.training.group import Group, joined_group
 from acdc_cli.training.loop import run_epoch
 from acdc_cli.training.machine import described, device_of
-from acdc_cli.training.method_needs import check_memory, check_samples
 from acdc_cli.training.pauses import Pauses
-from acdc_cli.training.plan import plan
 from acdc_cli.training.progress import Progress, SweepPlace
 from acdc_cli.training.records import Records, disk_error
 from acdc_cli.training.run import Run, build_run
-from acdc_cli.training.settle import check_ranks
-from acdc_cli.training.start_file import locate_start
 
 
 def execute(config: Config, say: Say, sweep: SweepPlace | None = None) -> RunFolder:

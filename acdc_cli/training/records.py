@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from acdc_cli.config.identity import run_id
-from acdc_cli.config.schema import Config
+from acdc_cli.config.schema import Config, plain
 from acdc_cli.config.text import to_yaml
 from acdc_cli.errors import AcdcError, Interrupted
 from acdc_cli.records.files import Damaged
@@ -35,7 +35,7 @@ class Records:
     def __init__(self, folder: RunFolder, config: Config, writes: bool, say: Callable[[str], None]) -> None:
         self.run_id = run_id(config)
         self._folder, self._writes = folder, writes
-        self._tracker = WandbMirror(config, folder, self.run_id, say)
+        self._tracker = WandbMirror(plain(config), folder, self.run_id, say)
         self._epoch = 0
 
     def begin(self, config: Config) -> None:

@@ -15,13 +15,13 @@ from acdc_cli.config.schema import Config, DatasetConfig, plain
 from acdc_cli.config.stored import read_config, require_same_run
 from acdc_cli.models.load import load_model, read_model_file
 from acdc_cli.parts import DATASETS
+from acdc_cli.planning.settle import settle
 from acdc_cli.records.checksums import REMEDY
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.training.finish import model_size
 from acdc_cli.training.loop import evaluate
 from acdc_cli.training.run import Run, build_run
-from acdc_cli.training.settle import settle
 
 
 def pair_agreement(sparse_run: RunFolder, dense_run: RunFolder) -> dict[str, float]:

@@ -21,6 +21,9 @@ from acdc_cli.measure.flops import ForwardFlops, LayerSize
 from acdc_cli.measure.memory import reset_peak_memory
 from acdc_cli.measure.network import network_flops
 from acdc_cli.models.build import build_model
+from acdc_cli.planning.method_setting import method_setting
+from acdc_cli.planning.start import load_start
+from acdc_cli.planning.start_file import goes_on_from_a_run
 from acdc_cli.ranks import Ranks
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.sparsity.coverage import UncoveredWeights
@@ -31,10 +34,7 @@ from acdc_cli.tasks import Data, Feed
 from acdc_cli.training.gradient_passes import gradient_passes
 from acdc_cli.training.group import ALONE, Group
 from acdc_cli.training.machine import WEIGHT_DTYPE, autocast, device_of, gradient_scaler, prepare_torch
-from acdc_cli.training.method_setting import method_setting
 from acdc_cli.training.optim import build_optimizer
-from acdc_cli.training.start import load_start
-from acdc_cli.training.start_file import goes_on_from_a_run
 from acdc_cli.training.state_check import check_optimizer_state, check_state
 
 

@@ -13,7 +13,7 @@ from own_data import small_arrays, write_class_folders, write_idx, write_npz
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.schema import PART_REGISTRIES, Config, plain
-from acdc_cli.training.plan import plan
+from acdc_cli.planning.plan import plan
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))

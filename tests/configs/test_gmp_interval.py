@@ -7,7 +7,7 @@ import pytest
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.schedule import timeline_of
 from acdc_cli.errors import BadInput
-from acdc_cli.training.method_setting import method_setting, no_passes
+from acdc_cli.planning.method_setting import method_setting, no_passes
 
 
 @pytest.mark.parametrize(("batch_size", "steps"), [(256, 25025), (1024, 6260)])

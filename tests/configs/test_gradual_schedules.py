@@ -6,9 +6,9 @@ import pytest
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.schema import Config, known
+from acdc_cli.planning.method_setting import method_setting, no_passes
 from acdc_cli.sparsity.window import Window, gradual_sparsity
 from acdc_cli.tables.spec import read_table, table_names
-from acdc_cli.training.method_setting import method_setting, no_passes
 
 # [start, frequency, end] of the pruner in the published configurations (IST-DASLab/WoodFisher and IST-DASLab/ACDC).
 PUBLISHED = {

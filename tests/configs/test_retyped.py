@@ -8,7 +8,7 @@ from acdc_cli.config.compose import compose_config
 from acdc_cli.config.identity import identity
 from acdc_cli.config.retyped import as_overrides
 from acdc_cli.config.text import from_yaml, to_yaml
-from acdc_cli.training.settle import settle
+from acdc_cli.planning.settle import settle
 
 TYPED = [
     ["sparsity=0.9"],

@@ -11,7 +11,7 @@ import pytest
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.identity import run_id
-from acdc_cli.training.settle import settle
+from acdc_cli.planning.settle import settle
 
 OPTIONS = sorted(path.stem for path in (Path(__file__).resolve().parents[2] / "conf" / "sparsity").glob("*.yaml"))
 # ResNet-8 of width 32 on 8x8 grey digits: conv1 32x1x3x3, three stages of two 3x3 convolutions, fc 10x128.

@@ -11,7 +11,7 @@ from support import Command
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.schema import Config
-from acdc_cli.training.method_setting import method_setting, no_passes
+from acdc_cli.planning.method_setting import method_setting, no_passes
 from acdc_cli.training.optim import learning_rate
 
 STEPS_PER_EPOCH = math.ceil(1_281_167 / 4096)

@@ -17,10 +17,10 @@ import yaml
 from acdc_cli.config.compose import dense_run_of
 from acdc_cli.config.schedule import timeline_of
 from acdc_cli.config.schema import Config, is_pruned_to_target
+from acdc_cli.planning.method_setting import method_setting, no_passes
 from acdc_cli.tables.composed import composed
 from acdc_cli.tables.jobs import first_missing
 from acdc_cli.tables.spec import TableRow, read_table, table_names
-from acdc_cli.training.method_setting import method_setting, no_passes
 from acdc_cli.training.optim import learning_rate, peak_rate
 
 FAMILIES: dict[str, dict[str, Any]] = yaml.safe_load(

@@ -14,9 +14,9 @@ from support import BIN, Command, environment, messages
 from training import train
 
 from acdc_cli.errors import AcdcError
+from acdc_cli.planning.precision import automatic_dtype, processor_features
 from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.training.checkpoint import save_checkpoint
-from acdc_cli.training.precision import automatic_dtype, processor_features
 
 QUICK = ["epochs=2", "threads=1", "loader=device", "tracker=none"]
 
@@ -214,8 +214,8 @@ def test_a_finished_model_is_freed(tmp_path: Path, data_dir: Path) -> None:
 
     from acdc_cli.config.compose import compose_config
     from acdc_cli.data.preparing.find import open_dataset
+    from acdc_cli.planning.settle import settle
     from acdc_cli.training.run import build_run
-    from acdc_cli.training.settle import settle
 
     config = settle(compose_config([*QUICK, f"data_dir={data_dir}"]), print)
     run = build_run(config, open_dataset("digits", data_dir))

@@ -19,14 +19,14 @@ from acdc_cli.data.preparing.find import open_dataset
 from acdc_cli.errors import AcdcError, BadInput, Interrupted
 from acdc_cli.models.build import build_model
 from acdc_cli.models.inputs import ImageInputs
+from acdc_cli.planning.method_needs import check_memory
+from acdc_cli.planning.plan import plan
+from acdc_cli.planning.settle import settle
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.sparsity import fisher_estimate, fisher_memory
 from acdc_cli.training import execute as execution
 from acdc_cli.training import loop
 from acdc_cli.training.group import ALONE
-from acdc_cli.training.method_needs import check_memory
-from acdc_cli.training.plan import plan
-from acdc_cli.training.settle import settle
 
 METHODS = (
     "gmp", "rigl", "set", "top_kast", "str", "sparse_vd", "dsd", "iht", "static", "snip", "magnitude", "woodfisher"

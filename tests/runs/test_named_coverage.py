@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from acdc_cli.config.compose import compose_config
+from acdc_cli.planning.plan import plan
 from acdc_cli.sparsity import UncoveredWeights
 from acdc_cli.training.execute import execute
-from acdc_cli.training.plan import plan
 
 # Its convolutions have gains of their own, (out, 1, 1, 1).
 NET = ["model=timm", "model.name=test_nfnet", "dataset=digits", "precision=fp32", "optimizer.lr=0.001"]

@@ -25,12 +25,12 @@ from acdc_cli.config.compose import compose_config
 from acdc_cli.data.source import Arrays, Samples, Source
 from acdc_cli.errors import BadInput
 from acdc_cli.parts import METHODS
+from acdc_cli.planning.plan import plan
 from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.records.headline import Headline
 from acdc_cli.report.page import write_page
 from acdc_cli.training import records
 from acdc_cli.training.execute import execute
-from acdc_cli.training.plan import plan
 from acdc_cli.training.reevaluate import reevaluate
 
 TRAIN, VAL, FEATURES, HIDDEN = 192, 50, 3, 16

@@ -17,9 +17,9 @@ from acdc_cli.config.text import from_yaml
 from acdc_cli.data.preparing.find import open_dataset
 from acdc_cli.errors import BadInput
 from acdc_cli.models.load import load_model
+from acdc_cli.planning.plan import plan
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.sparsity import prunable_weights
-from acdc_cli.training.plan import plan
 from acdc_cli.training.run import build_run
 
 pytestmark = pytest.mark.slow

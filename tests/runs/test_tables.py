@@ -21,13 +21,14 @@ from training import train
 from acdc_cli import load_model
 from acdc_cli.commands.report import _parser, _run
 from acdc_cli.errors import EXIT_DONE, EXIT_FAILED, BadInput
+from acdc_cli.launch.table_pairs import measure_pairs
 from acdc_cli.launch.table_runs import run_missing
 from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.system.files import replace_json
 from acdc_cli.tables.fill import fill
 from acdc_cli.tables.found import state_of
 from acdc_cli.tables.jobs import Request, RowJobs, every_job, table_jobs
-from acdc_cli.tables.pairs import agreement_of, measure_pairs
+from acdc_cli.tables.pairs import agreement_of
 from acdc_cli.tables.plan import print_plan
 from acdc_cli.tables.spec import TableSpec, read_table_file
 from acdc_cli.tables.text import text_table

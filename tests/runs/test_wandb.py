@@ -14,6 +14,7 @@ from support import BIN, Command, environment
 from training import train
 
 from acdc_cli.config.compose import compose_config
+from acdc_cli.config.schema import plain
 from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.records.tracker import WandbMirror
 from acdc_cli.training.execute import execute
@@ -134,7 +135,7 @@ def test_after_an_error_the_next_run_of_a_process_has_a_wandb_run_of_its_own(tmp
     first = compose_config(base)
     folder = RunFolder(tmp_path / "first")
     folder.path.mkdir()
-    broken = WandbMirror(first, folder, "firstrun", said.append)
+    broken = WandbMirror(plain(first), folder, "firstrun", said.append)
     broken.start([])
     broken.log({"epoch": object()})  # what W&B cannot take
     assert len(said) == 1

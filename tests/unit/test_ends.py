@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from acdc_cli.config.compose import compose_config
+from acdc_cli.planning.plan import plan
 from acdc_cli.sparsity import prunable_layers
-from acdc_cli.training.plan import plan
 
 FAMILIES = {family: timm.list_models(module=family)[0] for family in timm.list_modules()}
 # Families whose smallest models are spelled out below, and those of which an encoder without a head is the first one.

@@ -13,10 +13,10 @@ from acdc_cli.config.compose import compose_config
 from acdc_cli.config.identity import readable_name, run_id
 from acdc_cli.config.schema import Config
 from acdc_cli.config.text import to_yaml
+from acdc_cli.planning.settle import settle
 from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.system.files import replace_json, replace_text
 from acdc_cli.tables.found import FoundRuns
-from acdc_cli.training.settle import settle
 
 ASKED = ("sparsity=0.9", "precision=fp16")
 ON_A_GPU = {"device": "cuda", "loader": "ffcv", "threads": 32, "precision.compile": True}

@@ -17,8 +17,8 @@ from acdc_cli.config.identity import readable_name, run_id
 from acdc_cli.config.schema import Config
 from acdc_cli.config.text import to_yaml
 from acdc_cli.data.beton.availability import ffcv_problem
+from acdc_cli.planning.settle import cores, settle
 from acdc_cli.training.execute import execute
-from acdc_cli.training.settle import cores, settle
 
 
 def settled(*arguments: str) -> Config:

@@ -10,8 +10,8 @@ from acdc_cli.config.compose import compose_config
 from acdc_cli.errors import BadInput
 from acdc_cli.models.build import build_model
 from acdc_cli.models.inputs import ImageInputs
+from acdc_cli.planning.plan import plan
 from acdc_cli.sparsity import prunable_weights
-from acdc_cli.training.plan import plan
 
 # name -> the shapes of all weights on 28x28x1 and 10 classes, and their number.
 SIZES = {

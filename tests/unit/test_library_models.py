@@ -20,9 +20,9 @@ from acdc_cli.measure.flops import inference_flops, layer_sizes
 from acdc_cli.models.build import build_model, build_skeleton
 from acdc_cli.models.fit import require_fit
 from acdc_cli.models.inputs import ImageInputs
+from acdc_cli.planning.plan import plan
+from acdc_cli.planning.start import load_start
 from acdc_cli.sparsity import prunable_weights
-from acdc_cli.training.plan import plan
-from acdc_cli.training.start import load_start
 
 # Parameters as torchvision's documentation lists them for its weights, of 1000 classes.
 PARAMETERS = {"resnet18": 11_689_512, "resnet50": 25_557_032, "mobilenet_v2": 3_504_872, "vgg11": 132_863_336}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from acdc_cli.config.compose import compose_config
+from acdc_cli.planning.settle import cores, settle
 from acdc_cli.training.machine import described
-from acdc_cli.training.settle import cores, settle
 
 
 @pytest.mark.parametrize(

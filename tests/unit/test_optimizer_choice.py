@@ -11,9 +11,9 @@ from torch import nn
 from acdc_cli.config.compose import compose_config
 from acdc_cli.errors import BadInput
 from acdc_cli.models.resnet import ResNet
+from acdc_cli.planning.settle import settle
 from acdc_cli.sparsity import ACDC, Timeline
 from acdc_cli.training.optim import build_optimizer, implementation, learning_rate, peak_rate
-from acdc_cli.training.settle import settle
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "nadam", "lamb")
 

@@ -34,8 +34,8 @@ from acdc_cli.data.source import Arrays as Sampled
 from acdc_cli.data.source import Samples, Source
 from acdc_cli.errors import BadInput, DataMissing
 from acdc_cli.parts import DATASETS
-from acdc_cli.training.plan import plan
-from acdc_cli.training.settle import settle
+from acdc_cli.planning.plan import plan
+from acdc_cli.planning.settle import settle
 
 SPLITS = ("train", "val")
 RUN = ("epochs=2", "model.width=1", "batch_size=20", "loader=torch", "device=cpu", "threads=1", "tracker=none")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from acdc_cli.config.compose import compose_config
-from acdc_cli.training.precision import planned_dtype, processor_features, settle_precision
+from acdc_cli.planning.precision import planned_dtype, processor_features, settle_precision
 
 # Excerpts of /proc/cpuinfo, from the processors that are named.
 CPUINFO = {

@@ -9,8 +9,8 @@ import pytest
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.identity import run_id
 from acdc_cli.errors import BadInput
+from acdc_cli.planning.settle import check_ranks, settle
 from acdc_cli.ranks import ONE_RANK, Ranks
-from acdc_cli.training.settle import check_ranks, settle
 
 TWO = Ranks(rank=1, count=2, local_rank=1, local_count=2)
 ON_CPU = ["device=cpu", "loader=torch"]

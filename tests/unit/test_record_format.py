@@ -12,11 +12,11 @@ from acdc_cli.config.retyped import as_overrides
 from acdc_cli.config.schema import Config
 from acdc_cli.config.text import to_yaml
 from acdc_cli.errors import BadInput
+from acdc_cli.planning.record_format import record_format
+from acdc_cli.planning.settle import settle
 from acdc_cli.records.folder import RunFolder, replace_json, replace_text
 from acdc_cli.tables.found import FoundRuns
 from acdc_cli.tables.jobs import settled_here
-from acdc_cli.training.record_format import record_format
-from acdc_cli.training.settle import settle
 
 FIXED = ("precision=fp32", "device=cpu", "threads=1", "loader=torch")
 VIT = ("model=torchvision", "model.name=vit_b_16", "dataset=imagenet")

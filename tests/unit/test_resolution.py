@@ -8,7 +8,7 @@ from acdc_cli.config.compose import compose_config
 from acdc_cli.config.identity import identity
 from acdc_cli.data.resolution import enlarged, training_resolution, view_of
 from acdc_cli.errors import BadInput
-from acdc_cli.training.plan import plan
+from acdc_cli.planning.plan import plan
 
 # libffcv/ffcv-imagenet, rn50_configs: epochs -> (start_ramp, end_ramp); 160 to 192 pixels in multiples of 32. The ramp
 # crosses 176 = 5.5 * 32 in its middle, and exactly there a half goes to the even multiple, 6 * 32: by hand, the first

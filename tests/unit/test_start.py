@@ -16,8 +16,8 @@ from acdc_cli.config.schema import Config
 from acdc_cli.errors import BadInput, DataMissing
 from acdc_cli.models.build import build_model
 from acdc_cli.models.inputs import ImageInputs
-from acdc_cli.training.start import load_start
-from acdc_cli.training.start_file import locate_start
+from acdc_cli.planning.start import load_start
+from acdc_cli.planning.start_file import locate_start
 
 
 def model_of(seed: int, classes: int = 10) -> nn.Module:

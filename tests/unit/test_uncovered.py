@@ -13,9 +13,9 @@ from torch import nn
 
 from acdc_cli import ACDC, Timeline
 from acdc_cli.config.compose import compose_config
+from acdc_cli.planning.plan import plan
 from acdc_cli.sparsity import Dense, Static, UncoveredWeights, prunable_weights, uncovered_weights
 from acdc_cli.sparsity.coverage import uncovered_line
-from acdc_cli.training.plan import plan
 
 TIMELINE = Timeline.of([("dense", 0, 1), ("sparse", 1, 2)])
 

@@ -15,10 +15,10 @@ from acdc_cli.data.beton.availability import not_installed, reading_problem
 from acdc_cli.data.dataset import read_dataset
 from acdc_cli.data.source import is_own
 from acdc_cli.errors import AcdcError, BadInput, DataMissing
+from acdc_cli.planning.settle import check_ranks, settle
+from acdc_cli.planning.start_file import locate_start
 from acdc_cli.ranks import Ranks, ranks_of
 from acdc_cli.records.folder import RunFolder
-from acdc_cli.training.settle import check_ranks, settle
-from acdc_cli.training.start_file import locate_start
 
 Say = Callable[[str], None]
 FfcvProblem = Callable[[], str | None]

@@ -50,7 +50,7 @@ def _hash_of(path: Path) -> str:
             raise DataMissing(f"start_from={error}") from None
         except (OSError, ValueError, KeyError):  # a type that torch may know, or what torch says best
             pass
-    from acdc_cli.training.start import raw_tensors
+    from acdc_cli.planning.start import raw_tensors
 
     return _digest(raw_tensors(path))
 

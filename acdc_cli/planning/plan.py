@@ -17,16 +17,16 @@ from acdc_cli.measure.flops import inference_flops
 from acdc_cli.measure.ledger import expected_step_cost
 from acdc_cli.measure.network import network_flops
 from acdc_cli.models.build import build_skeleton
+from acdc_cli.planning.method_setting import method_setting, no_passes
+from acdc_cli.planning.precision import planned_dtype
+from acdc_cli.planning.start import require_dense_start, start_state
+from acdc_cli.planning.start_file import goes_on_from_a_run
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.sparsity.allocate import closed_form_nonzeros, require_something_left, shares_of
 from acdc_cli.sparsity.coverage import prunable_by_kind, uncovered_share, uncovered_weights
 from acdc_cli.sparsity.prunable import prunable_layers, prunable_weights
 from acdc_cli.sparsity.rules import Share, excluded
 from acdc_cli.sparsity.target import AllocationError
-from acdc_cli.training.method_setting import method_setting, no_passes
-from acdc_cli.training.precision import planned_dtype
-from acdc_cli.training.start import require_dense_start, start_state
-from acdc_cli.training.start_file import goes_on_from_a_run
 
 
 def plan(config: Config) -> dict[str, Any]:

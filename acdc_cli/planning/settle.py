@@ -16,10 +16,10 @@ from acdc_cli.data.options import reads_files
 from acdc_cli.data.source import is_own
 from acdc_cli.errors import BadInput
 from acdc_cli.parts import MODELS
+from acdc_cli.planning.method_needs import settle_method
+from acdc_cli.planning.precision import device_kind, settle_precision
 from acdc_cli.ranks import ONE_RANK, Ranks
 from acdc_cli.system.processors import cores
-from acdc_cli.training.method_needs import settle_method
-from acdc_cli.training.precision import device_kind, settle_precision
 
 
 def settle(
@@ -54,7 +54,7 @@ def settle(
         config.precision.compile = config.device == "cuda" and _can_compile(warn)
     settle_method(config, ranks)
     if MODELS.part(config.model.family).facts.is_library:  # of the program's own networks the number is null
-        from acdc_cli.training.record_format import record_format
+        from acdc_cli.planning.record_format import record_format
 
         config.record_format = record_format(config)
     if config.loader != "device" and config.loader != "torch" and (problem := ffcv_problem()):

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from acdc_cli.config.schema import Config
 from acdc_cli.errors import BadInput, DataMissing, reason
+from acdc_cli.planning.start_file import model_file
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.records.seal import check_seal
 from acdc_cli.records.tensor_header import StoredTensor
 from acdc_cli.sparsity.target import parse_target, removed_fraction
-from acdc_cli.training.checkpoint import check_seal
-from acdc_cli.training.start_file import model_file
 
 # Where checkpoints keep a state dict among other things: PyTorch's and timm's habits, and our own last.pt.
 NESTED_UNDER = ("state_dict", "model_state_dict", "model", "module", "run")
