@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -39,7 +41,9 @@ class _Ended:
 def answers_of(work: Callable[[Callable[[Any], None]], None], count: int) -> Iterator[Any]:
     """What processes send, in the order in which it comes, until all have ended.
 
-    Ctrl-C reaches every process of a terminal and is for the first one, which ends the others.
+    Ctrl-C reaches every process of a terminal and is for the first one, which ends the others. A process leaves the
+    garbage of the first one alone: an object that owns threads (a process group of torch.distributed) would wait for
+    them without end in a process that was not given them.
 
     Args:
         work: what each process does; it is given the function that sends an answer.
@@ -51,7 +55,7 @@ def answers_of(work: Callable[[Callable[[Any], None]], None], count: int) -> Ite
     """
     running: dict[Connection, Any] = {}
     try:
-        with signals_held_back():
+        with signals_held_back(), _no_garbage_collection():
             for _ in range(count):
                 ours, theirs = _FORK.Pipe(duplex=False)
                 process = _FORK.Process(target=_work, args=(work, theirs, [*running, ours]))
@@ -81,7 +85,20 @@ def answers_of(work: Callable[[Callable[[Any], None]], None], count: int) -> Ite
             pipe.close()
 
 
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def _work(work: Callable[[Callable[[Any], None]], None], answers: Connection, others: list[Connection]) -> None:
+    gc.freeze()
+    gc.enable()
     for pipe in others:  # with these open, nobody would notice that the first process has gone
         pipe.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)

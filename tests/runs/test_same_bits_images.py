@@ -57,7 +57,7 @@ def test_workers_and_how_batches_are_split_among_them(
 ) -> None:
     """More workers than this machine has cores are fewer otherwise: here as if it had four."""
     from acdc_cli.data.loading import ffcv_loader
-    from acdc_cli.training import settle as machine
+    from acdc_cli.planning import settle as machine
 
     monkeypatch.setattr(machine, "cores", lambda: 4)
     monkeypatch.setattr(ffcv_loader, "IMAGES_A_TASK", images_a_task)

@@ -30,7 +30,7 @@ def test_with_it_the_dense_run_has_that_recipe_and_the_same_network_data_and_see
     pruning = composed("method=gmp", RECIPE, "epochs=20", "seed=4", "model.width=16", "dataset.crop_padding=2")
     dense = dense_run_of(pruning)
     assert (dense.method.name, dense.epochs, dense.optimizer.lr, dense.label_smoothing) == ("dense", 80, 0.3, 0.1)
-    assert (dense.seed, dense.model.width, dense.dataset.crop_padding, dense.threads) == (4, 16, 2, 1)
+    assert (dense.seed, dense.model.options.width, dense.dataset.options.crop_padding, dense.threads) == (4, 16, 2, 1)
     assert (pruning.epochs, pruning.optimizer.lr, pruning.label_smoothing) == (20, 0.1, 0)
     assert dense_share(pruning) == 4
     assert dense_share(composed("method=gmp")) == 0

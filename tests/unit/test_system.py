@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -105,6 +106,34 @@ def die(send: Callable[[Any], None]) -> None:
 def wait_long(send: Callable[[Any], None]) -> None:
     send(os.getpid())
     time.sleep(100)
+
+
+class Cycle:
+    """Garbage that only the collector finds; it tells the process in which it was collected."""
+
+    collected_in: ClassVar[list[int]] = []
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        Cycle.collected_in.append(os.getpid())
+
+
+def collect(send: Callable[[Any], None]) -> None:
+    gc.collect()
+    send((gc.isenabled(), Cycle.collected_in))
+
+
+def test_a_process_leaves_the_first_ones_garbage_alone() -> None:
+    """A process group of torch.distributed that is collected in a forked process waits for threads that it lacks."""
+    gc.collect()
+    gc.disable()
+    Cycle()
+    answers = list(answers_of(collect, 2))
+    assert answers == [(True, []), (True, [])]
+    assert not gc.isenabled(), "what it was before"
+    gc.enable()
 
 
 def test_an_error_in_a_process_is_raised_here() -> None:
