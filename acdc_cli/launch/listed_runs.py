@@ -58,7 +58,7 @@ def _run(composed: DictConfig) -> str:
     result = folder.read_result()
     headline = headline_of(result)
     shown = headline.text((result["sparse"] or result["dense"])[headline.val_key])
-    say(f"{folder.path.name}: {headline.name} {shown}, {result['seconds']:.0f} s{_left(Path(hydra.sweep.dir))}")
+    say(f"{folder.path.name}: {headline.label} {shown}, {result['seconds']:.0f} s{_left(Path(hydra.sweep.dir))}")
     return str(folder.path)
 
 

@@ -114,5 +114,5 @@ def try_value(launcher: list[str], arguments: list[str], value: float) -> Try:
             f"sparsity.target={result['sparsity_target']}: not a fraction that a search could come nearer to"
         )
     headline = headline_of(result)
-    metric = f"{headline.name} {headline.text(result['sparse'][headline.val_key])}"
+    metric = f"{headline.label} {headline.text(result['sparse'][headline.val_key])}"
     return Try(value, result["sparsity_of_pruned_layers"], result["sparsity_target"], metric, folder)

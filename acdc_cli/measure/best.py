@@ -52,7 +52,7 @@ def _replaces(other: Row, row: Row, headline: Headline) -> bool:
 
 
 def _score(row: Row, headline: Headline) -> float:
-    return headline.direction * row[headline.val_key]
+    return headline.sign * row[headline.val_key]
 
 
 def _required_sparsity(row: Row) -> float:

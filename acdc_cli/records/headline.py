@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -12,17 +12,17 @@ class Headline:
     """One metric of the records.
 
     Attributes:
-        name: as people know it, without "validation" before it.
-        val_key: in rows of metrics.jsonl and in the sections of result.json.
-        train_key: in rows of metrics.jsonl; None: there is no such number of the training batches.
-        direction: 1 if a larger value is better, -1 if a smaller one is.
-        digits: shown behind the point.
+        label: what people call it, without "validation" before it.
+        val_key: its key in rows of metrics.jsonl and in the sections of result.json.
+        train_key: its key in rows of metrics.jsonl for the training batches; None if they have no such number.
+        direction: "up" if a larger value is better, "down" if a smaller one is.
+        digits: number of decimal places that are shown.
     """
 
-    name: str
+    label: str
     val_key: str
     train_key: str | None = None
-    direction: int = 1
+    direction: Literal["up", "down"] = "up"
     digits: int = 4
 
     @property
@@ -30,8 +30,13 @@ class Headline:
         """The metric's name in a column of a spreadsheet: ``top1`` of ``val_top1``."""
         return self.val_key.removeprefix("val_")
 
+    @property
+    def sign(self) -> int:
+        """1 if a larger value is better, -1 if a smaller one is."""
+        return 1 if self.direction == "up" else -1
+
     def text(self, value: float | None) -> str:
-        """A value of the metric, as it is shown; a dash for None."""
+        """Return a value of the metric as it is shown; a dash for None."""
         return "–" if value is None else f"{value:.{self.digits}f}"
 
 
@@ -39,10 +44,18 @@ TOP1 = Headline("top-1", val_key="val_top1", train_key="train_top1")
 
 
 def headline_of(result: Mapping[str, Any]) -> Headline:
-    """Return the headline metric that a result.json names. Results of before it was named are of image classifiers."""
-    return Headline(**result["headline"]) if result.get("headline") else TOP1
+    """Return the headline metric that a result.json names. Older results name none: they are of image classifiers."""
+    if (record := result.get("headline")) is None:
+        return TOP1
+    return Headline(record["label"], record["name"], record["train_name"], record["direction"], record["digits"])
 
 
 def as_record(headline: Headline) -> dict[str, Any]:
-    """Return the entry of result.json that ``headline_of`` reads."""
-    return asdict(headline)
+    """Return the entry of result.json that ``headline_of`` reads. Its ``name`` is the metric's key in the records."""
+    return {
+        "name": headline.val_key,
+        "direction": headline.direction,
+        "label": headline.label,
+        "train_name": headline.train_key,
+        "digits": headline.digits,
+    }

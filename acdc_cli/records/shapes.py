@@ -37,7 +37,14 @@ RESULT: Shape = {
     "peak_memory_bytes": NUMBER,
     "layer_sparsity": {"*": NUMBER},
     "versions": {"*": (str, None)},
-    "headline?": {"name": str, "val_key": str, "train_key": (str, None), "direction": int, "digits": int},
+    "task?": str,
+    "headline?": {
+        "name": str,
+        "direction": frozenset({"up", "down"}),
+        "label": str,
+        "train_name": (str, None),
+        "digits": int,
+    },
     "checksums?": bool,  # whether there has to be a checksums.json
     "started_from?": (str, None),
     "dataset_hash?": str,

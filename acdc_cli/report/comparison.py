@@ -121,7 +121,7 @@ def _position(row: Row) -> tuple[bool, str, float]:
     return (
         row.target is not None,
         str(row.target),
-        -row.headline.direction * row.metric.mean if row.metric is not None else 0.0,
+        -row.headline.sign * row.metric.mean if row.metric is not None else 0.0,
     )
 
 

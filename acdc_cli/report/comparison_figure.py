@@ -45,7 +45,7 @@ def save_figure(path: Path, rows: Sequence[Row]) -> None:
         for axes, target in zip(panels, targets, strict=True):
             _draw_panel(axes, [row for row in sparse if row.target == target], rows, style)
             axes.set_title(f"sparsity {target}")
-        panels[0].set_ylabel(f"{sparse[0].headline.name} of the sparse model")
+        panels[0].set_ylabel(f"{sparse[0].headline.label} of the sparse model")
         handles = {
             label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
@@ -64,11 +64,11 @@ def pareto_front(rows: Sequence[Row]) -> list[Row]:
 
 def _goodness(row: Row) -> float:
     assert row.sparse_metric is not None
-    return row.headline.direction * row.sparse_metric.mean
+    return row.headline.sign * row.sparse_metric.mean
 
 
 def _value(row: Row) -> float:
-    return row.headline.direction * _goodness(row)
+    return row.headline.sign * _goodness(row)
 
 
 def _draw_panel(

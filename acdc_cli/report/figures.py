@@ -92,10 +92,10 @@ def headline_figure(rows: Rows, headline: Headline) -> str:
     """Draw the headline metric on the validation set at the end of every epoch."""
 
     def plot(axes: Axes) -> None:
-        axes.set_title(f"Validation {headline.name}")
+        axes.set_title(f"Validation {headline.label}")
         _shade_sparse(axes, rows)
         _by_phase(axes, rows, headline.val_key, lw=2)
-        if headline.direction > 0 and all(0 <= row[headline.val_key] <= 1 for row in rows):
+        if headline.direction == "up" and all(0 <= row[headline.val_key] <= 1 for row in rows):
             axes.set_ylim(top=min(axes.get_ylim()[1], 1.01))
         _phase_legend(axes, rows)
 

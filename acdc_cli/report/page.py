@@ -104,7 +104,7 @@ def _cards(result: dict[str, Any]) -> str:
     cards, headline = [], headline_of(result)
     for kind in ("sparse", "dense"):
         if result[kind] is not None:
-            cards.append((kind, headline.text(result[kind][headline.val_key]), f"{headline.name} of the {kind} model"))
+            cards.append((kind, headline.text(result[kind][headline.val_key]), f"{headline.label} of the {kind} model"))
     cards.append(("", f"{result['sparsity']:.2%}", f"of {result['prunable_weights']:,} weights are zero"))
     kind = "sparse" if result["sparse"] is not None else "dense"
     cards.append(("", f"{result[kind]['inference_flops_fraction']:.3f}", "inference FLOPs (fraction of dense)"))

@@ -16,7 +16,7 @@ from acdc_cli.report.terminal import print_table
 
 NOTHING = "–"
 RUN_COLUMNS = (
-    "run", "state", "method", "target", "sparsity", f"sparse {TOP1.name}", f"dense {TOP1.name}", "train FLOPs",
+    "run", "state", "method", "target", "sparsity", f"sparse {TOP1.label}", f"dense {TOP1.label}", "train FLOPs",
     "inference FLOPs", "seconds",
 )  # fmt: skip
 COMPARISON_COLUMNS = (
@@ -136,7 +136,7 @@ def print_summary(folder: RunFolder) -> None:
 
 def summary_columns(result: dict[str, Any]) -> tuple[str, ...]:
     """Return the headings of ``summary_cells``."""
-    return ("model", headline_of(result).name, "val loss", "sparsity", "inference FLOPs", "training FLOPs")
+    return ("model", headline_of(result).label, "val loss", "sparsity", "inference FLOPs", "training FLOPs")
 
 
 def summary_cells(result: dict[str, Any]) -> Cells:

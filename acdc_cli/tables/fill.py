@@ -86,8 +86,9 @@ def fill(spec: TableSpec, rows: Sequence[RowJobs], request: Request) -> list[Fil
 
 def _fill_row(spec: TableSpec, jobs: RowJobs, request: Request) -> FilledRow:
     row, done = jobs.row, [seed for seed in jobs.seeds if seed.is_done]
+    has_published = any(each.published for each in spec.rows)  # a table of one's own is compared with nothing
     measured = [_measured(seed, spec.baseline_epochs.get(request.scale)) for seed in done]
-    marks = _marks(row, done[0], request) if done and row.published else ""
+    marks = _marks(row, done[0], request) if done and has_published else ""
     comparable = not set(marks) & {OTHER_DATASET, OTHER_MODEL, OTHER_SETTINGS}
     cells = {name: _cell(name, measured, row.published.get(name), comparable) for name in spec.columns}
     start = request.finetune_start if row.is_finetuned else None

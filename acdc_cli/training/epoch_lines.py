@@ -61,13 +61,13 @@ def _columns(headline: Headline) -> tuple[Column, ...]:
 
 
 def _column_of(headline: Headline, split: str, key: str | None) -> Column:
-    heading = f"{split} {headline.name}"
+    heading = f"{split} {headline.label}"
     return Column(heading, max(8, len(heading)), lambda kept: headline.text(kept.row.get(key or "")))
 
 
 def _by_use(headline: Headline) -> tuple[str, ...]:
     """Return the headings beside those that are always there, the most useful first."""
-    train = (f"train {headline.name}",) if headline.train_key else ()
+    train = (f"train {headline.label}",) if headline.train_key else ()
     return ("sparsity", "val loss", "train loss", "left", *train, "samples/s", "learning rate")
 
 
@@ -96,7 +96,7 @@ def fitting_columns(width: int, epochs: int, name: str = "", headline: Headline 
     epoch_width = max(len("epoch"), len(f"{epochs}/{epochs}"))
     columns = {each.heading: each for each in _columns(headline)}
     columns["epoch"] = Column("epoch", epoch_width, columns["epoch"].cell)
-    chosen = {"epoch", "phase", f"val {headline.name}", "time"}
+    chosen = {"epoch", "phase", f"val {headline.label}", "time"}
     for heading in _by_use(headline):
         wanted = {*chosen, heading}
         if len(_prefix(name)) + sum(columns[each].width + len(GAP) for each in wanted) - len(GAP) > width:

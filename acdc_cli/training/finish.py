@@ -140,6 +140,7 @@ def _result(
         "method": config.method.name,
         "model": config.model.name,
         "dataset": config.dataset.name,
+        "task": config.task.name,
         "headline": as_record(run.task.headline),
         "seed": config.seed,
         "epochs": config.epochs,

@@ -89,7 +89,7 @@ def written_in_all(group: str, option: str) -> dict[str, Any]:
 
 
 def value_of(config: Config, key: str) -> Any:
-    value: Any = plain(config)
+    value: Any = plain(config) | {"task": plain(config.task)}
     for name in key.split("."):
         value = dict(value)[name]  # sparsity.rules is pairs
     return value

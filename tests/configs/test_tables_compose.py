@@ -123,7 +123,7 @@ def test_ac_dc_plus_plus_rows() -> None:
     long = config_of("table-acdcpp", "AC/DC++ global, 95%, 1000 epochs")
     assert (long.epochs, phases(long)) == (1000, (10, 5, 5, 15))
     assert (long.label_smoothing, long.lr_schedule.shape, long.lr_schedule.warmup_epochs) == (0.1, "linear", 2)
-    assert (long.dataset.train_resolution_start, long.dataset.train_resolution_end) == (160, 192)
+    assert (long.dataset.options.train_resolution_start, long.dataset.options.train_resolution_end) == (160, 192)
     assert (long.optimizer.lr, long.optimizer.lr_batch_size) == (1.7, 4096)
     standard = config_of("table-acdcpp", "AC/DC global, 95%, 1000 epochs")
     assert (standard.epochs, standard.label_smoothing, standard.optimizer.lr) == (1000, 0, 0.256)

@@ -27,6 +27,8 @@ IN_SHORT = ("acdcpp", "cifar100_acdc_14", "mobilenet_v1", "resnet20", "resnet50"
 PLANNED = [pytest.param(name, marks=() if name in IN_SHORT else pytest.mark.exhaustive) for name in RECIPES]
 # Not a paper's: the embedded set, and whole libraries under ImageNet's recipe.
 OURS = {
+    "mlp",
+    "lenet5",
     "resnet8",
     "resnet8x34",
     "digits_95",

@@ -294,7 +294,7 @@ def test_rigl_over_uniform_layers_keeps_the_first_one_dense(tmp_path: Path, data
         ("method=sparse_vd sparsity=block", "use sparsity.block=null"),
         ("method=sparse_vd sparsity.rules={first:0.5}", "sparsity.rules={first:0.5}: method=sparse_vd learns"),
         ("method=sparse_vd method.kl_weight=null", "conf/method/sparse_vd.yaml"),
-        ("method=woodfisher_gradual sparsity=2:4", "one-shot woodfisher"),
+        ("method=woodfisher_gradual sparsity=2:4", "nearest: method.end=0.01, or a fraction"),
         ("method=woodfisher method.start=0.5", "nearest: method.start=0.0"),
         ("method=woodfisher method.fisher_damping=0", "method.fisher_damping=0"),
         ("method=gmp method.start=0.8", "nearest: method.start=0.75"),

@@ -68,7 +68,7 @@ def regression(tmp_path: Path) -> Iterator[None]:
         @acdc_cli.register_task("regression")
         @dataclass(kw_only=True)
         class Regression:
-            headline: ClassVar = Headline("squared error", val_key="val_loss", train_key="train_loss", direction=-1)
+            headline: ClassVar = Headline("squared error", val_key="val_loss", train_key="train_loss", direction="down")
 
             def loss(self, config: Any, outputs: Tensor, targets: Tensor) -> Tensor:
                 return nn.functional.mse_loss(outputs, targets)
@@ -114,7 +114,8 @@ def test_every_method_learns_it(method: str, train: Callable[..., RunFolder]) ->
     run = train(f"method={method}", *OF_ITS_OWN.get(method, []))
     result, rows = run.read_result(), run.read_metrics()
     assert result["prunable_weights"] == WEIGHTS and result["agreement"] is None
-    assert result["headline"]["name"] == "squared error"
+    assert (result["headline"]["name"], result["headline"]["direction"]) == ("val_loss", "down")
+    assert (result["headline"]["label"], result["task"]) == ("squared error", "regression")
     for kind in ("sparse", "dense"):
         if result[kind] is not None:
             assert result[kind]["val_loss"] == pytest.approx(error_of(run, kind), rel=1e-5)
@@ -197,7 +198,7 @@ from acdc_cli.records.headline import Headline
 @acdc_cli.register_task("regression")
 @dataclass(kw_only=True)
 class Regression:
-    headline = Headline("squared error", val_key="val_loss", direction=-1)
+    headline = Headline("squared error", val_key="val_loss", direction="down")
 
     def loss(self, config, outputs, targets):
         return nn.functional.mse_loss(outputs, targets)

@@ -167,7 +167,7 @@ def test_recalibrated_statistics_are_means_over_the_training_set(tmp_path: Path,
         assert same != any(word in name for word in ("running", "num_batches")), name
     config = from_yaml(recalibrated.config.read_text())
     run = build_run(config, open_dataset("digits", str(data_dir)))
-    batches = run.train_batches(1, run.epoch_batches(1))
+    batches = run.feed.train_batches(1, run.epoch_batches(1))
     outputs = [F.conv2d(images, state["conv1.weight"], padding=1) for images, _, _ in batches]
     mean = torch.stack([output.mean(dim=(0, 2, 3)) for output in outputs]).mean(dim=0)
     variance = torch.stack([output.var(dim=(0, 2, 3)) for output in outputs]).mean(dim=0)

@@ -247,7 +247,7 @@ def test_the_end_is_a_small_table(
     text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     assert lines[0] == "a-run"
-    assert lines[2] == f" model {TOP1.name:>9}     loss   sparsity       FLOPs      FLOPs"
+    assert lines[2] == f" model {TOP1.label:>9}     loss   sparsity       FLOPs      FLOPs"
     assert lines[4:6] == [
         " sparse   0.9500   0.2500     0.9000       0.125      0.562",
         " dense    0.9625   0.1250     0.0312       0.969      0.562",
