@@ -71,6 +71,6 @@ def readable_name(config: Config) -> str:
 
 
 def run_folder(config: Config) -> RunFolder:
-    """Return the folder that the run of a settled config has, whether it is there or not."""
+    """Return the folder that belongs to the run of a config that ``run_id`` takes; it need not be there yet."""
     experiment = config.run.experiment or DEFAULT_EXPERIMENT
     return RunFolder(Path(config.runs_dir) / experiment / f"{readable_name(config)}-{run_id(config)}")

@@ -1,4 +1,4 @@
-"""From a complete config to a finished run folder: find, resume, train, finish, and leave no doubt how it ended."""
+"""From a complete config to a finished run folder: settle, find, build, train, finish, and say how it ended."""
 
 from __future__ import annotations
 
@@ -133,19 +133,10 @@ def _train_in(
 
 def _train(run: Run, records: Records, name: str, sweep: SweepPlace | None) -> None:
     """Train the epochs that are left. Each is on record before the next one begins."""
-    batch_size, group = run.config.batch_size, run.group
-    progress = Progress(
-        name,
-        run.timeline,
-        run.steps_per_epoch,
-        run.steps_done,
-        batch_size,
-        group.is_first,
-        sweep,
-        run.task.headline,
-    )
+    batch_size, is_first, headline = run.config.batch_size, run.group.is_first, run.task.headline
+    progress = Progress(name, run.timeline, run.steps_per_epoch, run.steps_done, batch_size, is_first, sweep, headline)
     minutes = run.config.checkpoint.every_minutes
-    with Pauses(lambda: records.save(run), minutes, group, progress.say_at_once) as pauses, progress:
+    with Pauses(lambda: records.save(run), minutes, run.group, progress.say_at_once) as pauses, progress:
         while run.epoch < run.config.epochs:
             run.rows.append(run_epoch(run, progress, pauses))
             records.epoch(run)

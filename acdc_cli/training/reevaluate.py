@@ -33,7 +33,7 @@ def pair_agreement(sparse_run: RunFolder, dense_run: RunFolder) -> dict[str, flo
     Raises:
         DataMissing: if a model or the data are not there.
     """
-    config = _evaluation_config(sparse_run)
+    config = _evaluation_config(read_config(sparse_run))
     run = _run_on(config, config.data_dir)
     kept = list[Any]()
     for folder, kind in ((sparse_run, "sparse"), (dense_run, "dense")):
@@ -60,8 +60,7 @@ def _run_on(config: Config, data_dir: str | Path) -> Run:
     return build_run(settle(config, lambda line: None), data)
 
 
-def _evaluation_config(folder: RunFolder) -> Config:
-    config = read_config(folder)
+def _evaluation_config(config: Config) -> Config:
     return replace(
         config,
         device="auto",
@@ -88,7 +87,7 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
     require_same_run(folder, config, result["run_id"])
     if result["dataset"] != config.dataset.name:
         raise Damaged(folder.result, f"its data set is {result['dataset']!r}", REMEDY)
-    config = _evaluation_config(folder)
+    config = _evaluation_config(config)
     if dataset_name is not None and dataset_name != config.dataset.name:
         config = replace(config, dataset=_other_dataset(config, dataset_name))
     model, trained_with = load_model(run_path, kind), read_model_file(folder, kind)[1]
