@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from acdc_cli.config.compose import compose_config
@@ -25,8 +26,8 @@ from acdc_cli.records.tracker import WandbMirror
 def sync(folder: RunFolder, mode: str, project: str | None) -> str | None:
     """Copy one run's records to W&B. Returns a description of the problem, or None if there was none."""
     config, problems = from_yaml(folder.config.read_text()), list[str]()
-    config.tracker.name, config.tracker.mode = "wandb", mode
-    config.tracker.project = project or config.tracker.project or compose_config(["tracker=wandb"]).tracker.project
+    project = project or config.tracker.project or compose_config(["tracker=wandb"]).tracker.project
+    config = replace(config, tracker=replace(config.tracker, name="wandb", mode=mode, project=project))
     mirror = WandbMirror(plain(config), folder, run_id(config), problems.append)
     mirror.start(folder.read_metrics())
     mirror.finish(folder.read_result()) if folder.is_done else mirror.close()

@@ -1,4 +1,4 @@
-"""What a composed config has to be, as a list of steps. Each one checks keys, and fills in what they leave open."""
+"""From a composed config to a complete one: what is left open is filled in, then a list of checks is gone through."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import math
 import os
 import re
 from collections.abc import Callable
-from dataclasses import Field, fields
+from dataclasses import Field, fields, replace
 from typing import Any
 
 from acdc_cli.config.method import check_method, resolve_method
 from acdc_cli.config.schedule import resolve_schedule
-from acdc_cli.config.schema import PART_GROUPS, Config, MethodConfig, schema_keys
+from acdc_cli.config.schema import PART_GROUPS, ComposedConfig, Config, MethodConfig, schema_keys
 from acdc_cli.config.sparsity import resolve_sparsity
 from acdc_cli.errors import BadInput, not_a_choice
 from acdc_cli.options import optional
 from acdc_cli.packages import require_package
 from acdc_cli.parts import DATASETS, FIXED_MASKS, METHODS, MODELS
 
-Step = Callable[[Config], None]
+Check = Callable[[Config], None]
 
 
-def check_ranges(config: Config) -> None:
+def check_ranges(config: ComposedConfig) -> None:
     """Raise BadInput for the first value outside its choices or its range."""
     for key, entry in schema_keys().items():
         value: Any = config
@@ -54,8 +54,12 @@ def _check_range(key: str, value: float, low: float, high: float, above: bool, b
         raise BadInput(f"{key}={value}: outside {left}{low}, {high}{right}; {hint}")
 
 
-def resolve_start(config: Config) -> None:
-    """``masks=from_weights`` is static masks, whatever the method was; both need weights to start from."""
+def resolve_start(config: ComposedConfig) -> ComposedConfig:
+    """Return the config with static masks for ``masks=from_weights``, whatever the method was.
+
+    Raises:
+        BadInput: for a key that needs weights to start from and has none, or one that cannot be typed.
+    """
     if config.start_from == "":
         raise BadInput("start_from=: is empty; start_from=RUN_OR_FILE, or leave it out")
     for key, source in {"start_from_hash": "start_from", "first_epoch": "start_from", "record_format": "model"}.items():
@@ -64,12 +68,12 @@ def resolve_start(config: Config) -> None:
     if config.finetune_start == "best" and config.finetune is None:
         raise BadInput("finetune_start=best: says where finetune=dense starts; add finetune=dense, or drop it")
     if config.masks is None:
-        return
+        return config
     if config.start_from is None:
         raise BadInput("masks=from_weights: needs weights to read them off; add start_from=RUN_OR_FILE")
     if config.finetune is not None:
         raise BadInput("masks=from_weights: finetune=dense trains without masks; drop one of the two")
-    config.method = MethodConfig(name=FIXED_MASKS, options=METHODS.part(FIXED_MASKS).options())
+    return replace(config, method=MethodConfig(name=FIXED_MASKS, options=METHODS.part(FIXED_MASKS).options()))
 
 
 def check_optimizer(config: Config) -> None:
@@ -130,11 +134,15 @@ def check_parts(config: Config) -> None:
     optional(config.model.options, "check")
 
 
-def write_one_way(config: Config) -> None:
+def written_one_way(config: Config) -> Config:
     """Write keys that ask for the same run in the same way, so that it has one id; expand ``~`` in folders."""
-    config.keep_best = config.keep_best or None
-    config.finetune_start = None if config.finetune_start == "last" else config.finetune_start
-    config.runs_dir, config.data_dir = os.path.expanduser(config.runs_dir), os.path.expanduser(config.data_dir)
+    return replace(
+        config,
+        keep_best=config.keep_best or None,
+        finetune_start=None if config.finetune_start == "last" else config.finetune_start,
+        runs_dir=os.path.expanduser(config.runs_dir),
+        data_dir=os.path.expanduser(config.data_dir),
+    )
 
 
 def check_model_name(config: Config, overrides: list[str]) -> None:
@@ -149,18 +157,22 @@ def check_model_name(config: Config, overrides: list[str]) -> None:
         )
 
 
-# In this order: the error of an earlier step is the one that a user sees.
-STEPS: tuple[Step, ...] = (
-    check_ranges,
-    resolve_start,
-    resolve_method,
-    resolve_schedule,
-    resolve_sparsity,
+# In this order: the error of an earlier check is the one that a user sees.
+CHECKS: tuple[Check, ...] = (
     check_method,
     check_parts,
     check_task,
     check_optimizer,
     check_lr_schedule,
     check_names,
-    write_one_way,
 )
+
+
+def checked(composed: ComposedConfig) -> Config:
+    """Return the complete config. Raises BadInput for the first thing that cannot be."""
+    check_ranges(composed)
+    started = resolve_method(resolve_start(composed))
+    config = resolve_sparsity(resolve_schedule(started))
+    for check in CHECKS:
+        check(config)
+    return written_one_way(config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import Any
 
@@ -10,17 +9,17 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from acdc_cli.config.checks import STEPS, check_model_name
+from acdc_cli.config.checks import check_model_name, checked
 from acdc_cli.config.command_line import check_overrides, rewrite
 from acdc_cli.config.explain import explain
 from acdc_cli.config.finetune import finetuning_config
 from acdc_cli.config.hydra_compose import composed_by_hydra
+from acdc_cli.config.identity import DEFAULT_EXPERIMENT
 from acdc_cli.config.schema import (
     PART_GROUPS,
     Config,
     MethodConfig,
     all_keys,
-    known,
     prunes_a_dense_run,
     schema_keys,
 )
@@ -64,7 +63,7 @@ def complete(composed: DictConfig, experiment: str | None, overrides: list[str])
 
     Returns:
         A config in which ``epochs``, the schedule and the sparsity target are final. Device, loader, threads and
-        precision still say what was asked: they depend on the machine, see ``training.machine``.
+        precision still say what was asked: they depend on the machine, see ``planning.settle``.
     """
     plain = DictConfig({key: node for key, node in composed.items_ex(resolve=False) if key != "hydra"})
     content = OmegaConf.to_container(plain)
@@ -72,13 +71,13 @@ def complete(composed: DictConfig, experiment: str | None, overrides: list[str])
     _check_keys({str(key): value for key, value in content.items()})
     load_plugins(content.get("plugins") or [])
     try:
-        config = typed_config(content)
+        asked = typed_config(content)
     except OmegaConfBaseException as error:
         raise explain(error) from None
-    for step in STEPS:
-        step(config)
+    config = checked(asked)
     check_model_name(config, overrides)
-    config.run.experiment = config.run.experiment or experiment or "default"
+    run = replace(config.run, experiment=config.run.experiment or experiment or DEFAULT_EXPERIMENT)
+    config = replace(config, run=run)
     if config.dense_run is not None:
         dense_run_of(config)
     return config if config.finetune is None else finetuning_config(config, overrides)
@@ -99,17 +98,14 @@ def dense_run_of(config: Config) -> Config:
     """
     if config.dense_run is None:
         # keep_best is asked of the pruned model alone.
-        dense = replace(copy.deepcopy(config), method=dense_method(), bn_recalibration=None, keep_best=None)
+        dense = replace(config, method=dense_method(), bn_recalibration=None, keep_best=None)
     else:
         try:
             dense = compose_config([*config.dense_run, f"method={DENSE}"])
         except BadInput as error:
             raise BadInput(f"dense_run={config.dense_run}: {error}") from None
-        for name in TAKEN_OVER:
-            setattr(dense, name, copy.deepcopy(getattr(config, name)))
-    dense.run = copy.deepcopy(config.run)
-    dense.run.name, dense.run.overwrite = None, False
-    return dense
+        dense = replace(dense, **{name: getattr(config, name) for name in TAKEN_OVER})
+    return replace(dense, run=replace(config.run, name=None, overwrite=False))
 
 
 def dense_method() -> MethodConfig:
@@ -121,4 +117,4 @@ def dense_share(config: Config) -> float:
     """Epochs of the dense run that is pruned over the run's own; 0: the method trains from the beginning."""
     if not prunes_a_dense_run(config):
         return 0.0
-    return 1.0 if config.dense_run is None else known(dense_run_of(config).epochs) / known(config.epochs)
+    return 1.0 if config.dense_run is None else dense_run_of(config).epochs / config.epochs

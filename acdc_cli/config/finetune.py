@@ -6,12 +6,13 @@ learning rates. So it is read from the run, and only what changes no number of t
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from acdc_cli.config.command_line import key_of
 from acdc_cli.config.schedule import PHASE_NUMBERS, timeline_of
-from acdc_cli.config.schema import Config, MethodConfig
+from acdc_cli.config.schema import Config, MethodConfig, with_values
 from acdc_cli.config.stored import read_config, require_same_run
 from acdc_cli.errors import BadInput
 from acdc_cli.parts import DENSE, METHODS
@@ -59,31 +60,29 @@ def finetuning_config(typed: Config, overrides: list[str]) -> Config:
             "keep_best=true, or drop finetune_start to start from the end of its last dense phase"
         )
     require_same_run(parent, config, result["run_id"])
-    config.first_epoch = timeline_of(config).last_sparse_phase().start_epoch
-    config.run.experiment = typed.run.experiment or config.run.experiment
-    typed.run.experiment = config.run.experiment
-    for name in OF_THIS_RUN:
-        setattr(config, name, getattr(typed, name))
-    config.start_from_hash = None  # of what the run itself began with
+    first_epoch = timeline_of(config).last_sparse_phase().start_epoch
+    config = replace(config, **{name: getattr(typed, name) for name in OF_THIS_RUN})
     for override in overrides:
-        _take_over(config, typed, override)
-    config.method, config.dense_run = MethodConfig(name=DENSE, options=METHODS.part(DENSE).options()), None
-    config.schedule.phases = None
-    for name in PHASE_NUMBERS:
-        setattr(config.schedule, name, None)
-    return config
+        config = _taken_over(config, typed, override)
+    no_phases: dict[str, Any] = dict.fromkeys(("phases", *PHASE_NUMBERS))
+    return replace(
+        config,
+        first_epoch=first_epoch,
+        start_from_hash=None,  # of what the run itself began with
+        method=MethodConfig(name=DENSE, options=METHODS.part(DENSE).options()),
+        dense_run=None,
+        schedule=replace(config.schedule, **no_phases),
+    )
 
 
-def _take_over(config: Config, typed: Config, override: str) -> None:
+def _taken_over(config: Config, typed: Config, override: str) -> Config:
     key = key_of(override)
     group, _, leaf = key.partition(".")
     if group in OF_THIS_RUN:
-        return
+        return config
     if group not in MAY_BE_TYPED or group not in {field.name for field in fields(config)}:
         raise BadInput(
             f"{override}: finetune=dense keeps the run's own {group}; only {', '.join(MAY_BE_TYPED)} can be given"
         )
-    if leaf:
-        setattr(getattr(config, group), leaf, getattr(getattr(typed, group), leaf))
-    else:
-        setattr(config, group, getattr(typed, group))
+    value = getattr(typed, group)
+    return with_values(config, {key: getattr(value, leaf) if leaf else value})

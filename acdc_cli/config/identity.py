@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 from acdc_cli.config.schema import Config, is_pruned_to_target, plain
 from acdc_cli.parts import DATASETS
+from acdc_cli.records.folder import RunFolder
+
+DEFAULT_EXPERIMENT = "default"  # the folder of runs that belong to no experiment
 
 # Where things lie, what they are called and how they are watched changes no number. Of start_from, its hash enters.
 NOT_IN_ID = (
@@ -64,3 +68,9 @@ def readable_name(config: Config) -> str:
         method += ["block" + "x".join(map(str, sparsity.block))] if sparsity.block else []
         method += ["rules"] if sparsity.rules else []
     return "-".join([config.model.name, config.dataset.name, *method, f"seed{config.seed}"])
+
+
+def run_folder(config: Config) -> RunFolder:
+    """Return the folder that the run of a settled config has, whether it is there or not."""
+    experiment = config.run.experiment or DEFAULT_EXPERIMENT
+    return RunFolder(Path(config.runs_dir) / experiment / f"{readable_name(config)}-{run_id(config)}")

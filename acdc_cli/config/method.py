@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from acdc_cli.config.schema import Config
+from dataclasses import replace
+
+from acdc_cli.config.schema import ComposedConfig, Config
 from acdc_cli.errors import BadInput
 from acdc_cli.options import optional
 from acdc_cli.parts import METHODS
 
 
-def resolve_method(config: Config) -> None:
+def resolve_method(config: ComposedConfig) -> ComposedConfig:
     """Forget ``dense_run`` where the method prunes no trained network, and check the order of a window.
 
     Raises:
         BadInput: if a window ends before it starts.
     """
     options, facts = config.method.options, config.method.facts
-    if not (facts.prunes_trained or facts.may_prune_trained):
-        config.dense_run = None
     start, end = getattr(options, "start", None), getattr(options, "end", None)
     if start is not None and end is not None and start > end:
         raise BadInput(f"method.start={start}: after method.end={end}; nearest: method.start={end}")
+    return config if facts.prunes_trained or facts.may_prune_trained else replace(config, dense_run=None)
 
 
 def check_method(config: Config) -> None:

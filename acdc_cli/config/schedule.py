@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
-from acdc_cli.config.schema import Config, ScheduleConfig, known
+from acdc_cli.config.schema import ComposedConfig, Config, narrowed
 from acdc_cli.errors import BadInput
 from acdc_cli.options import optional
 from acdc_cli.sparsity.timeline import Timeline, TimelineError, default_phase_epochs, nearest_stretched_epochs
@@ -18,14 +19,14 @@ BOUNDARIES_EXAMPLE = "[0.1,0.5,0.7]"
 def timeline_of(config: Config) -> Timeline:
     """The timeline of a complete config. A sparse epoch is one that ends with the sparsity that was asked for."""
     if not config.method.facts.follows_schedule:
-        phases = optional(config.method.options, "phases", known(config.epochs))
-        return Timeline.of(phases or [("sparse", 0, known(config.epochs))])
+        phases = optional(config.method.options, "phases", config.epochs)
+        return Timeline.of(phases or [("sparse", 0, config.epochs)])
     if config.schedule.phases is not None:
         return Timeline.of(config.schedule.phases)
-    return Timeline.acdc(known(config.epochs), **{name: getattr(config.schedule, name) for name in PHASE_NUMBERS})
+    return Timeline.acdc(config.epochs, **{name: getattr(config.schedule, name) for name in PHASE_NUMBERS})
 
 
-def resolve_schedule(config: Config) -> None:
+def resolve_schedule(composed: ComposedConfig) -> Config:
     """Fill in ``epochs`` and either the four numbers or the phases; leave only what the method reads.
 
     ``published`` and ``boundaries`` are ways to say these, and null afterwards: a run's id knows the outcome alone.
@@ -33,27 +34,25 @@ def resolve_schedule(config: Config) -> None:
     Raises:
         BadInput: if the schedule's keys contradict each other or make no schedule.
     """
-    schedule = config.schedule
+    schedule = composed.schedule
     numbers = {name: getattr(schedule, name) for name in PHASE_NUMBERS}
-    published, schedule.published = schedule.published, None
-    boundaries, schedule.boundaries = schedule.boundaries, None
-    if not config.method.facts.follows_schedule:
-        config.epochs = config.epochs or schedule.epochs
-        schedule.phases = None
+    epochs, phases = composed.epochs or schedule.epochs, None
+    if not composed.method.facts.follows_schedule:
         numbers = dict.fromkeys(PHASE_NUMBERS)
     elif schedule.phases is not None:
-        _refuse_beside("phases", numbers, boundaries)
-        _resolve_phases(config)
-    elif boundaries is not None:
+        _refuse_beside("phases", numbers, schedule.boundaries)
+        timeline = _listed_phases(schedule.phases, composed.epochs)
+        epochs, phases = timeline.total_epochs, _as_lists(timeline)
+    elif schedule.boundaries is not None:
         _refuse_beside("boundaries", numbers)
-        _resolve_boundaries(config, boundaries)
+        phases = _as_lists(_stretched_phases(schedule.boundaries, epochs))
     else:
-        config.epochs = config.epochs or schedule.epochs
-        fill = published if published and config.epochs == schedule.epochs else default_phase_epochs(config.epochs)
+        published = schedule.published if epochs == schedule.epochs else None
+        fill = published or default_phase_epochs(epochs)
         numbers = {name: fill[name] if value is None else value for name, value in numbers.items()}
-        _check_phase_numbers(config.epochs, numbers)
-    for name, value in numbers.items():
-        setattr(schedule, name, value)
+        _check_phase_numbers(epochs, numbers)
+    own = replace(schedule, published=None, boundaries=None, phases=phases, **numbers)
+    return narrowed(Config, composed, schedule=own, epochs=epochs)
 
 
 def _refuse_beside(decided_by: str, numbers: dict[str, int | None], boundaries: list[float] | None = None) -> None:
@@ -67,8 +66,8 @@ def _refuse_beside(decided_by: str, numbers: dict[str, int | None], boundaries: 
             )
 
 
-def _resolve_phases(config: Config) -> None:
-    phases = config.schedule.phases
+def _listed_phases(phases: Any, epochs: int | None) -> Timeline:
+    """Return the timeline of phases that are listed in full. Raises BadInput if they are not ``epochs`` epochs."""
     try:
         timeline = Timeline.of(phases)
         timeline.require_acdc()
@@ -79,16 +78,16 @@ def _resolve_phases(config: Config) -> None:
             f"schedule.phases={_compact(phases)}: not a list of [kind, start_epoch, end_epoch], "
             f"such as {PHASES_EXAMPLE}"
         ) from None
-    if config.epochs not in (None, timeline.total_epochs):
+    if epochs not in (None, timeline.total_epochs):
         raise BadInput(
-            f"epochs={config.epochs}: a schedule listed in full cannot be rescaled; "
+            f"epochs={epochs}: a schedule listed in full cannot be rescaled; "
             f"use epochs={timeline.total_epochs} or change schedule.phases"
         )
-    config.epochs = timeline.total_epochs
-    _list_phases(config.schedule, timeline)
+    return timeline
 
 
-def _resolve_boundaries(config: Config, boundaries: list[float]) -> None:
+def _stretched_phases(boundaries: list[float], epochs: int) -> Timeline:
+    """Return the timeline whose phases change at fractions of the run."""
     key = f"schedule.boundaries={_compact(boundaries)}"
     inside = sorted({fraction for fraction in boundaries if 0 < fraction < 1})
     if boundaries != inside:
@@ -97,17 +96,15 @@ def _resolve_boundaries(config: Config, boundaries: list[float]) -> None:
     if len(boundaries) % 2 == 0:  # dense first, and the kind changes at each: an odd number ends sparse
         nearest = _compact(boundaries[:-1]) if boundaries else BOUNDARIES_EXAMPLE
         raise BadInput(f"{key}: an AC/DC run must end with a sparse phase; nearest: {nearest}")
-    config.epochs = config.epochs or config.schedule.epochs
     try:
-        timeline = Timeline.stretched(config.epochs, boundaries)
+        return Timeline.stretched(epochs, boundaries)
     except TimelineError as error:
-        fitting = nearest_stretched_epochs(config.epochs, boundaries)
-        raise BadInput(f"epochs={config.epochs} {key}: {error}; nearest: epochs={fitting}") from None
-    _list_phases(config.schedule, timeline)
+        fitting = nearest_stretched_epochs(epochs, boundaries)
+        raise BadInput(f"epochs={epochs} {key}: {error}; nearest: epochs={fitting}") from None
 
 
-def _list_phases(schedule: ScheduleConfig, timeline: Timeline) -> None:
-    schedule.phases = [[phase.kind, phase.start_epoch, phase.end_epoch] for phase in timeline.phases]
+def _as_lists(timeline: Timeline) -> list[list[Any]]:
+    return [[phase.kind, phase.start_epoch, phase.end_epoch] for phase in timeline.phases]
 
 
 def _compact(value: Any) -> str:

@@ -1,9 +1,14 @@
-"""The typed schema behind the YAML: types and ranges, no defaults. Every value comes from conf/ or the command line."""
+"""The typed schema behind the YAML: types and ranges, no defaults. Every value comes from conf/ or the command line.
+
+A config goes through three types, and each one knows more than the one before: ``ComposedConfig`` is what was typed,
+``Config`` is complete and checked, and a ``SettledConfig`` says what this machine makes of it. None of them changes:
+every step returns a config of its own.
+"""
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
 from functools import cache
 from typing import Any, TypeVar, get_type_hints
 
@@ -11,9 +16,6 @@ from hydra.core.config_store import ConfigStore
 
 from acdc_cli.options import number, one_of
 from acdc_cli.parts import DATASETS, METHODS, MODELS, TASKS, MethodFacts
-
-T = TypeVar("T")
-
 
 # The groups whose keys are those of a part: what every part of the group has is here, the rest is its own ``options``.
 PART_GROUPS = {
@@ -25,7 +27,7 @@ PART_GROUPS = {
 PART_REGISTRIES = {"model": MODELS, "dataset": DATASETS, "method": METHODS, "task": TASKS}
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Which network."""
 
@@ -35,7 +37,7 @@ class ModelConfig:
     options: Any = field()  # the family's own keys
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class DatasetConfig:
     """Which data, and how training batches are augmented."""
 
@@ -44,7 +46,7 @@ class DatasetConfig:
     options: Any = field()  # the data set's own keys
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
     """When the run is dense and when sparse."""
 
@@ -58,7 +60,7 @@ class ScheduleConfig:
     published: dict[str, int] | None = field()  # the four numbers at the schedule's own length, null: the defaults
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class SparsityConfig:
     """How much is pruned, and how it is spread over the layers."""
 
@@ -78,7 +80,7 @@ class SparsityConfig:
         return any(isinstance(target, str) for target in self.targets())
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class MethodConfig:
     """Which sparse method."""
 
@@ -92,7 +94,7 @@ class MethodConfig:
         return facts
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class TaskConfig:
     """What is learned."""
 
@@ -100,7 +102,7 @@ class TaskConfig:
     options: Any = field()  # the task's own keys
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """Which optimizer; null where it does not read a value."""
 
@@ -115,7 +117,7 @@ class OptimizerConfig:
     beta2: float | None = number(0, 1, below=True)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class LrScheduleConfig:
     """How the learning rate moves below its peak, ``optimizer.lr``."""
 
@@ -127,7 +129,7 @@ class LrScheduleConfig:
     stretch: bool | None = field()  # warm-up and milestones grow with a run that is longer than the schedule
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class PrecisionConfig:
     """Number formats and memory layout of a training step."""
 
@@ -136,7 +138,7 @@ class PrecisionConfig:
     compile: bool | None = field()  # torch.compile; null: on CUDA, not on a CPU
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class TrackerConfig:
     """Who watches."""
 
@@ -146,7 +148,7 @@ class TrackerConfig:
     entity: str | None = field()
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """What the run is called, whether it starts over, what it reports. Never part of its id."""
 
@@ -156,16 +158,16 @@ class RunConfig:
     starved_below: int = number(0)  # weights; a layer left with fewer is reported when a sparse phase begins
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
     """When a run saves its position. Never part of its id: nothing that it computes depends on it."""
 
     every_minutes: float | None = number(0)  # inside an epoch; at its end it always does; null: only there
 
 
-@dataclass(kw_only=True)
-class Config:
-    """Everything that a run is decided by."""
+@dataclass(frozen=True, kw_only=True)
+class ComposedConfig:
+    """Everything that a run is decided by, as it was typed. What the YAML leaves open is still open."""
 
     model: ModelConfig
     dataset: DatasetConfig
@@ -207,6 +209,45 @@ class Config:
     plan: bool | None = field()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Config(ComposedConfig):
+    """A complete config: the schedule and the sparsity are final, and every key has been checked."""
+
+    epochs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettledConfig(Config):
+    """The config of a run on this machine: device, precision, loader, threads and workers are what they will be."""
+
+    threads: int
+    workers: int
+
+
+C = TypeVar("C", bound=ComposedConfig)
+
+
+def narrowed(kind: type[C], config: ComposedConfig, **changes: Any) -> C:
+    """Return a config as one of a type that knows more.
+
+    Args:
+        kind: the type.
+        config: what the values are taken from.
+        changes: values of the keys that the type knows, and of any others that change.
+    """
+    values = {entry.name: getattr(config, entry.name) for entry in fields(ComposedConfig)}
+    return kind(**values | changes)
+
+
+def with_values(config: C, values: Mapping[str, Any]) -> C:
+    """Return a copy of a config in which dotted keys, such as ``run.name``, have other values."""
+    for key, value in values.items():
+        group, _, leaf = key.partition(".")
+        own = replace(getattr(config, group), **{leaf: value}) if leaf else value
+        config = replace(config, **{group: own})
+    return config
+
+
 def is_pruned_to_target(config: Config) -> bool:
     """Return True if the run reads ``sparsity``. A dense run does not, nor one with the masks of its first weights."""
     return config.method.facts.makes_sparse_model and config.masks != "from_weights"
@@ -217,20 +258,19 @@ def prunes_a_dense_run(config: Config) -> bool:
     return config.method.facts.prunes_trained or config.dense_run is not None
 
 
-def known(value: T | None) -> T:
-    """A value that is null only before its config was completed (``compose``) or settled (``training.machine``)."""
-    assert value is not None, "the config is not complete"
-    return value
-
-
+@cache
 def open_schema() -> type:
-    """Return ``Config`` with any keys in the groups of parts. Hydra composes by it, before a part is chosen."""
-    types = get_type_hints(Config)
-    entries = [
-        (entry.name, Any if entry.name in PART_GROUPS else types[entry.name], field(metadata=entry.metadata))
-        for entry in fields(Config)
-    ]
-    return make_dataclass("OpenConfig", entries, kw_only=True)
+    """Return the schema with any keys in the groups of parts. Hydra composes by it, before a part is chosen."""
+    return _open(ComposedConfig)
+
+
+def _open(schema: type) -> type:
+    """Return a dataclass of the same keys that is not frozen: OmegaConf lets nothing be set by one that is."""
+    types, entries = get_type_hints(schema), list[tuple[str, Any, Any]]()
+    for entry in fields(schema):
+        hint = Any if entry.name in PART_GROUPS else types[entry.name]
+        entries.append((entry.name, _open(hint) if is_dataclass(hint) else hint, field(metadata=entry.metadata)))
+    return make_dataclass(f"Open{schema.__name__}", entries, kw_only=True)
 
 
 def register_schema() -> None:
@@ -241,7 +281,7 @@ def register_schema() -> None:
 @cache
 def schema_keys() -> dict[str, Any]:
     """Map each dotted key that holds a value to its dataclass field, without those of the parts' options."""
-    return _keys_of(Config)
+    return _keys_of(ComposedConfig)
 
 
 def _keys_of(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -281,7 +321,7 @@ def plain(node: Any) -> dict[str, Any]:
         if entry.name == "options":
             content |= plain(value)
         else:
-            content[entry.name] = plain(value) if is_dataclass(value) else copy.deepcopy(value)
-    if isinstance(node, Config) and content["task"] == {"name": DATASETS.part(node.dataset.name).facts.task}:
+            content[entry.name] = plain(value) if is_dataclass(value) else value
+    if isinstance(node, ComposedConfig) and content["task"] == {"name": DATASETS.part(node.dataset.name).facts.task}:
         content["task"] = None
     return content

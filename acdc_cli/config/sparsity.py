@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from acdc_cli.config.schema import Config
+from acdc_cli.config.schema import Config, MethodConfig, SparsityConfig
 from acdc_cli.errors import BadInput
 from acdc_cli.options import optional
 from acdc_cli.sparsity.allocate import Allocation
@@ -12,27 +13,29 @@ from acdc_cli.sparsity.rules import parse_rules
 from acdc_cli.sparsity.target import AllocationError, Pattern, parse_target
 
 
-def resolve_sparsity(config: Config) -> None:
+def resolve_sparsity(config: Config) -> Config:
     """Write targets the one way they enter the id, and refuse what no model could take."""
     sparsity = config.sparsity
     try:
         target = parse_target(sparsity.target)
     except AllocationError as error:
         raise BadInput(f"sparsity.target={error}") from None
-    sparsity.target = target
     try:
         rules = parse_rules(_as_mapping(sparsity.rules))
     except AllocationError as error:
         raise BadInput(f"sparsity.rules: {error}") from None
-    if isinstance(target, Pattern):
-        sparsity.target = str(target)
-        if all(isinstance(own, Pattern) or own == 0 for own in rules.values()):
-            # N:M is what it is whatever distribution is chosen: one run, one id.
-            sparsity.distribution, sparsity.min_layer_density, sparsity.block = "global", 0.0, None
-    # Pairs, not a mapping: of two rules for a layer the later one wins, so their order is part of the id.
-    sparsity.rules = [[rule, str(own) if isinstance(own, Pattern) else own] for rule, own in rules.items()] or None
-    _adjust(config)
+    if isinstance(target, Pattern) and all(isinstance(own, Pattern) or own == 0 for own in rules.values()):
+        # N:M is what it is whatever distribution is chosen: one run, one id.
+        sparsity = replace(sparsity, distribution="global", min_layer_density=0.0, block=None)
+    sparsity = replace(
+        sparsity,
+        target=str(target) if isinstance(target, Pattern) else target,
+        # Pairs, not a mapping: of two rules for a layer the later one wins, so their order is part of the id.
+        rules=[[rule, str(own) if isinstance(own, Pattern) else own] for rule, own in rules.items()] or None,
+    )
+    config = replace(config, sparsity=_adjusted(config.method, sparsity))
     allocation_of(config)
+    return config
 
 
 def _as_mapping(rules: Any) -> dict[str, Any]:
@@ -60,17 +63,17 @@ def allocation_of(config: Config) -> Allocation:
         raise BadInput(f"sparsity.{key}={getattr(sparsity, key)}: {error}") from None
 
 
-def _adjust(config: Config) -> None:
+def _adjusted(method: MethodConfig, sparsity: SparsityConfig) -> SparsityConfig:
     """Let the method decide its part of ``sparsity``.
 
     A method that works layer by layer gets a distribution that does. A uniform one keeps the first layer dense where
     connections move within layers (RigL, section 3).
     """
-    method, sparsity = config.method, config.sparsity
     layerwise = getattr(method.options, "layerwise", None)
     if layerwise is not None and sparsity.distribution == "global" and not sparsity.has_pattern():
-        sparsity.distribution = layerwise
-    optional(method.options, "adjust_sparsity", sparsity)
+        sparsity = replace(sparsity, distribution=layerwise)
+    sparsity = optional(method.options, "adjusted_sparsity", sparsity) or sparsity
     ruled = [rule for rule, _ in sparsity.rules or []]
     if method.facts.within_layers and sparsity.distribution == "uniform" and "first" not in ruled:
-        sparsity.rules = [["first", 0.0], *(sparsity.rules or [])]
+        sparsity = replace(sparsity, rules=[["first", 0.0], *(sparsity.rules or [])])
+    return sparsity

@@ -5,7 +5,7 @@ from __future__ import annotations
 from acdc_cli.config.checks import check_ranges
 from acdc_cli.config.identity import run_id
 from acdc_cli.config.schedule import timeline_of
-from acdc_cli.config.schema import Config, is_pruned_to_target, known
+from acdc_cli.config.schema import Config, is_pruned_to_target
 from acdc_cli.config.sparsity import allocation_of
 from acdc_cli.config.text import PluginMissing, from_yaml
 from acdc_cli.errors import BadInput, reason
@@ -20,7 +20,6 @@ def read_config(folder: RunFolder) -> Config:
     try:
         config = from_yaml(text)
         check_ranges(config)
-        known(config.epochs)
         timeline_of(config)
         if is_pruned_to_target(config):
             allocation_of(config)

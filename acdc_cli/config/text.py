@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from acdc_cli.config.explain import explain
-from acdc_cli.config.schema import PART_REGISTRIES, Config, plain, schema_keys
+from acdc_cli.config.schema import PART_REGISTRIES, Config, narrowed, plain, schema_keys
 from acdc_cli.config.typed import NAMED_BY, typed_config
 from acdc_cli.errors import BadInput
 
@@ -29,7 +29,7 @@ def from_yaml(text: str) -> Config:
 
     Raises:
         PluginMissing: if one of its parts is a plug-in's that has not been imported.
-        BadInput: if the text is not a config.
+        BadInput: if the text is not a config, or not a complete one.
     """
     try:
         content = yaml.load(text, Loader=SAFE_LOADER)
@@ -38,11 +38,14 @@ def from_yaml(text: str) -> Config:
             *groups, leaf = key.split(".")
             functools.reduce(lambda node, group: node.setdefault(group, {}), groups, content).setdefault(leaf, None)
         _check_plugins(content)
-        return typed_config(OmegaConf.to_container(OmegaConf.create(content)))
+        config = typed_config(OmegaConf.to_container(OmegaConf.create(content)))
     except (yaml.YAMLError, OmegaConfBaseException) as error:
         raise explain(error) from None
     except (TypeError, AttributeError, ValueError, RecursionError):
         raise BadInput("not a config, which is groups of keys and their values") from None
+    if config.epochs is None:
+        raise BadInput("the config is not complete")
+    return narrowed(Config, config)
 
 
 class PluginMissing(BadInput):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
-from dataclasses import Field, fields
+from dataclasses import Field, fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from acdc_cli.config.schema import (
     PART_GROUPS,
     PART_REGISTRIES,
-    Config,
+    ComposedConfig,
     DatasetConfig,
     MethodConfig,
     ModelConfig,
@@ -104,14 +104,17 @@ def _is_optional(hint: Any) -> bool:
     return get_origin(hint) in (Union, types.UnionType) and type(None) in get_args(hint)
 
 
-def typed_config(content: Any) -> Config:
+def typed_config(content: Any) -> ComposedConfig:
     """Give every value of a composed config its type, and every part its own options."""
     open_config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(open_schema()), content))
-    values = {entry.name: getattr(open_config, entry.name) for entry in fields(Config)}
+    hints = get_type_hints(ComposedConfig)
+    values = {entry.name: getattr(open_config, entry.name) for entry in fields(ComposedConfig)}
+    for name in (name for name, value in values.items() if is_dataclass(value)):
+        values[name] = hints[name](**vars(values[name]))
     if values["task"] is None:
         values["task"] = {"name": chosen_part("dataset", values["dataset"]).facts.task}
     for group, base in PART_GROUPS.items():
         part, options = typed_options(group, values[group])
         own = {key: values[group].get(key) for key in base}
         values[group] = _GROUP_TYPES[group](**own | {NAMED_BY[group]: part.name}, options=options)
-    return Config(**values)
+    return ComposedConfig(**values)

@@ -49,6 +49,13 @@ class ImageFileKeys:
     resize_ratio: float = number(0, 1, above=True, example=0.875)
     crop_scale_min: float = number(0, 1, above=True, example=0.08)
 
+    def ramp(self) -> tuple[int, int, float, float, int] | None:
+        """Return the five keys of the training resolution in the order of the class; None where they are null."""
+        start, end, multiple = self.train_resolution_start, self.train_resolution_end, self.resolution_multiple
+        if start is None or end is None or self.ramp_start is None or self.ramp_end is None or multiple is None:
+            return None
+        return start, end, self.ramp_start, self.ramp_end, multiple
+
     def check(self) -> None:
         """Raise BadInput where the keys of the training resolution contradict each other."""
         start, end = self.train_resolution_start, self.train_resolution_end

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from acdc_cli.config.schema import Config, known
+from acdc_cli.config.schema import Config
 from acdc_cli.data.keys import ImageFileKeys
 from acdc_cli.data.view import View
 
@@ -40,18 +40,10 @@ def view_of(config: Config, epoch: int | None, own_size: int) -> View:
     keys = config.dataset.options
     if not isinstance(keys, ImageFileKeys):
         return View(own_size, epoch)
-    if epoch is None or keys.train_resolution_start is None:
+    ramp = keys.ramp()
+    if epoch is None or ramp is None:
         return View(keys.resolution, epoch)
-    resolution = training_resolution(
-        epoch,
-        known(config.epochs),
-        keys.train_resolution_start,
-        known(keys.train_resolution_end),
-        known(keys.ramp_start),
-        known(keys.ramp_end),
-        known(keys.resolution_multiple),
-    )
-    return View(resolution, epoch)
+    return View(training_resolution(epoch, config.epochs, *ramp), epoch)
 
 
 def keys_of_size(config: Config, pixels: int) -> tuple[tuple[str, int], ...]:

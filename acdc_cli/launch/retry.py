@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from acdc_cli.config.retyped import as_overrides
@@ -56,6 +57,5 @@ def _overrides(folder: RunFolder) -> list[str]:
     """Its own, and the folder where it lies now, which may have been moved or copied from another machine."""
     config = read_config(folder)
     path = Path(folder.path).absolute()
-    config.runs_dir, config.run.experiment = str(path.parent.parent), path.parent.name
-    config.run.name = ID.sub("", path.name)
-    return as_overrides(config)
+    run = replace(config.run, experiment=path.parent.name, name=ID.sub("", path.name))
+    return as_overrides(replace(config, runs_dir=str(path.parent.parent), run=run))

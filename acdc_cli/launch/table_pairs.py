@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from acdc_cli.config.schema import known
 from acdc_cli.errors import DataMissing
 from acdc_cli.records.files import Damaged
 from acdc_cli.tables.jobs import RowJobs
@@ -24,7 +23,7 @@ def measure_pairs(rows: Sequence[RowJobs], say: Callable[[str], None]) -> None:
         dense = dense_of(jobs)
         if dense is None or not jobs.is_done or dense.state != "done":
             continue
-        sparse = known(jobs.run).folder
+        sparse = jobs.known_run.folder
         measured = sparse.read_agreements()
         if dense.run_id in measured or sparse.read_result()["sparse"] is None:
             continue

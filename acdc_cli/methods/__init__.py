@@ -17,8 +17,8 @@ It may have these as well:
     Without this function the whole run is one sparse phase.
 ``check(self, config)``
     Raise BadInput for keys that contradict each other or the rest of the config.
-``adjust_sparsity(self, sparsity)``
-    Change the keys of ``sparsity`` that the method decides by itself.
+``adjusted_sparsity(self, sparsity)``
+    Return the keys of ``sparsity``, with those replaced that the method decides by itself.
 ``settled(self, needs)``
     Return the options with every key filled in that null leaves to the machine.
 ``check_samples(self, needs)`` and ``check_memory(self, needs)``

@@ -50,5 +50,5 @@ class DsdOptions:
 
     def check(self, config: Config) -> None:
         """Raise BadInput for a run of fewer epochs than phases."""
-        if config.epochs is not None and config.epochs < LEAST_EPOCHS:
+        if config.epochs < LEAST_EPOCHS:
             raise BadInput(f"epochs={config.epochs}: dsd has three phases; nearest: epochs={LEAST_EPOCHS}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from acdc_cli.config.schema import SparsityConfig
@@ -51,6 +51,6 @@ class SparseVdOptions:
         """Return 6F: every pass is done for the means and for the variances."""
         return Expected(dense_work(passes=2), 1.0)
 
-    def adjust_sparsity(self, sparsity: SparsityConfig) -> None:
+    def adjusted_sparsity(self, sparsity: SparsityConfig) -> SparsityConfig:
         """One threshold for all layers is a global ranking."""
-        sparsity.distribution = "global"
+        return replace(sparsity, distribution="global")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from acdc_cli.config.schema import SparsityConfig
@@ -39,6 +39,6 @@ class StrOptions:
         """Return 3f at the sparsity that is wished for."""
         return Expected(sparse_work(), sparse)
 
-    def adjust_sparsity(self, sparsity: SparsityConfig) -> None:
+    def adjusted_sparsity(self, sparsity: SparsityConfig) -> SparsityConfig:
         """Read the layers that stay dense and nothing else: the distribution is learned."""
-        sparsity.distribution, sparsity.min_layer_density, sparsity.indivisible = "global", 0.0, "skip"
+        return replace(sparsity, distribution="global", min_layer_density=0.0, indivisible="skip")

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import os
-from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from acdc_cli.config.compose import dense_run_of
-from acdc_cli.config.identity import readable_name, run_id
-from acdc_cli.config.schema import Config, known, prunes_a_dense_run
-from acdc_cli.data.beton.availability import not_installed, reading_problem
+from acdc_cli.config.identity import run_folder
+from acdc_cli.config.schema import Config, prunes_a_dense_run
+from acdc_cli.data.beton.availability import not_installed
 from acdc_cli.data.dataset import read_dataset
 from acdc_cli.data.source import is_own
-from acdc_cli.errors import AcdcError, BadInput, DataMissing
-from acdc_cli.planning.settle import check_ranks, settle
+from acdc_cli.errors import AcdcError, DataMissing
+from acdc_cli.planning.settle import Say, check_ranks, settle
 from acdc_cli.planning.start_file import locate_start
 from acdc_cli.ranks import Ranks, ranks_of
 from acdc_cli.records.folder import RunFolder
-
-Say = Callable[[str], None]
-FfcvProblem = Callable[[], str | None]
 
 
 def say_nothing(line: str) -> None:
@@ -51,27 +47,14 @@ def _finished_run(config: Config, say: Say, ranks: Ranks) -> RunFolder | None:
         say(f"method={config.method.name}: first the dense run that it prunes")
         if (dense := _finished_run(dense_run_of(config), say, ranks)) is None:
             return None
-        config = copy.deepcopy(config)
-        config.start_from = str(dense.path)
+        config = replace(config, start_from=str(dense.path))
     config = locate_start(config)
     check_ranks(config, ranks)
-    folder, _, refusal = find(config, say, ranks, not_installed)
-    if folder is None or refusal is not None or not is_whole(folder, say):
+    folder = run_folder(settle(config, say, ranks, not_installed))
+    if not is_whole(folder, say):
         return None
     show_again(folder, config, say, ranks)
     return folder
-
-
-def find(
-    config: Config, say: Say, ranks: Ranks, ffcv_problem: FfcvProblem = reading_problem
-) -> tuple[RunFolder | None, Config | None, BadInput | None]:
-    """The run's folder and settled config, or why this machine cannot have it: data comes before that is said."""
-    try:
-        settled = settle(config, say, ranks, ffcv_problem)
-    except BadInput as error:
-        return None, None, error
-    name = f"{readable_name(settled)}-{run_id(settled)}"
-    return RunFolder(Path(settled.runs_dir) / known(settled.run.experiment) / name), settled, None
 
 
 def is_whole(folder: RunFolder, say: Say) -> bool:

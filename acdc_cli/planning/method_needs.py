@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from acdc_cli.config.schema import Config
+from acdc_cli.config.schema import Config, MethodConfig
 from acdc_cli.config.sparsity import allocation_of
 from acdc_cli.methods import Needs
 from acdc_cli.ranks import Ranks
 
 
-def settle_method(config: Config, ranks: Ranks) -> None:
-    """Fill in the keys of the method that null leaves to the machine. The config is changed in place."""
-    if hasattr(config.method.options, "settled"):
-        config.method = replace(config.method, options=config.method.options.settled(_needs(config, ranks)))
+def settled_method(config: Config, ranks: Ranks) -> MethodConfig:
+    """Return the method with the keys filled in that null leaves to the machine."""
+    if not hasattr(config.method.options, "settled"):
+        return config.method
+    return replace(config.method, options=config.method.options.settled(_needs(config, ranks)))
 
 
 def check_samples(config: Config, samples: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from acdc_cli.config.schedule import timeline_of
-from acdc_cli.config.schema import Config, is_pruned_to_target, known
+from acdc_cli.config.schema import Config, is_pruned_to_target
 from acdc_cli.config.sparsity import allocation_of
 from acdc_cli.methods import GradientPasses, Setting
 
@@ -22,7 +22,7 @@ def method_setting(
         say: takes a line for the user.
     """
     return Setting(
-        epochs=known(config.epochs),
+        epochs=config.epochs,
         timeline=timeline_of(config),
         allocation=allocation_of(config) if is_pruned_to_target(config) else None,
         samples=samples,

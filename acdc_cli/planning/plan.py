@@ -9,7 +9,7 @@ from torch import nn
 
 from acdc_cli.config.compose import dense_share
 from acdc_cli.config.schedule import timeline_of
-from acdc_cli.config.schema import Config, is_pruned_to_target, known, prunes_a_dense_run
+from acdc_cli.config.schema import Config, is_pruned_to_target, prunes_a_dense_run
 from acdc_cli.config.sparsity import allocation_of
 from acdc_cli.config.stored import read_config
 from acdc_cli.errors import BadInput
@@ -42,7 +42,7 @@ def plan(config: Config) -> dict[str, Any]:
     inputs = task.inputs(config, None)
     model = build_skeleton(config.model, inputs)
     task.check_model(config, inputs, model)
-    sizes = [task.example_size(config, inputs, epoch) for epoch in range(known(config.epochs))]
+    sizes = [task.example_size(config, inputs, epoch) for epoch in range(config.epochs)]
     size = task.example_size(config, inputs, None)
     flops_at = {each: network_flops(config, inputs, each) for each in {size, *sizes}}
     forward, timeline = flops_at[size], timeline_of(config)
@@ -98,7 +98,7 @@ def _train_fraction(config: Config, sizes: list[Any], dense: dict[Any, int], spa
     whole = sum(dense[size] for size in sizes)
     if config.finetune is not None:
         before = plan(read_config(RunFolder(Path(str(config.start_from)))))
-        tail = sum(dense[size] for size in sizes[known(config.first_epoch) :])
+        tail = sum(dense[size] for size in sizes[config.first_epoch or 0 :])
         return before["train_flops_fraction"] + tail / whole
     first = dense_share(config) if goes_on_from_a_run(config) or config.start_from is None else 0.0
     setting = method_setting(config, config.batch_size, no_passes)

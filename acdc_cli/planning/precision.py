@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from acdc_cli.config.schema import Config
@@ -65,33 +65,34 @@ def automatic_dtype(device: str, features: Iterable[str]) -> str:
     return preferred if computes_bfloat16(device, features) else otherwise
 
 
-def settle_precision(config: Config, warn: Callable[[str], None], features: Iterable[str] | None = None) -> None:
-    """Replace ``precision.dtype=auto``, and fp16 on a CPU, by the format that the run will compute in.
+def settled_dtype(config: Config, warn: Callable[[str], None], features: Iterable[str] | None = None) -> str:
+    """The format that the run will compute in: another one than ``precision.dtype`` for auto, and for fp16 on a CPU.
 
     Args:
-        config: its ``device`` is settled; changed in place.
+        config: its ``device`` is settled.
         warn: takes one line where the choice is not what was asked for, or is an expensive one.
         features: the processor's flags; None: this machine's.
     """
     features = processor_features() if features is None else frozenset(features)
     asked = config.precision.dtype
     if asked == "auto":
-        config.precision.dtype = automatic_dtype(config.device, features)
-    elif asked == "fp16" and config.device == "cpu":
-        config.precision.dtype = automatic_dtype(config.device, features)
-        warn(f"precision=fp16 needs a GPU; running as {config.precision.dtype}, and recorded as such")
-    elif asked == "bf16" and not computes_bfloat16(config.device, features):
+        return automatic_dtype(config.device, features)
+    if asked == "fp16" and config.device == "cpu":
+        becomes = automatic_dtype(config.device, features)
+        warn(f"precision=fp16 needs a GPU; running as {becomes}, and recorded as such")
+        return becomes
+    if asked == "bf16" and not computes_bfloat16(config.device, features):
         warn(
             f"precision=bf16: this {'GPU' if config.device == 'cuda' else 'processor'} has no bfloat16 arithmetic and "
             f"emulates it, which on a CPU was measured to take 11 times as long a step as fp32 (ResNet20); "
             f"precision=auto picks {automatic_dtype(config.device, features)}"
         )
+    return asked
 
 
 def planned_dtype(config: Config) -> str:
     """The format that a run of this config would compute in here; as asked for another machine's device."""
-    settled = copy.deepcopy(config)
-    settled.device = device_kind(config.device)
-    if settled.device == "cpu" or sees_gpu():
-        settle_precision(settled, lambda line: None)
-    return settled.precision.dtype
+    device = device_kind(config.device)
+    if device == "cpu" or sees_gpu():
+        return settled_dtype(replace(config, device=device), lambda line: None)
+    return config.precision.dtype

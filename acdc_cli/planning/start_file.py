@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from acdc_cli.config.schema import Config, prunes_a_dense_run
@@ -28,10 +28,8 @@ def locate_start(config: Config) -> Config:
     """
     if config.start_from is None or config.start_from_hash is not None:
         return config
-    config = copy.deepcopy(config)
-    config.start_from = str(Path(str(config.start_from)).expanduser().absolute())
-    config.start_from_hash = _hash_of(model_file(config))
-    return config
+    config = replace(config, start_from=str(Path(config.start_from).expanduser().absolute()))
+    return replace(config, start_from_hash=_hash_of(model_file(config)))
 
 
 def _hash_of(path: Path) -> str:

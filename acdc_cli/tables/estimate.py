@@ -9,7 +9,7 @@ from pathlib import Path
 
 from acdc_cli.config.compose import dense_share
 from acdc_cli.config.identity import identity
-from acdc_cli.config.schema import Config, known
+from acdc_cli.config.schema import Config
 from acdc_cli.config.stored import read_config
 from acdc_cli.errors import AcdcError
 from acdc_cli.records.folder import RunFolder, run_folders
@@ -22,7 +22,7 @@ def epochs_to_go(config: Config) -> int:
 
     A fine-tuning run begins at the epoch in which the last sparse phase of its parent began.
     """
-    return known(config.epochs) - (config.first_epoch or 0)
+    return config.epochs - (config.first_epoch or 0)
 
 
 def cost_key(config: Config) -> str:
@@ -43,7 +43,7 @@ def flops_to_go(config: Config) -> float:
     total = planned["train_flops_per_sample"] * config.task.options.published_samples(config)
     dense_run = total / planned["train_flops_fraction"]
     if config.first_epoch is not None:
-        return dense_run * epochs_to_go(config) / known(config.epochs)
+        return dense_run * epochs_to_go(config) / config.epochs
     return total - dense_run * dense_share(config)
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from acdc_cli.config.command_line import key_of
 from acdc_cli.config.identity import NOT_IN_ID
-from acdc_cli.config.schema import known
 from acdc_cli.measure.best import best_epoch
 from acdc_cli.records.epoch_row import metric_of
 from acdc_cli.records.headline import headline_of
@@ -104,7 +103,7 @@ def _measured(jobs: SeedJobs, baseline_epochs: int | None) -> Measured:
     assert own is not None
     headline = headline_of(own)
     if own["sparse"] is not None and (
-        best := best_epoch(known(jobs.run).folder.read_curves(headline), "sparse", headline)
+        best := best_epoch(jobs.known_run.folder.read_curves(headline), "sparse", headline)
     ):
         # In older results, the best epoch may be less sparse than the last one, so it is determined again.
         own["sparse"].update({f"best_{headline.val_key}": metric_of(best, headline.val_key)})  # type: ignore[misc]
@@ -135,7 +134,7 @@ def _compared_with(row: TableRow) -> tuple[str, ...] | None:
 
 def _marks(row: TableRow, jobs: SeedJobs, request: Request) -> str:
     """Return the letters for a run's differences from the published recipe: data set, model, epochs, other settings."""
-    published, job = _compared_with(row), known(jobs.run)
+    published, job = _compared_with(row), jobs.known_run
     keys = map(key_of, request.extra)
     groups = [key if key.startswith(("model.", "dataset.")) else key.partition(".")[0] for key in keys]
     others = OTHER_SETTINGS * any(group not in NO_OTHER_SETTING for group in groups)
@@ -144,4 +143,4 @@ def _marks(row: TableRow, jobs: SeedJobs, request: Request) -> str:
     paper = composed(published)
     marks = OTHER_DATASET * (paper.dataset.name != job.config.dataset.name)
     marks += OTHER_MODEL * (paper.model.name != job.config.model.name)
-    return marks + SHORTER * ((job.config.epochs or 0) < (paper.epochs or 0)) + others
+    return marks + SHORTER * (job.config.epochs < paper.epochs) + others

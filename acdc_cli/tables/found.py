@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from dataclasses import replace
@@ -85,11 +84,11 @@ def state_of(folder: RunFolder) -> str:
 
 def _is_run_of(asked: Config, folder: RunFolder) -> bool:
     try:
-        made = copy.deepcopy(_read_config(folder.path, folder.config.stat().st_mtime_ns))
+        made = _read_config(folder.path, folder.config.stat().st_mtime_ns)
     except (AcdcError, OSError):
         return False
     if _is_chosen_by_device(asked.precision.dtype, made):
-        made.precision.dtype = asked.precision.dtype
+        made = replace(made, precision=replace(made.precision, dtype=asked.precision.dtype))
     return _recipe(made, asked) == _recipe(asked, asked)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -10,8 +9,8 @@ from pathlib import Path
 
 from acdc_cli.config.command_line import group_options, key_of, quoted
 from acdc_cli.config.finetune import finetuning_config
-from acdc_cli.config.identity import readable_name, run_id
-from acdc_cli.config.schema import Config, known, prunes_a_dense_run
+from acdc_cli.config.identity import run_folder
+from acdc_cli.config.schema import Config, prunes_a_dense_run
 from acdc_cli.errors import AcdcError, BadInput, DataMissing
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
@@ -66,6 +65,12 @@ class SeedJobs:
     partner: Job | None
     finetuned: Job | None
     wants_finetuned: bool
+
+    @property
+    def known_run(self) -> Job:
+        """The row's own run, of a row whose dense run is done."""
+        assert self.run is not None, "the dense run that this one prunes is not done"
+        return self.run
 
     @property
     def is_done(self) -> bool:
@@ -185,8 +190,9 @@ def _seed_jobs(
 ) -> SeedJobs:
     def job(overrides: tuple[str, ...], start_from: str | None = None) -> Job:
         complete = request.typed(overrides)
-        config = copy.deepcopy(composed(complete))
-        config.seed, config.run.experiment, config.start_from = seed, table, start_from or config.start_from
+        config = composed(complete)
+        run = replace(config.run, experiment=table)
+        config = replace(config, seed=seed, run=run, start_from=start_from or config.start_from)
         starts = () if start_from is None else (f"start_from={quoted(start_from)}",)
         return _job(config, (*complete, f"seed={seed}", *starts), runs)
 
@@ -201,9 +207,14 @@ def _seed_jobs(
         dense = _with_problem(dense, error)
     if row.is_finetuned and run is not None and run.state == "done":
         extra = _extra_of_finetuning(request)
-        config = copy.deepcopy(composed(tuple(each for each in extra if key_of(each) != _START)))
-        config.finetune, config.start_from, config.run.experiment = "dense", str(run.folder.path), table
-        config.finetune_start = "best" if request.finetune_start == "best" else None
+        config = composed(tuple(each for each in extra if key_of(each) != _START))
+        config = replace(
+            config,
+            finetune="dense",
+            finetune_start="best" if request.finetune_start == "best" else None,
+            start_from=str(run.folder.path),
+            run=replace(config.run, experiment=table),
+        )
         overrides = finetuning(run, request)
         try:
             finetuned = _job(finetuning_config(config, list(overrides)), overrides, runs)
@@ -272,10 +283,9 @@ def _job(config: Config, overrides: tuple[str, ...], runs: Runs) -> Job:
 
     asked = locate_start(config)
     settled = settled_here(asked)
-    key, runs_dir = run_id(settled), Path(settled.runs_dir)
-    found = runs.setdefault(settled.runs_dir, FoundRuns(runs_dir)).of(asked, settled)
+    found = runs.setdefault(settled.runs_dir, FoundRuns(Path(settled.runs_dir))).of(asked, settled)
     if found is None:
-        found = RunFolder(runs_dir / known(settled.run.experiment) / f"{readable_name(settled)}-{key}")
+        found = run_folder(settled)
     name = ID.sub("", found.path.name)
     where = (f"run.experiment={found.path.parent.name}", f"run.name={quoted(name)}")
     state = state_of(found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from acdc_cli.config.schema import known
 from acdc_cli.tables.jobs import Job, SeedJobs
 
 
@@ -16,7 +15,7 @@ def dense_of(jobs: SeedJobs) -> Job | None:
 
 def agreement_of(jobs: SeedJobs) -> Mapping[str, Any] | None:
     """Return the recorded agreement of the pair, or None if it has not been measured."""
-    dense, run = dense_of(jobs), known(jobs.run)
+    dense, run = dense_of(jobs), jobs.known_run
     if dense is None and not jobs.wants_finetuned:
         return run.folder.read_result()["agreement"]
     return None if dense is None else run.folder.read_agreements().get(dense.run_id)

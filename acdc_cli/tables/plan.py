@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from acdc_cli.config.schedule import timeline_of
-from acdc_cli.config.schema import Config, known
+from acdc_cli.config.schema import Config
 from acdc_cli.report.table import NOTHING, csv_table, markdown_table
 from acdc_cli.report.terminal import print_table
 from acdc_cli.system.progress import stage
@@ -53,7 +52,7 @@ def print_plan(specs: Sequence[TableSpec], request: Request, form: str) -> None:
     flops = _flops(todo)
     seconds = {run.name: clock.seconds(run.config) for run in todo}
     cells = [_line(run, flops.get(run.name), seconds.get(run.name)) for run in runs]
-    cells += [_unavailable(row) for row in rows if row.unavailable is not None]
+    cells += [_unavailable(row.row, row.unavailable) for row in rows if row.unavailable is not None]
     if form == "csv":
         print(csv_table(PLAN_COLUMNS, cells))
         return
@@ -87,13 +86,14 @@ def _runs(row: RowJobs, request: Request) -> Iterator[_Run]:
         yield _Run(job.run_id, job.state, row.row, job.config, job.config.seed, job.overrides)
     for seed, jobs in enumerate(row.seeds):
         if jobs.run is None:
-            dense, typed = known(jobs.dense), request.typed(known(row.row.overrides[request.scale]))
+            dense, own = jobs.dense, row.row.overrides[request.scale]
+            assert dense is not None and own is not None  # a run is unknown before the dense one that it prunes is done
+            typed = request.typed(own)
             name, overrides = f"after {dense.run_id}: {' '.join(typed)}", (*typed, f"seed={seed}")
             yield _Run(name, "missing", row.row, settled_here(composed(typed)), seed, overrides)
         elif jobs.wants_finetuned and jobs.finetuned is None:
-            config = copy.deepcopy(jobs.run.config)
-            config.first_epoch = timeline_of(config).last_sparse_phase().start_epoch
-            overrides = finetuning(jobs.run, request)
+            first_epoch = timeline_of(jobs.run.config).last_sparse_phase().start_epoch
+            config, overrides = replace(jobs.run.config, first_epoch=first_epoch), finetuning(jobs.run, request)
             yield _Run(f"after {jobs.run.run_id}: fine-tuning", "missing", row.row, config, seed, overrides)
 
 
@@ -111,8 +111,8 @@ def _line(run: _Run, flops: float | None, seconds: float | None) -> list[str]:
     ]
 
 
-def _unavailable(row: RowJobs) -> list[str]:
-    return ["", known(row.unavailable), row.row.method, row.row.setting, *[NOTHING] * (len(PLAN_COLUMNS) - 4)]
+def _unavailable(row: TableRow, why: str) -> list[str]:
+    return ["", why, row.method, row.setting, *[NOTHING] * (len(PLAN_COLUMNS) - 4)]
 
 
 def _duration(seconds: float) -> str:

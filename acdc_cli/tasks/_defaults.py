@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acdc_cli.config.schema import Config
+from acdc_cli.config.schema import Config, SettledConfig
 from acdc_cli.errors import BadInput, reason
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def check_batches(self: Any, config: Config, data: ArrayData, ranks: int) -> Non
     """Any number of samples can be cut into batches."""
 
 
-def open(self: Any, config: Config, data: ArrayData, device: torch.device, dtype: torch.dtype) -> ArrayFeed:
+def open(self: Any, config: SettledConfig, data: ArrayData, device: torch.device, dtype: torch.dtype) -> ArrayFeed:
     """Put the arrays on the device."""
     import torch
 
@@ -213,7 +213,12 @@ def evaluation_loader(self: Any, config: Config, data: ArrayData) -> str:
 
 
 def open_as_trained(
-    self: Any, config: Config, data: ArrayData, device: torch.device, dtype: torch.dtype, metadata: Mapping[str, str]
+    self: Any,
+    config: SettledConfig,
+    data: ArrayData,
+    device: torch.device,
+    dtype: torch.dtype,
+    metadata: Mapping[str, str],
 ) -> Any:
     """Return ``open``. Raises BadInput if the model was built for samples of another shape."""
     built_for, found = self.inputs_of_model(config, metadata), self.inputs(config, data)

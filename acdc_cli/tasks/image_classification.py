@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from acdc_cli.config.schema import Config, known
+from acdc_cli.config.schema import Config, SettledConfig
 from acdc_cli.data.keys import ImageFileKeys
 from acdc_cli.data.options import check_dataset, image_facts
 from acdc_cli.data.resolution import enlarged, keys_of_size, view_of
@@ -78,7 +78,7 @@ class ImageClassification:
         """Raise BadInput unless the model turns images of every resolution of the run into logits."""
         from acdc_cli.models.fit import require_fit
 
-        epochs = range(known(config.epochs))
+        epochs = range(config.epochs)
         for pixels in dict.fromkeys(self.example_size(config, inputs, epoch) for epoch in (None, *epochs)):
             shape = inputs.channels, pixels, pixels
             require_fit(config.model.name, model, shape, inputs.classes, keys_of_size(config, pixels))
@@ -88,10 +88,10 @@ class ImageClassification:
         from acdc_cli.data.last_batch import require_last_batch
 
         inputs = self.inputs(config, data)
-        sizes = [self.example_size(config, inputs, epoch) for epoch in range(known(config.epochs))]
+        sizes = [self.example_size(config, inputs, epoch) for epoch in range(config.epochs)]
         require_last_batch(config, inputs, data.count("train"), min(sizes), ranks)
 
-    def open(self, config: Config, data: Dataset, device: torch.device, dtype: torch.dtype) -> ImageFeed:
+    def open(self, config: SettledConfig, data: Dataset, device: torch.device, dtype: torch.dtype) -> ImageFeed:
         """Return what reads, augments and normalises the images."""
         from acdc_cli.data.loading.crops import Crops
         from acdc_cli.data.loading.input_step import Augmentation, Normalization
@@ -101,7 +101,7 @@ class ImageClassification:
         if isinstance(keys, ImageFileKeys):
             crops = Crops(config.seed, keys.crop_scale_min, keys.resize_ratio)
         keeps = config.os_cache is not False
-        loaders = open_loaders(config.loader, data, known(config.workers), device, crops, keeps, config.shuffle_window)
+        loaders = open_loaders(config.loader, data, config.workers, device, crops, keeps, config.shuffle_window)
         augment = Augmentation(getattr(keys, "crop_padding", 0), keys.flip, config.seed)
         normalize = Normalization(data.info["mean"], data.info["std"], config.precision.channels_last, dtype)
         return ImageFeed(config, self.inputs(config, data), loaders, device, augment, normalize)
@@ -159,7 +159,12 @@ class ImageClassification:
         return "torch" if data.kind == "arrays" else config.loader
 
     def open_as_trained(
-        self, config: Config, data: Dataset, device: torch.device, dtype: torch.dtype, metadata: Mapping[str, str]
+        self,
+        config: SettledConfig,
+        data: Dataset,
+        device: torch.device,
+        dtype: torch.dtype,
+        metadata: Mapping[str, str],
     ) -> ImageFeed:
         """Return what reads these images for a saved model: normalised as the images that it was trained on.
 
@@ -184,7 +189,7 @@ class ImageClassification:
 class ImageFeed:
     """Reads images by the run's loader, augments and normalises them."""
 
-    config: Config
+    config: SettledConfig
     inputs: ImageInputs
     loaders: dict[str, BatchLoader]
     device: torch.device

@@ -16,7 +16,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from acdc_cli.config.schema import known
 from acdc_cli.errors import AcdcError
 from acdc_cli.measure.best import best_epoch, possible_best_epochs
 from acdc_cli.records.epoch_row import EpochRow
@@ -61,7 +60,7 @@ def require_candidates(folder: RunFolder, run: Run) -> None:
         keep_candidate(folder, run)  # the checkpoint has this one
     for kind in _kinds(run):
         best = best_epoch(run.rows, kind, run.task.headline)
-        is_last = run.epoch == known(run.config.epochs)
+        is_last = run.epoch == run.config.epochs
         possible = [best["epoch"]] if best and is_last else possible_best_epochs(run.rows, kind, run.task.headline)
         for row in run.rows:
             if row["epoch"] in possible and not _is_there(folder, row):

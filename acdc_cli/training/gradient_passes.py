@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from acdc_cli.config.schema import Config
+from acdc_cli.config.schema import SettledConfig
 from acdc_cli.data.loading.batches import training_batches
 from acdc_cli.data.order import hash_of, sample_order
 from acdc_cli.measure.flops import inference_flops, nonzeros, train_flops
@@ -44,6 +44,6 @@ def gradient_passes(run: Run, batches: int, batch_size: int) -> Iterator[None]:
                 yield
 
 
-def _precision(config: Config) -> AbstractContextManager[object]:
+def _precision(config: SettledConfig) -> AbstractContextManager[object]:
     """Return the run's autocast context, but none for fp16: gradients of single samples vanish in it unscaled."""
     return nullcontext() if config.precision.dtype == "fp16" else autocast(config)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from acdc_cli.config.schema import Config, OptimizerConfig, known
+from acdc_cli.config.schema import Config, OptimizerConfig
 
 
 def build_optimizer(config: OptimizerConfig, model: nn.Module, dtype: str) -> torch.optim.Optimizer:
@@ -29,8 +29,9 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module, dtype: str) -> to
     common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
     common |= implementation(config.name, parameters[0].device.type, dtype)
     if config.name == "sgd":
-        return torch.optim.SGD(groups, momentum=known(config.momentum), nesterov=bool(config.nesterov), **common)
-    common["betas"] = (known(config.beta1), known(config.beta2))
+        assert config.momentum is not None  # checked with the rest of the config
+        return torch.optim.SGD(groups, momentum=config.momentum, nesterov=bool(config.nesterov), **common)
+    common["betas"] = (config.beta1, config.beta2)
     if config.name == "lamb":
         from timm.optim import Lamb  # optional; that it is there was checked with the rest of the config
 
@@ -69,7 +70,7 @@ def learning_rate(config: Config, step: int, steps_per_epoch: int) -> float:
     Warm-up and milestones shrink with the run below the schedule's own length; above it they stay as they are, or with
     ``lr_schedule.stretch`` grow with it (RigL 2x, arXiv 1911.11134, section 4).
     """
-    schedule, epochs = config.lr_schedule, known(config.epochs)
+    schedule, epochs = config.lr_schedule, config.epochs
     per_epoch = 1 if schedule.unit == "epoch" else steps_per_epoch
     t = step // steps_per_epoch if schedule.unit == "epoch" else step
     own = config.schedule.epochs
@@ -88,7 +89,8 @@ def learning_rate(config: Config, step: int, steps_per_epoch: int) -> float:
     elif schedule.shape == "linear":
         factor = 1 - progress
     elif schedule.shape == "step":
-        factor = known(schedule.gamma) ** sum(t >= scaled(milestone) for milestone in known(schedule.milestones))
+        assert schedule.gamma is not None and schedule.milestones is not None  # checked with the rest of the config
+        factor = schedule.gamma ** sum(t >= scaled(milestone) for milestone in schedule.milestones)
     else:
         factor = 1.0
     return peak * factor

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from acdc_cli.config.identity import run_id
-from acdc_cli.config.schema import Config, plain
+from acdc_cli.config.schema import SettledConfig, plain
 from acdc_cli.config.text import to_yaml
 from acdc_cli.errors import AcdcError, Interrupted
 from acdc_cli.records.files import Damaged
@@ -32,13 +32,13 @@ class Records:
         say: takes lines for the user.
     """
 
-    def __init__(self, folder: RunFolder, config: Config, writes: bool, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: RunFolder, config: SettledConfig, writes: bool, say: Callable[[str], None]) -> None:
         self.run_id = run_id(config)
         self._folder, self._writes = folder, writes
         self._tracker = WandbMirror(plain(config), folder, self.run_id, say)
         self._epoch = 0
 
-    def begin(self, config: Config) -> None:
+    def begin(self, config: SettledConfig) -> None:
         """Make the folder say what is running in it; ``run.overwrite`` empties it first."""
         if not self._writes:
             return

@@ -56,16 +56,20 @@ def _run_on(config: Config, data_dir: str | Path) -> Run:
     """Return a run that only evaluates, on the data of its config."""
     task = config.task.options
     data = task.prepared(replace(config, data_dir=str(data_dir), loader="torch"), warnings.warn)
-    config.loader = task.evaluation_loader(config, data)
+    config = replace(config, loader=task.evaluation_loader(config, data))
     return build_run(settle(config, lambda line: None), data)
 
 
 def _evaluation_config(folder: RunFolder) -> Config:
     config = read_config(folder)
-    config.device = "auto"
-    config.precision.compile = False  # one pass over the data is over before a compilation is
-    config.method, config.start_from, config.finetune = dense_method(), None, None  # the weights are all that is needed
-    return config
+    return replace(
+        config,
+        device="auto",
+        precision=replace(config.precision, compile=False),  # one pass over the data is over before a compilation is
+        method=dense_method(),  # the weights are all that is needed
+        start_from=None,
+        finetune=None,
+    )
 
 
 def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_dir: Path | None) -> dict[str, Any]:
@@ -86,7 +90,7 @@ def reevaluate(run_path: Path, kind: str | None, dataset_name: str | None, data_
         raise Damaged(folder.result, f"its data set is {result['dataset']!r}", REMEDY)
     config = _evaluation_config(folder)
     if dataset_name is not None and dataset_name != config.dataset.name:
-        config.dataset = _other_dataset(config, dataset_name)
+        config = replace(config, dataset=_other_dataset(config, dataset_name))
     model, trained_with = load_model(run_path, kind), read_model_file(folder, kind)[1]
     run = _run_on(config, data_dir or config.data_dir)
     dtype = next(model.parameters()).dtype

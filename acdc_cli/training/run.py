@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from acdc_cli.config.schedule import timeline_of
-from acdc_cli.config.schema import Config, known
+from acdc_cli.config.schema import Config, SettledConfig
 from acdc_cli.data.loading.batches import MicroBatch, training_batches
 from acdc_cli.data.order import sample_order, windowed_order
 from acdc_cli.errors import AcdcError
@@ -67,7 +67,7 @@ class Part:
 class Run:
     """Everything the loop touches. ``rows`` are the finished epochs' records; with ``part`` they are the position."""
 
-    config: Config
+    config: SettledConfig
     group: Group
     device: torch.device
     task: Any  # what is learned, see acdc_cli.tasks
@@ -173,7 +173,7 @@ class Run:
             AcdcError: if it was trained on other data.
             ValueError, KeyError, RuntimeError and the like: if a part is missing or does not fit.
         """
-        epochs = range(self.config.first_epoch or 0, known(self.config.epochs))
+        epochs = range(self.config.first_epoch or 0, self.config.epochs)
         if isinstance(state.get("data"), (list, str)):  # first: other data may mean a model of other shapes
             self._check_data(state["data"])
         own = {"method": self.method.state_dict(), "optimizer": self.optimizer.state_dict()}
@@ -202,7 +202,9 @@ def _run_before(config: Config) -> RunResult | None:
     return None
 
 
-def build_run(config: Config, data: Data, group: Group = ALONE, say: Callable[[str], None] = warnings.warn) -> Run:
+def build_run(
+    config: SettledConfig, data: Data, group: Group = ALONE, say: Callable[[str], None] = warnings.warn
+) -> Run:
     """Build a run at epoch 0 from a settled config. Raises ValueError if model and sparsity do not fit."""
     prepare_torch(config, group.ranks)
     device = device_of(config, group.ranks)

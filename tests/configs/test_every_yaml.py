@@ -12,7 +12,7 @@ import yaml
 from own_data import small_arrays, write_class_folders, write_idx, write_npz
 
 from acdc_cli.config.compose import compose_config
-from acdc_cli.config.schema import PART_REGISTRIES, Config, plain
+from acdc_cli.config.schema import PART_REGISTRIES, ComposedConfig, Config, plain
 from acdc_cli.planning.plan import plan
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -95,7 +95,7 @@ def value_of(config: Config, key: str) -> Any:
     return value
 
 
-def schema_types(schema: Any = Config, prefix: str = "") -> dict[str, Any]:
+def schema_types(schema: Any = ComposedConfig, prefix: str = "") -> dict[str, Any]:
     """Dotted key -> type, from the schema's dataclasses."""
     types: dict[str, Any] = {}
     for entry in fields(schema):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from acdc_cli.config.compose import compose_config
-from acdc_cli.config.schema import Config, known
+from acdc_cli.config.schema import Config
 from acdc_cli.planning.method_setting import method_setting, no_passes
 from acdc_cli.sparsity.window import Window, gradual_sparsity
 from acdc_cli.tables.spec import read_table, table_names
@@ -39,7 +39,7 @@ def ours(config: Config) -> dict[int, float]:
     window = options.window(config.epochs) if config.method.name == "woodfisher" else in_epochs(config)
     return {
         epoch: gradual_sparsity(options.initial_sparsity, config.sparsity.target, window.progress(epoch), options.power)
-        for epoch in range(known(config.epochs))
+        for epoch in range(config.epochs)
         if window.is_due(epoch)
     }
 

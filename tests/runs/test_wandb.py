@@ -14,7 +14,7 @@ from support import BIN, Command, environment
 from training import train
 
 from acdc_cli.config.compose import compose_config
-from acdc_cli.config.schema import plain
+from acdc_cli.config.schema import plain, with_values
 from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.records.tracker import WandbMirror
 from acdc_cli.training.execute import execute
@@ -120,8 +120,8 @@ def check_goes_on_offline(command: Command, tmp_path: Path, variables: dict[str,
 
 def test_what_wandb_refuses_does_not_stop_the_run(tmp_path: Path, data_dir: Path) -> None:
     config = compose_config([*QUICK, "epochs=2", f"data_dir={data_dir}", f"runs_dir={tmp_path}"])
-    config.tracker.mode = "offline"
-    config.tracker.project = "a/b:c"  # a name that W&B refuses
+    refused = "a/b:c"  # a name that W&B refuses
+    config = with_values(config, {"tracker.mode": "offline", "tracker.project": refused})
     said: list[str] = []
     run = execute(config, said.append)
     assert run.is_done

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.identity import readable_name, run_id
-from acdc_cli.config.schema import Config
+from acdc_cli.config.schema import Config, with_values
 from acdc_cli.config.text import to_yaml
 from acdc_cli.planning.settle import settle
 from acdc_cli.records.folder import RunFolder, run_folders
@@ -30,11 +30,7 @@ ON_ANOTHER_CPU = {
 
 
 def config_with(typed: tuple[str, ...], settled: dict[str, Any]) -> Config:
-    config = compose_config(list(typed))
-    for key, value in settled.items():
-        group, _, leaf = key.rpartition(".")
-        setattr(getattr(config, group) if group else config, leaf, value)
-    return config
+    return with_values(compose_config(list(typed)), settled)
 
 
 def made(runs_dir: Path, config: Config, state: str = "done") -> RunFolder:

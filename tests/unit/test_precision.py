@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from acdc_cli.config.compose import compose_config
-from acdc_cli.planning.precision import planned_dtype, processor_features, settle_precision
+from acdc_cli.planning.precision import planned_dtype, processor_features, settled_dtype
 
 # Excerpts of /proc/cpuinfo, from the processors that are named.
 CPUINFO = {
@@ -25,26 +25,19 @@ CPUINFO = {
 def test_the_default_on_a_processor(processor: str, tmp_path: Path) -> None:
     line, expected = CPUINFO[processor]
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nmodel name\t: a bf16 in a name is no flag\n{line}\n")
-    config, said = compose_config([]), list[str]()
-    config.device = "cpu"
-    settle_precision(config, said.append, processor_features(tmp_path / "cpuinfo"))
-    assert (config.precision.dtype, said) == (expected, [])
+    said = list[str]()
+    becomes = settled_dtype(compose_config(["device=cpu"]), said.append, processor_features(tmp_path / "cpuinfo"))
+    assert (becomes, said) == (expected, [])
 
 
 @pytest.mark.parametrize(("has_bfloat16", "expected"), [(True, "bf16"), (False, "fp16")])
 def test_the_default_on_a_gpu(has_bfloat16: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bfloat16)
-    config = compose_config([])
-    config.device = "cuda"
-    settle_precision(config, print, ())
-    assert config.precision.dtype == expected
+    assert settled_dtype(compose_config(["device=cuda"]), print, ()) == expected
 
 
 def test_a_system_that_names_no_features_computes_in_fp32(tmp_path: Path) -> None:
-    config = compose_config([])
-    config.device = "cpu"
-    settle_precision(config, print, processor_features(tmp_path / "missing"))
-    assert config.precision.dtype == "fp32"
+    assert settled_dtype(compose_config(["device=cpu"]), print, processor_features(tmp_path / "missing")) == "fp32"
 
 
 @pytest.mark.parametrize(
@@ -59,18 +52,14 @@ def test_a_system_that_names_no_features_computes_in_fp32(tmp_path: Path) -> Non
     ],
 )
 def test_a_format_that_is_asked_for(asked: str, features: list[str], becomes: str, words: tuple[str, ...]) -> None:
-    config, said = compose_config([f"precision={asked}"]), list[str]()
-    config.device = "cpu"
-    settle_precision(config, said.append, features)
-    assert config.precision.dtype == becomes
+    said = list[str]()
+    assert settled_dtype(compose_config([f"precision={asked}", "device=cpu"]), said.append, features) == becomes
     assert len(said) == bool(words) and all(word in said[0] for word in words)
 
 
 def test_a_plan_names_what_auto_becomes() -> None:
     here = compose_config(["device=cpu"])
-    settled = compose_config(["device=cpu"])
-    settle_precision(settled, print)
-    assert planned_dtype(here) == settled.precision.dtype != "auto"
+    assert planned_dtype(here) == settled_dtype(here, print) != "auto"
     assert here.precision.dtype == "auto"
 
 

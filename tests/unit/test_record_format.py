@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.identity import readable_name, run_id
 from acdc_cli.config.retyped import as_overrides
-from acdc_cli.config.schema import Config
+from acdc_cli.config.schema import Config, with_values
 from acdc_cli.config.text import to_yaml
 from acdc_cli.errors import BadInput
 from acdc_cli.planning.record_format import record_format
@@ -58,8 +59,7 @@ def test_what_counts_otherwise_has_another_id(typed: str) -> None:
     config = settled(*typed.split())
     assert config.record_format == 2
     assert run_id(config) != CHANGED[typed]
-    config.record_format = None
-    assert run_id(config) == CHANGED[typed]
+    assert run_id(replace(config, record_format=None)) == CHANGED[typed]
 
 
 def test_it_is_derived_and_cannot_be_chosen() -> None:
@@ -80,13 +80,11 @@ def finished(runs_dir: Path, config: Config) -> RunFolder:
 def test_a_table_takes_no_run_of_the_first_format_for_one_of_now(device: str, tmp_path: Path) -> None:
     """Wherever it was made: a run on a GPU is looked for by what was asked, also on a machine that has none."""
     asked = compose_config([*VIT, "precision=fp32", f"device={device}"])
-    made = settled(*VIT)
-    made.device, made.threads, made.precision.compile, made.loader = "cuda", 32, True, "ffcv"
-    made.record_format = None
-    finished(tmp_path, made)
+    elsewhere = {"device": "cuda", "threads": 32, "precision.compile": True, "loader": "ffcv"}
+    made = with_values(settled(*VIT), elsewhere)
+    finished(tmp_path, replace(made, record_format=None))
     assert FoundRuns(tmp_path).of(asked, settled_here(asked)) is None
-    made.record_format = 2
-    now = finished(tmp_path, made)
+    now = finished(tmp_path, replace(made, record_format=2))
     found = FoundRuns(tmp_path).of(asked, settled_here(asked))
     assert found is not None and found.path == now.path
 
