@@ -12,14 +12,13 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from acdc_cli.errors import AcdcError, BadInput, reason
 
@@ -66,9 +65,9 @@ def load_announced_plugins() -> None:
     load_plugins([name for name in named if name] + _of_installed_packages())
 
 
-def imported_plugins() -> list[dict[str, Any]]:
-    """Return the plug-ins that this process has imported: name, file and SHA-256 of each."""
-    return [asdict(plugin) for plugin in _imported.values()]
+def imported_plugins() -> list[Plugin]:
+    """Return the plug-ins that this process has imported."""
+    return list(_imported.values())
 
 
 @cache

@@ -58,7 +58,7 @@ def write_photographs(folder: Path, images: int) -> Path:
             width, height = (LONG_SIDE, SHORT_SIDE) if rng.random() < 0.75 else (SHORT_SIDE, LONG_SIDE)
             largest = min(photograph.width / width, photograph.height / height)
             across, down = (round(side * largest * rng.uniform(0.7, 1)) for side in (width, height))
-            left, top = rng.integers(photograph.width - across + 1), rng.integers(photograph.height - down + 1)
+            left, top = (int(rng.integers(free + 1)) for free in (photograph.width - across, photograph.height - down))
             crop = photograph.crop((left, top, left + across, top + down)).resize((width, height))
             for split in ("train", "val") if number == 0 else ("train",):
                 target = folder / split / name

@@ -129,7 +129,8 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(options.device)
     if options.memory_of:
-        print_extra_memory(*options.memory_of, device)
+        network, way = options.memory_of
+        print_extra_memory(network, way, device)
         return
     rows = [row for network in NETWORKS for row in measure(network, options.rounds, device)]
     where = device.type if device.type != "cpu" else f"cpu, {torch.backends.cpu.get_cpu_capability()}"

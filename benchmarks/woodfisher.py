@@ -84,7 +84,7 @@ def measure(model: nn.Module, sample: list[dict], block: int, gradients: int, de
     counts = [weight.numel() for weight in weights.values()]
     row: dict[str, Any] = {"block": block, "inverses": gibibytes(inverse_bytes(counts, block))}
     try:
-        require_memory(weights.values(), block)
+        require_memory(list(weights.values()), counts, block)
     except MemoryError as error:
         return row | {"refused": str(error)}
     reset_peak_memory(device)

@@ -91,7 +91,6 @@ TESTS_OF = {
     "flops": "products flops_of_methods erk prunable",
     "network": "flops_of_methods record_format",
     "best": "best_epoch",
-    "headline": "best_epoch progress table_cells",
     "kinds": "kinds_trained prunable uncovered",
     "layout": "kinds kinds_trained",
     "coverage": "uncovered",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from acdc_cli.commands.console import Parser, run_command
 from acdc_cli.errors import EXIT_DATA_MISSING, EXIT_DONE, BadInput, Interrupted
+from acdc_cli.system.signals import interrupt
 
 if TYPE_CHECKING:
     from acdc_cli.data.write_options import WriteOptions
@@ -58,10 +59,6 @@ def _run(options: argparse.Namespace) -> int:
     return {"prepare": _prepare, "list": _list, "check": _check}[options.action](options)
 
 
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def _write_options(options: argparse.Namespace) -> WriteOptions | None:
     """What was typed, over the data set's own; None where nothing was."""
     from acdc_cli.data.source import Tree, source_of
@@ -108,7 +105,7 @@ def _prepare(options: argparse.Namespace) -> int:
     from acdc_cli.data.source import is_own
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)  # they end it as Ctrl-C does
+        signal.signal(number, interrupt)  # they end it as Ctrl-C does
     if options.workers is not None and options.workers < 1:
         raise BadInput(f"--workers {options.workers}: nearest: --workers 1")
     keys = _content_keys(options)

@@ -17,6 +17,7 @@ from acdc_cli.launch.outcomes import read_outcomes
 from acdc_cli.launch.sweep import Ended, record_outcome, run_sweep
 from acdc_cli.launch.sweep_place import sweep_place
 from acdc_cli.records.headline import headline_of
+from acdc_cli.records.run_result import final_model, model_metric
 
 
 def say(line: str) -> None:
@@ -57,7 +58,7 @@ def _run(composed: DictConfig) -> str:
     folder = execute(config, say, sweep_place())
     result = folder.read_result()
     headline = headline_of(result)
-    shown = headline.text((result["sparse"] or result["dense"])[headline.val_key])
+    shown = headline.text(model_metric(final_model(result), headline.val_key))
     say(f"{folder.path.name}: {headline.label} {shown}, {result['seconds']:.0f} s{_left(Path(hydra.sweep.dir))}")
     return str(folder.path)
 

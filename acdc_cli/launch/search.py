@@ -12,6 +12,7 @@ from pathlib import Path
 from acdc_cli.errors import AcdcError, BadInput
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.headline import headline_of
+from acdc_cli.records.run_result import final_model, model_metric
 
 DIGITS = 4  # of a tried value: short enough to type, and the same run when the search is repeated
 LEAST_SHARE = 0.2  # of the interval on either side: where interpolation misjudges the curve, halving is not far away
@@ -114,5 +115,5 @@ def try_value(launcher: list[str], arguments: list[str], value: float) -> Try:
             f"sparsity.target={result['sparsity_target']}: not a fraction that a search could come nearer to"
         )
     headline = headline_of(result)
-    metric = f"{headline.label} {headline.text(result['sparse'][headline.val_key])}"
+    metric = f"{headline.label} {headline.text(model_metric(final_model(result), headline.val_key))}"
     return Try(value, result["sparsity_of_pruned_layers"], result["sparsity_target"], metric, folder)

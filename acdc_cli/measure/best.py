@@ -6,17 +6,16 @@ epochs do not count, because a model at the final sparsity is the result of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Sequence
 
+from acdc_cli.records.epoch_row import EpochRow, metric_of
 from acdc_cli.records.headline import TOP1, Headline
-
-Row = Mapping[str, Any]  # a row of metrics.jsonl
 
 SPARSITY_TOLERANCE = 0.001  # an epoch may be this much less sparse than the last epoch of its kind
 
 
-def best_epoch(rows: Sequence[Row], kind: str, headline: Headline = TOP1) -> Row | None:
+def best_epoch(rows: Sequence[EpochRow], kind: str, headline: Headline = TOP1) -> EpochRow | None:
     """Return the best epoch of a phase kind, or None if there is no epoch of this kind.
 
     The earliest of equally good epochs is returned.
@@ -34,7 +33,7 @@ def best_epoch(rows: Sequence[Row], kind: str, headline: Headline = TOP1) -> Row
     return max((row for row in of_kind if _required_sparsity(row) >= least), key=lambda row: _score(row, headline))
 
 
-def possible_best_epochs(rows: Sequence[Row], kind: str, headline: Headline = TOP1) -> list[int]:
+def possible_best_epochs(rows: Sequence[EpochRow], kind: str, headline: Headline = TOP1) -> list[int]:
     """Return the epochs of a phase kind that ``best_epoch`` may still return at the end of an unfinished run.
 
     The final sparsity is not known before the end. An epoch can be ruled out if another epoch is at least as sparse and
@@ -45,16 +44,17 @@ def possible_best_epochs(rows: Sequence[Row], kind: str, headline: Headline = TO
     return [row["epoch"] for row in of_kind if not any(_replaces(other, row, headline) for other in of_kind)]
 
 
-def _replaces(other: Row, row: Row, headline: Headline) -> bool:
+def _replaces(other: EpochRow, row: EpochRow, headline: Headline) -> bool:
     if _required_sparsity(other) < _required_sparsity(row):
         return False
     return (_score(other, headline), -other["epoch"]) > (_score(row, headline), -row["epoch"])
 
 
-def _score(row: Row, headline: Headline) -> float:
-    return headline.sign * row[headline.val_key]
+def _score(row: EpochRow, headline: Headline) -> float:
+    value = metric_of(row, headline.val_key)
+    return -math.inf if value is None else headline.sign * value
 
 
-def _required_sparsity(row: Row) -> float:
+def _required_sparsity(row: EpochRow) -> float:
     """Return the sparsity by which epochs are compared: 0 for a dense epoch, although some weights may stay zero."""
     return row["sparsity"] if row["phase"] == "sparse" else 0.0

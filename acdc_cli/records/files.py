@@ -37,7 +37,7 @@ NUMBER = (int, float)
 
 
 def or_null(shape: Shape) -> tuple[Shape, None]:
-    """A dictionary of this shape, or null."""
+    """Return the shape of a dictionary that may be null."""
     return (shape, None)
 
 

@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from acdc_cli.errors import AcdcError, BadInput
 from acdc_cli.records.checksums import REMEDY, Checksums
+from acdc_cli.records.epoch_row import EpochRow
 from acdc_cli.records.files import NUMBER, Damaged, check_shape, parse_object, read_bytes, read_object
 from acdc_cli.records.headline import Headline, headline_of
+from acdc_cli.records.run_result import Agreement, RunResult, model_of
 from acdc_cli.records.shapes import AGREEMENT, RESULT, ROW, STATUS
 from acdc_cli.records.tensor_header import whole_length_problem
 from acdc_cli.system.files import file_sum, json_text, left_temporary, replace_json, replace_text, sum_of
@@ -145,20 +147,20 @@ class RunFolder:
             _remove(self.checkpoint)
         os.replace(self.previous_checkpoint, self.checkpoint)
 
-    def read_metrics(self) -> list[dict[str, Any]]:
+    def read_metrics(self) -> list[EpochRow]:
         """The rows of metrics.jsonl, one an epoch. Raises Damaged."""
         if not self.metrics.exists():
             return []
         lines = self.read_checked(self.metrics).split(b"\n")
         try:
-            rows = [parse_object(line, ROW) for line in lines if line]
+            rows = [cast(EpochRow, parse_object(line, ROW)) for line in lines if line]
             if any(row.keys() != rows[0].keys() or row["epoch"] - rows[0]["epoch"] != i for i, row in enumerate(rows)):
                 raise ValueError("its rows do not follow one another")
         except ValueError as error:
             raise Damaged(self.metrics, str(error), self.remedy) from None
         return rows
 
-    def read_curves(self, headline: Headline) -> list[dict[str, Any]]:
+    def read_curves(self, headline: Headline) -> list[EpochRow]:
         """Return ``read_metrics``, each row with the headline metric. Raises Damaged."""
         rows = self.read_metrics()
         try:
@@ -168,17 +170,17 @@ class RunFolder:
             raise Damaged(self.metrics, str(error), self.remedy) from None
         return rows
 
-    def append_metrics(self, row: dict[str, Any]) -> None:
+    def append_metrics(self, row: EpochRow) -> None:
         """Add an epoch. A crash can leave half a line: a run that resumes writes the file anew from its checkpoint."""
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
 
-    def start_metrics(self, rows: list[dict[str, Any]]) -> None:
+    def start_metrics(self, rows: list[EpochRow]) -> None:
         """Replace metrics.jsonl, which will grow. It has no sum until the run is done: its checkpoint has the rows."""
         self.sums.forget(self.metrics)
         replace_text(self.metrics, _lines(rows))
 
-    def close_metrics(self, rows: list[dict[str, Any]]) -> None:
+    def close_metrics(self, rows: list[EpochRow]) -> None:
         """Replace metrics.jsonl for good, and its sum."""
         self.write_text(self.metrics, _lines(rows))
 
@@ -199,14 +201,14 @@ class RunFolder:
         """Replace one of the folder's JSON files, and its sum."""
         self.write_text(path, json_text(value))
 
-    def read_result(self) -> dict[str, Any]:
+    def read_result(self) -> RunResult:
         """result.json. Raises BadInput if the run is not finished, Damaged if the file is not what was written."""
         if not self.result.exists():
             raise BadInput(f"{self.path}: the run is {self.state()} and has no result.json yet; run its command again")
         content = self.read_checked(self.result)
         try:
-            result = parse_object(content, RESULT)
-            sections = {kind: result[kind] for kind in ("sparse", "dense") if result[kind] is not None}
+            result = cast(RunResult, parse_object(content, RESULT))
+            sections = {kind: model for kind in ("sparse", "dense") if (model := model_of(result, kind)) is not None}
             if not sections:
                 raise ValueError("it has neither a sparse nor a dense model")
             for kind, section in sections.items():
@@ -217,7 +219,7 @@ class RunFolder:
             raise Damaged(self.sums.path, "missing", self.remedy)
         return result
 
-    def read_agreements(self) -> dict[str, dict[str, float]]:
+    def read_agreements(self) -> dict[str, Agreement]:
         """Of the sparse model with dense models of other runs, by their ids; made where a table asks for them.
 
         A damaged file counts as none: it is measured again.
@@ -301,7 +303,7 @@ class RunFolder:
         return self.state() + (f": {error}" if error else "")
 
 
-def _lines(rows: list[dict[str, Any]]) -> str:
+def _lines(rows: list[EpochRow]) -> str:
     return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
 
 

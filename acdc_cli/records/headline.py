@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, cast
+
+from acdc_cli.records.run_result import HeadlineRecord
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,14 @@ class Headline:
 TOP1 = Headline("top-1", val_key="val_top1", train_key="train_top1")
 
 
-def headline_of(result: Mapping[str, Any]) -> Headline:
+def headline_of(result: Mapping[str, object]) -> Headline:
     """Return the headline metric that a result.json names. Older results name none: they are of image classifiers."""
-    if (record := result.get("headline")) is None:
+    if (record := cast(HeadlineRecord | None, result.get("headline"))) is None:
         return TOP1
     return Headline(record["label"], record["name"], record["train_name"], record["direction"], record["digits"])
 
 
-def as_record(headline: Headline) -> dict[str, Any]:
+def as_record(headline: Headline) -> HeadlineRecord:
     """Return the entry of result.json that ``headline_of`` reads. Its ``name`` is the metric's key in the records."""
     return {
         "name": headline.val_key,

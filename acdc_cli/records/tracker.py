@@ -9,7 +9,9 @@ from contextlib import suppress
 from typing import Any
 
 from acdc_cli.errors import typed_reason
+from acdc_cli.records.epoch_row import EpochRow
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.records.run_result import RunResult
 
 INIT_TIMEOUT_SECONDS = 20.0
 FINISH_TIMEOUT_SECONDS = 120.0
@@ -32,13 +34,13 @@ class WandbMirror:
         self._config, self._folder, self._run_id, self._warn = config, folder, run_id, warn
         self._run: Any = None
 
-    def start(self, rows: list[dict[str, Any]]) -> None:
+    def start(self, rows: list[EpochRow]) -> None:
         """Open the W&B run and bring it up to the records so far."""
         if self._config["tracker"]["name"] == "none":
             return
         self._guard(lambda: self._start(rows))
 
-    def _start(self, rows: list[dict[str, Any]]) -> None:
+    def _start(self, rows: list[EpochRow]) -> None:
         home = self._folder.path / "wandb"
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir()
@@ -64,7 +66,7 @@ class WandbMirror:
             return str(mode)
         return os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
 
-    def _init(self, mode: Any, rows: list[dict[str, Any]]) -> Any:
+    def _init(self, mode: Any, rows: list[EpochRow]) -> Any:
         import wandb
 
         settings = wandb.Settings(
@@ -88,18 +90,18 @@ class WandbMirror:
             settings=settings,
         )
 
-    def log(self, row: dict[str, Any]) -> None:
+    def log(self, row: EpochRow) -> None:
         """Mirror an epoch's record."""
         if self._run is not None:
             self._guard(lambda: self._run.log(row, step=row["epoch"], commit=True))
 
-    def finish(self, result: dict[str, Any]) -> None:
+    def finish(self, result: RunResult) -> None:
         """Mirror the result, and the masks and models as artifacts; close the W&B run."""
         if self._run is not None:
             self._guard(lambda: self._finish(result))
         self.close()
 
-    def _finish(self, result: dict[str, Any]) -> None:
+    def _finish(self, result: RunResult) -> None:
         import wandb
 
         self._run.summary.update(result)

@@ -15,6 +15,7 @@ from acdc_cli.records.checksums import REMEDY
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.headline import Headline, headline_of
+from acdc_cli.records.run_result import RunResult, final_model, model_metric, model_of
 from acdc_cli.system.nested import leaves
 
 NOT_TO_GROUP_BY = ("seed", "start_from_hash")  # the dense network that a run prunes differs by seed too
@@ -83,7 +84,7 @@ class Row:
 @dataclass(frozen=True)
 class _Finished:
     config: dict[str, Any]  # the part of the config that enters the run's id
-    result: dict[str, Any]
+    result: RunResult
     step_seconds: float  # seconds per sample in the median epoch
 
 
@@ -142,9 +143,6 @@ def _row(group: list[_Finished], setting: str, runs: list[_Finished]) -> Row:
     first = results[0]
     dense = [run for run in runs if run.result["method"] == "dense" and _costs_like(run, group[0])]
 
-    def mean(key: str) -> float:
-        return statistics.fmean(result[key] for result in results)
-
     def memory(of: list[_Finished]) -> float:
         return statistics.fmean(run.result["peak_memory_bytes"] for run in of)
 
@@ -153,25 +151,26 @@ def _row(group: list[_Finished], setting: str, runs: list[_Finished]) -> Row:
         setting=setting,
         target=first["sparsity_target"],
         seeds=len(group),
-        sparsity=mean("sparsity"),
-        sparsity_of_pruned_layers=mean("sparsity_of_pruned_layers"),
+        sparsity=statistics.fmean(result["sparsity"] for result in results),
+        sparsity_of_pruned_layers=statistics.fmean(result["sparsity_of_pruned_layers"] for result in results),
         headline=headline_of(first),
         sparse_metric=_metric(results, "sparse"),
         dense_metric=_metric(results, "dense"),
         inference_flops_fraction=statistics.fmean(
-            (result["sparse"] or result["dense"])["inference_flops_fraction"] for result in results
+            final_model(result)["inference_flops_fraction"] for result in results
         ),
-        train_flops_fraction=mean("train_flops_fraction"),
+        train_flops_fraction=statistics.fmean(result["train_flops_fraction"] for result in results),
         seconds=statistics.fmean(result["seconds"] + result.get("seconds_before", 0) for result in results),
         step_time=_step_seconds(group) / _step_seconds(dense) if dense else None,
         memory=memory(group) / memory(dense) if dense else None,
     )
 
 
-def _metric(results: list[dict[str, Any]], kind: str) -> Spread | None:
-    if any(result[kind] is None for result in results):
+def _metric(results: list[RunResult], kind: str) -> Spread | None:
+    models = [(model, headline_of(result)) for result in results if (model := model_of(result, kind)) is not None]
+    if len(models) < len(results):
         return None
-    return Spread.of([result[kind][headline_of(result).val_key] for result in results])
+    return Spread.of([model_metric(model, headline.val_key) for model, headline in models])
 
 
 def _step_seconds(runs: list[_Finished]) -> float:

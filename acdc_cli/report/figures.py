@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import matplotlib
@@ -12,10 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from acdc_cli.records.epoch_row import EpochRow, metric_of
 from acdc_cli.records.headline import Headline
 from acdc_cli.report.colors import PHASE_COLOR
 
-Rows = list[dict[str, Any]]
+Rows = list[EpochRow]
 
 INK, MUTED = "#1d2733", "#6b7785"
 WIDE, HALF = (9.2, 3.1), (4.5, 2.9)
@@ -62,15 +64,17 @@ def _draw(size: tuple[float, float], plot: Callable[[Axes], None], *, long_label
     return svg[svg.index("<svg") :]
 
 
-def _by_phase(axes: Axes, rows: Rows, key: str, **style: Any) -> None:
-    """Draw a curve over epochs whose segments have the colour of their phase."""
-    for before, row in zip([None, *rows], rows, strict=False):
-        color = PHASE_COLOR[row["phase"]]
-        if before is None:
-            axes.plot([row["epoch"] + 1], [row[key]], ".", color=color, **style)
-        else:
-            span = [before["epoch"] + 1, row["epoch"] + 1]
-            axes.plot(span, [before[key], row[key]], color=color, solid_capstyle="round", **style)
+def _by_phase(axes: Axes, rows: Rows, values: Sequence[float], **style: Any) -> None:
+    """Draw a curve over epochs, with a value for each, whose segments have the colour of their phase."""
+    axes.plot([rows[0]["epoch"] + 1], values[:1], ".", color=PHASE_COLOR[rows[0]["phase"]], **style)
+    for (before, row), span in zip(pairwise(rows), pairwise(values), strict=True):
+        epochs = [before["epoch"] + 1, row["epoch"] + 1]
+        axes.plot(epochs, span, color=PHASE_COLOR[row["phase"]], solid_capstyle="round", **style)
+
+
+def _numbers(rows: Rows, key: str) -> list[float]:
+    """Return a key's value in each of the rows that have one."""
+    return [value for row in rows if (value := metric_of(row, key)) is not None]
 
 
 def _shade_sparse(axes: Axes, rows: Rows) -> None:
@@ -94,8 +98,9 @@ def headline_figure(rows: Rows, headline: Headline) -> str:
     def plot(axes: Axes) -> None:
         axes.set_title(f"Validation {headline.label}")
         _shade_sparse(axes, rows)
-        _by_phase(axes, rows, headline.val_key, lw=2)
-        if headline.direction == "up" and all(0 <= row[headline.val_key] <= 1 for row in rows):
+        values = _numbers(rows, headline.val_key)
+        _by_phase(axes, rows, values, lw=2)
+        if headline.direction == "up" and all(0 <= value <= 1 for value in values):
             axes.set_ylim(top=min(axes.get_ylim()[1], 1.01))
         _phase_legend(axes, rows)
 
@@ -108,8 +113,8 @@ def loss_figure(rows: Rows) -> str:
     def plot(axes: Axes) -> None:
         axes.set_title("Loss: training (solid), validation (thin)")
         _shade_sparse(axes, rows)
-        _by_phase(axes, rows, "train_loss", lw=2)
-        _by_phase(axes, rows, "val_loss", lw=0.8)
+        _by_phase(axes, rows, _numbers(rows, "train_loss"), lw=2)
+        _by_phase(axes, rows, _numbers(rows, "val_loss"), lw=0.8)
         if min(min(row["train_loss"], row["val_loss"]) for row in rows) > 0:
             axes.set_yscale("log")
 
@@ -122,7 +127,7 @@ def sparsity_figure(rows: Rows) -> str:
     def plot(axes: Axes) -> None:
         axes.set_title("Weights that are zero")
         _shade_sparse(axes, rows)
-        _by_phase(axes, rows, "sparsity", lw=2)
+        _by_phase(axes, rows, _numbers(rows, "sparsity"), lw=2)
         axes.set_ylim(-0.03, 1.03)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
 
@@ -137,7 +142,7 @@ def mask_change_figure(rows: Rows) -> str:
         axes.set_title("Mask change from the previous sparse phase")
         _shade_sparse(axes, rows)
         epochs = [row["epoch"] + 1 for row in changes]
-        axes.bar(epochs, [row["mask_change"] for row in changes], color=PHASE_COLOR["sparse"], width=0.9)
+        axes.bar(epochs, _numbers(changes, "mask_change"), color=PHASE_COLOR["sparse"], width=0.9)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
 
     return _draw(HALF, plot)
@@ -150,7 +155,7 @@ def stayed_zero_figure(rows: Rows) -> str:
     def plot(axes: Axes) -> None:
         axes.set_title("Pruned weights still zero in dense phases")
         _shade_sparse(axes, rows)
-        fractions = [row["stayed_zero"] for row in dense]
+        fractions = _numbers(dense, "stayed_zero")
         axes.bar([row["epoch"] + 1 for row in dense], fractions, color=PHASE_COLOR["dense"])
         axes.set_ylim(0, max([0.01, *(1.05 * fraction for fraction in fractions)]))
         axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -164,14 +169,15 @@ def dead_channels_figure(rows: Rows) -> str:
     def plot(axes: Axes) -> None:
         axes.set_title("Output channels without non-zero weights")
         _shade_sparse(axes, rows)
-        _by_phase(axes, rows, "dead_channels", lw=2)
-        axes.set_ylim(0, max(4.0, 1.05 * max(row["dead_channels"] for row in rows)))
+        channels = _numbers(rows, "dead_channels")
+        _by_phase(axes, rows, channels, lw=2)
+        axes.set_ylim(0, max(4.0, 1.05 * max(channels)))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
     return _draw(HALF, plot)
 
 
-def flops_figure(rows: Rows, dense_flops: int) -> str:
+def flops_figure(rows: Rows, dense_flops: float) -> str:
     """Draw the training FLOPs per sample of every epoch as a fraction of dense training.
 
     Args:
@@ -183,8 +189,7 @@ def flops_figure(rows: Rows, dense_flops: int) -> str:
     def plot(axes: Axes) -> None:
         axes.set_title("Training FLOPs per sample, over dense training")
         _shade_sparse(axes, rows)
-        relative = [row | {"relative": row["train_flops"] / per_sample_dense} for row in rows]
-        _by_phase(axes, relative, "relative", lw=2)
+        _by_phase(axes, rows, [row["train_flops"] / per_sample_dense for row in rows], lw=2)
         axes.axhline(1, color=MUTED, lw=0.8, ls="--")
         axes.set_ylim(0, 1.08)
         axes.yaxis.set_major_formatter(PercentFormatter(1))

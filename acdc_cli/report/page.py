@@ -11,6 +11,7 @@ from acdc_cli.records.checksums import REMEDY
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.headline import headline_of
+from acdc_cli.records.run_result import RunResult, final_model, model_metric, model_of
 from acdc_cli.system.files import replace_text
 from acdc_cli.system.nested import leaves
 
@@ -92,22 +93,23 @@ def write_page(folder: RunFolder) -> None:
     replace_text(folder.report, page)
 
 
-def _subtitle(result: dict[str, Any]) -> str:
-    begun = f", from {Path(result['started_from']).name}" if result.get("started_from") else ""
+def _subtitle(result: RunResult) -> str:
+    start = result.get("started_from")
+    begun = f", from {Path(start).name}" if start else ""
     return (
         f"{result['model']} on {result['dataset']}, method {result['method']}{begun}, {result['epochs']} epochs, "
         f"seed {result['seed']}, {result['seconds']:.0f} s on {result['device']}"
     )
 
 
-def _cards(result: dict[str, Any]) -> str:
+def _cards(result: RunResult) -> str:
     cards, headline = [], headline_of(result)
     for kind in ("sparse", "dense"):
-        if result[kind] is not None:
-            cards.append((kind, headline.text(result[kind][headline.val_key]), f"{headline.label} of the {kind} model"))
+        if (model := model_of(result, kind)) is not None:
+            value = headline.text(model_metric(model, headline.val_key))
+            cards.append((kind, value, f"{headline.label} of the {kind} model"))
     cards.append(("", f"{result['sparsity']:.2%}", f"of {result['prunable_weights']:,} weights are zero"))
-    kind = "sparse" if result["sparse"] is not None else "dense"
-    cards.append(("", f"{result[kind]['inference_flops_fraction']:.3f}", "inference FLOPs (fraction of dense)"))
+    cards.append(("", f"{final_model(result)['inference_flops_fraction']:.3f}", "inference FLOPs (fraction of dense)"))
     included = ", previous run included" if result.get("finetuned") else ""
     cards.append(("", f"{result['train_flops_fraction']:.3f}", f"training FLOPs (fraction of dense){included}"))
     if result["agreement"] is not None:

@@ -11,6 +11,7 @@ from typing import Any
 from acdc_cli.errors import AcdcError
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.headline import TOP1, headline_of
+from acdc_cli.records.run_result import RunResult, final_model, model_metric, model_of
 from acdc_cli.report.comparison import Row, Spread
 from acdc_cli.report.terminal import print_table
 
@@ -39,7 +40,6 @@ def run_row(folder: RunFolder) -> list[str]:
         state, result = "damaged", None
     if result is None:
         return [folder.path.name, state, *[NOTHING] * (len(RUN_COLUMNS) - 2)]
-    final = result["sparse"] or result["dense"]
     return [
         folder.path.name,
         state,
@@ -49,14 +49,14 @@ def run_row(folder: RunFolder) -> list[str]:
         _headline(result, "sparse"),
         _headline(result, "dense"),
         f"{result['train_flops_fraction']:.3f}",
-        f"{final['inference_flops_fraction']:.3f}",
+        f"{final_model(result)['inference_flops_fraction']:.3f}",
         f"{result['seconds']:.1f}",
     ]
 
 
-def _headline(result: dict[str, Any], kind: str) -> str:
-    headline = headline_of(result)
-    return NOTHING if result[kind] is None else headline.text(result[kind][headline.val_key])
+def _headline(result: RunResult, kind: str) -> str:
+    headline, model = headline_of(result), model_of(result, kind)
+    return NOTHING if model is None else headline.text(model_metric(model, headline.val_key))
 
 
 def comparison_cells(rows: Sequence[Row]) -> Cells:
@@ -134,29 +134,29 @@ def print_summary(folder: RunFolder) -> None:
     print_table(summary_columns(result), summary_cells(result), folder.path.name, lines=lines)
 
 
-def summary_columns(result: dict[str, Any]) -> tuple[str, ...]:
+def summary_columns(result: RunResult) -> tuple[str, ...]:
     """Return the headings of ``summary_cells``."""
     return ("model", headline_of(result).label, "val loss", "sparsity", "inference FLOPs", "training FLOPs")
 
 
-def summary_cells(result: dict[str, Any]) -> Cells:
+def summary_cells(result: RunResult) -> Cells:
     """Return one row for each model of the run, the sparse one first, in the order of ``summary_columns``."""
     headline = headline_of(result)
     return [
         [
             kind,
-            headline.text(section[headline.val_key]),
+            headline.text(model_metric(section, headline.val_key)),
             f"{section['val_loss']:.4f}",
             f"{section['sparsity']:.4f}",
             f"{section['inference_flops_fraction']:.3f}",
             f"{result['train_flops_fraction']:.3f}",
         ]
         for kind in ("sparse", "dense")
-        if (section := result[kind]) is not None
+        if (section := model_of(result, kind)) is not None
     ]
 
 
-def summary_notes(result: dict[str, Any]) -> list[str]:
+def summary_notes(result: RunResult) -> list[str]:
     """Return the sentences printed under the summary, for facts that have no column."""
     sentences = ["FLOPs are fractions of the dense model's and of a dense run's."]
     of_pruned = result["sparsity_of_pruned_layers"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from acdc_cli.config.command_line import key_of
 from acdc_cli.config.identity import NOT_IN_ID
 from acdc_cli.measure.best import best_epoch
+from acdc_cli.records.epoch_row import metric_of
 from acdc_cli.records.headline import headline_of
+from acdc_cli.records.run_result import RunResult
 from acdc_cli.report.comparison import Spread
 from acdc_cli.tables.columns import COLUMNS, Measured
 from acdc_cli.tables.composed import composed
@@ -95,7 +96,7 @@ def _fill_row(spec: TableSpec, jobs: RowJobs, request: Request) -> FilledRow:
 
 
 def _measured(jobs: SeedJobs, baseline_epochs: int | None) -> Measured:
-    def result(job: Job | None) -> dict[str, Any] | None:
+    def result(job: Job | None) -> RunResult | None:
         return job.folder.read_result() if job is not None and job.state == "done" else None
 
     own = result(jobs.run)
@@ -105,7 +106,7 @@ def _measured(jobs: SeedJobs, baseline_epochs: int | None) -> Measured:
         best := best_epoch(jobs.known_run.folder.read_curves(headline), "sparse", headline)
     ):
         # In older results, the best epoch may be less sparse than the last one, so it is determined again.
-        own["sparse"][f"best_{headline.val_key}"] = best[headline.val_key]
+        own["sparse"].update({f"best_{headline.val_key}": metric_of(best, headline.val_key)})  # type: ignore[misc]
     return Measured(own, result(jobs.finetuned), result(jobs.partner), agreement_of(jobs), baseline_epochs)
 
 

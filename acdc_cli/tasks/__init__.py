@@ -58,19 +58,27 @@ if TYPE_CHECKING:
 
 
 class Data(Protocol):
-    """Prepared data, as the program knows them.
+    """Prepared data, as the program knows them. The first four are attributes or properties."""
 
-    Attributes:
-        name: of the data set.
-        folder: where they lie.
-        identity: everything about the data that can change a run's numbers, as JSON values.
-        content_hash: of the samples.
-    """
+    @property
+    def name(self) -> str:
+        """The data set's name."""
+        ...
 
-    name: str
-    folder: Path
-    identity: Any
-    content_hash: str
+    @property
+    def folder(self) -> Path:
+        """Where the data lie."""
+        ...
+
+    @property
+    def identity(self) -> Any:
+        """Everything about the data that can change a run's numbers, as JSON values."""
+        ...
+
+    @property
+    def content_hash(self) -> str:
+        """The hash of the samples."""
+        ...
 
     def count(self, split: str) -> int:
         """Return the number of samples of ``train`` or ``val``."""

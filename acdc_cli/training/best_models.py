@@ -18,6 +18,7 @@ from typing import Any
 
 from acdc_cli.errors import AcdcError
 from acdc_cli.measure.best import best_epoch, possible_best_epochs
+from acdc_cli.records.epoch_row import EpochRow
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.headline import Headline
@@ -26,7 +27,7 @@ from acdc_cli.sparsity.method import model_state
 from acdc_cli.training.finish import KINDS, input_metadata, save_tensors
 from acdc_cli.training.run import Run
 
-Rows = list[dict[str, Any]]
+Rows = list[EpochRow]
 
 
 def keep_candidate(folder: RunFolder, run: Run) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from acdc_cli.records.epoch_row import EpochRow, metric_of
 from acdc_cli.records.headline import TOP1, Headline
 from acdc_cli.sparsity.timeline import Timeline
 from acdc_cli.training.durations import duration
@@ -25,7 +25,7 @@ class Kept:
         seconds_left: of the run.
     """
 
-    row: dict[str, Any]
+    row: EpochRow
     epochs: int  # of the whole run
     seconds: float
     seconds_left: float | None
@@ -62,7 +62,7 @@ def _columns(headline: Headline) -> tuple[Column, ...]:
 
 def _column_of(headline: Headline, split: str, key: str | None) -> Column:
     heading = f"{split} {headline.label}"
-    return Column(heading, max(8, len(heading)), lambda kept: headline.text(kept.row.get(key or "")))
+    return Column(heading, max(8, len(heading)), lambda kept: headline.text(metric_of(kept.row, key or "")))
 
 
 def _by_use(headline: Headline) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import subprocess
 from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -22,8 +22,10 @@ from acdc_cli.measure.dynamics import dead_channels
 from acdc_cli.measure.flops import inference_flops, nonzeros
 from acdc_cli.plugins import imported_plugins
 from acdc_cli.ranks import ONE_RANK
+from acdc_cli.records.epoch_row import metric_of
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.headline import as_record
+from acdc_cli.records.run_result import Agreement, ModelResult, PluginRecord, RunResult
 from acdc_cli.sparsity.coverage import prunable_by_kind
 from acdc_cli.sparsity.masks import MaskSet
 from acdc_cli.sparsity.method import model_state
@@ -53,13 +55,13 @@ def save_masks(folder: RunFolder, path: Path, masks: MaskSet) -> None:
     save_tensors(folder, path, masks.state_dict(), shapes)
 
 
-def finish(run: Run, folder: RunFolder, run_id: str) -> dict[str, Any]:
+def finish(run: Run, folder: RunFolder, run_id: str) -> RunResult:
     """Write the models and masks, evaluate each model as written, and return the content of result.json.
 
     All ranks evaluate; the first one writes.
     """
     outputs = run.method.outputs()
-    sections: dict[str, dict[str, Any] | None] = dict.fromkeys(KINDS)
+    sections: dict[str, ModelResult | None] = dict.fromkeys(KINDS)
     compared: dict[str, Any] = {}
     left: dict[str, int] = {}
     for kind in KINDS:
@@ -72,7 +74,7 @@ def finish(run: Run, folder: RunFolder, run_id: str) -> dict[str, Any]:
         run.model.load_state_dict(state)
         measured, compared[kind] = evaluate(run, keep=True)
         left = left or nonzeros(run.model)  # of the sparse model, or of the only one
-        sections[kind] = measured | model_size(run) | _best(run, kind)
+        sections[kind] = cast(ModelResult, measured | model_size(run) | _best(run, kind))
     if run.method.masks is not None and run.group.is_first:
         save_masks(folder, folder.models / "masks.safetensors", run.method.masks)
     both = None
@@ -117,13 +119,14 @@ def model_size(run: Run) -> dict[str, Any]:
 def _best(run: Run, kind: str) -> dict[str, Any]:
     """Return the best epoch of a phase kind; None for a kind that no epoch was of."""
     headline = run.task.headline
-    best = best_epoch(run.rows, kind, headline) or {}
-    return {f"best_{headline.val_key}": best.get(headline.val_key), "best_epoch": best.get("epoch")}
+    best = best_epoch(run.rows, kind, headline)
+    value = None if best is None else metric_of(best, headline.val_key)
+    return {f"best_{headline.val_key}": value, "best_epoch": None if best is None else best["epoch"]}
 
 
 def _result(
-    run: Run, run_id: str, sections: dict[str, Any], both: dict[str, float] | None, left: dict[str, int]
-) -> dict[str, Any]:
+    run: Run, run_id: str, sections: dict[str, ModelResult | None], both: Agreement | None, left: dict[str, int]
+) -> RunResult:
     config, rows = run.config, run.rows
     weights = {name: weight.numel() for name, weight in prunable_weights(run.model).items()}
     prunable, kept = sum(weights.values()), sum(left[name] for name in weights)
@@ -131,8 +134,7 @@ def _result(
     samples_seen = run.samples * len(rows)
     # A dense run's forward passes at the same resolutions; fine-tuning: over the whole schedule.
     dense_run = sum(inference_flops(run.sizes(epoch)) for epoch in range(run.epoch)) * run.samples
-    is_spread = is_pruned_to_target(config)
-    spread = {key: getattr(config.sparsity, key) if is_spread else None for key in ("distribution", "block", "rules")}
+    sparsity = config.sparsity if is_pruned_to_target(config) else None
     dense_flops, seconds = inference_flops(run.sizes()), sum(row["seconds"] for row in rows)
     train_seconds = sum(run.samples / row["samples_per_second"] for row in rows)
     return {
@@ -143,15 +145,18 @@ def _result(
         "task": config.task.name,
         "headline": as_record(run.task.headline),
         "seed": config.seed,
-        "epochs": config.epochs,
-        "sparsity_target": config.sparsity.target if is_spread else None,
-        **spread,
+        "epochs": run.epoch,
+        "sparsity_target": None if sparsity is None else sparsity.target,
+        "distribution": None if sparsity is None else sparsity.distribution,
+        "block": None if sparsity is None else sparsity.block,
+        "rules": None if sparsity is None else sparsity.rules,
         "sparsity": (prunable - kept) / prunable,
         "sparsity_of_pruned_layers": 1 - sum(left[name] for name in pruned) / sum(pruned.values()),
         "prunable_weights": prunable,
         "prunable_by_kind": prunable_by_kind(prunable_layers(run.model, embeddings=True), run.method.shares),
         "nonzero_weights": kept,
-        **sections,
+        "sparse": sections["sparse"],
+        "dense": sections["dense"],
         "dense_inference_flops": dense_flops,
         "train_samples": run.samples,
         "train_flops_total": rows[-1]["train_flops_total"],
@@ -164,7 +169,7 @@ def _result(
         "layer_sparsity": rows[-1]["layer_sparsity"],
         "versions": _versions(),
         "git_commit": _git_commit(),
-        "plugins": imported_plugins(),
+        "plugins": [PluginRecord(name=each.name, file=each.file, sha256=each.sha256) for each in imported_plugins()],
         "started_from": config.start_from,
         "finetuned": config.finetune is not None,
         "dataset_hash": run.data.content_hash,

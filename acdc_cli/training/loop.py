@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import closing
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -14,6 +14,7 @@ from acdc_cli.measure.dynamics import dead_channels, starved_layers, stayed_zero
 from acdc_cli.measure.flops import inference_flops, nonzeros
 from acdc_cli.measure.ledger import step_cost
 from acdc_cli.measure.memory import peak_memory_bytes
+from acdc_cli.records.epoch_row import EpochRow
 from acdc_cli.sparsity.prunable import prunable_weights, weight_layouts
 from acdc_cli.training.machine import autocast, seed_step
 from acdc_cli.training.optim import learning_rate, set_learning_rate
@@ -107,7 +108,7 @@ def _check_finite(epoch: int, figures: dict[str, Any]) -> None:
             raise AcdcError(f"training diverged in epoch {epoch}: {name} is {value}; try a lower optimizer.lr")
 
 
-def run_epoch(run: Run, progress: Progress, pauses: Pauses) -> dict[str, Any]:
+def run_epoch(run: Run, progress: Progress, pauses: Pauses) -> EpochRow:
     """Train one epoch, evaluate, charge its FLOPs. Returns the epoch's record, a row of metrics.jsonl."""
     epoch = run.epoch
     progress.begin(epoch, run.timeline.phase(epoch).kind)
@@ -124,7 +125,7 @@ def run_epoch(run: Run, progress: Progress, pauses: Pauses) -> dict[str, Any]:
     weights, masks = prunable_weights(run.model), run.method.masks
     prunable = sum(weight.numel() for weight in weights.values())
     is_dense = run.timeline.phase(epoch).kind == "dense"
-    return {
+    row = {
         "epoch": epoch,
         "phase": run.timeline.phase(epoch).kind,
         **trained,
@@ -143,3 +144,4 @@ def run_epoch(run: Run, progress: Progress, pauses: Pauses) -> dict[str, Any]:
         "peak_memory_bytes": peak_memory_bytes(run.device),
         "layer_sparsity": {name: 1 - left[name] / weight.numel() for name, weight in weights.items()},
     }
+    return cast(EpochRow, row)  # the task adds keys of its own

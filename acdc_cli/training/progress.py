@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live as LiveDisplay
 from rich.text import Text
 
+from acdc_cli.records.epoch_row import EpochRow
 from acdc_cli.records.headline import TOP1, Headline
 from acdc_cli.sparsity.timeline import Timeline
 from acdc_cli.training.durations import run_seconds, sweep_seconds_left
@@ -130,7 +131,7 @@ class Progress:
         self._steps_done += 1
         self._last_step = self._clock()
 
-    def epoch(self, row: dict[str, Any]) -> None:
+    def epoch(self, row: EpochRow) -> None:
         """An epoch is done; it leaves a line, or is one of those that the next line stands for."""
         self._seconds += row["seconds"]
         if row["epoch"] not in self._kept:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from acdc_cli.config.identity import run_id
 from acdc_cli.config.schema import SettledConfig, plain
@@ -12,6 +11,7 @@ from acdc_cli.config.text import to_yaml
 from acdc_cli.errors import AcdcError, Interrupted
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.records.run_result import RunResult
 from acdc_cli.records.tracker import WandbMirror
 from acdc_cli.report.page import write_page
 from acdc_cli.system.signals import signals_held_back
@@ -87,7 +87,7 @@ class Records:
             self._folder.write_status("running", run.epoch)
             self._tracker.log(row)
 
-    def finish(self, run: Run, result: dict[str, Any]) -> None:
+    def finish(self, run: Run, result: RunResult) -> None:
         """Put the result on record: the run is done, and from now on its rows have a sum."""
         if not self._writes:
             return

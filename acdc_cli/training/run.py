@@ -25,7 +25,9 @@ from acdc_cli.planning.method_setting import method_setting
 from acdc_cli.planning.start import load_start
 from acdc_cli.planning.start_file import goes_on_from_a_run
 from acdc_cli.ranks import Ranks
+from acdc_cli.records.epoch_row import EpochRow
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.records.run_result import RunResult
 from acdc_cli.sparsity.coverage import UncoveredWeights
 from acdc_cli.sparsity.method import Method
 from acdc_cli.sparsity.prunable import prunable_weights
@@ -79,9 +81,9 @@ class Run:
     scaler: torch.amp.GradScaler
     timeline: Timeline
     method: Method
-    rows: list[dict[str, Any]]
+    rows: list[EpochRow]
     part: Part | None  # None: between two epochs
-    flops_before: int  # spent by the run that this one goes on from
+    flops_before: float  # spent by the run that this one goes on from
     seconds_before: float
     extra_flops: int = 0  # of the epoch's passes that are no part of a step
 
@@ -193,11 +195,11 @@ def _attached(method: Method, model: nn.Module, optimizer: torch.optim.Optimizer
         return method.attach(model, optimizer)
 
 
-def _run_before(config: Config) -> dict[str, Any]:
-    """The result of the run whose cost is part of this one's; empty if there is none."""
+def _run_before(config: Config) -> RunResult | None:
+    """The result of the run whose cost is part of this one's; None if there is none."""
     if config.finetune or goes_on_from_a_run(config):
         return RunFolder(Path(str(config.start_from))).read_result()
-    return {}
+    return None
 
 
 def build_run(
@@ -246,7 +248,7 @@ def build_run(
         method=_attached(method, model, optimizer),
         rows=[],
         part=None,
-        flops_before=before.get("train_flops_total", 0),
-        seconds_before=before.get("seconds", 0.0),
+        flops_before=0 if before is None else before["train_flops_total"],
+        seconds_before=0.0 if before is None else before["seconds"],
     )
     return run
