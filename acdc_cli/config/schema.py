@@ -258,24 +258,9 @@ def prunes_a_dense_run(config: Config) -> bool:
     return config.method.facts.prunes_trained or config.dense_run is not None
 
 
-@cache
-def open_schema() -> type:
-    """Return the schema with any keys in the groups of parts. Hydra composes by it, before a part is chosen."""
-    return _open(ComposedConfig)
-
-
-def _open(schema: type) -> type:
-    """Return a dataclass of the same keys that is not frozen: OmegaConf lets nothing be set by one that is."""
-    types, entries = get_type_hints(schema), list[tuple[str, Any, Any]]()
-    for entry in fields(schema):
-        hint = Any if entry.name in PART_GROUPS else types[entry.name]
-        entries.append((entry.name, _open(hint) if is_dataclass(hint) else hint, field(metadata=entry.metadata)))
-    return make_dataclass(f"Open{schema.__name__}", entries, kw_only=True)
-
-
 def register_schema() -> None:
     """Make the schema known to Hydra under the name that conf/config.yaml refers to."""
-    ConfigStore.instance().store(name="schema", node=open_schema())
+    ConfigStore.instance().store(name="schema", node=OPEN_SCHEMA)
 
 
 @cache
@@ -325,3 +310,25 @@ def plain(node: Any) -> dict[str, Any]:
     if isinstance(node, ComposedConfig) and content["task"] == {"name": DATASETS.part(node.dataset.name).facts.task}:
         content["task"] = None
     return content
+
+
+class Open:
+    """Where the classes that Hydra composes by can be imported from, as the processes of a launcher do."""
+
+
+def _open(schema: type) -> type:
+    """Return a class of the same keys, with any keys in the groups of parts, which Hydra composes before one is chosen.
+
+    It is not frozen: in a config that OmegaConf makes of a frozen class nothing can be set.
+    """
+    types, entries = get_type_hints(schema), list[tuple[str, Any, Any]]()
+    for entry in fields(schema):
+        hint = Any if entry.name in PART_GROUPS else types[entry.name]
+        entries.append((entry.name, _open(hint) if is_dataclass(hint) else hint, field(metadata=entry.metadata)))
+    place = {"__module__": __name__, "__qualname__": f"{Open.__name__}.{schema.__name__}"}
+    made = make_dataclass(schema.__name__, entries, kw_only=True, namespace=place)
+    setattr(Open, schema.__name__, made)
+    return made
+
+
+OPEN_SCHEMA = _open(ComposedConfig)

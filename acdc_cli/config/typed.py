@@ -10,6 +10,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from omegaconf import OmegaConf
 
 from acdc_cli.config.schema import (
+    OPEN_SCHEMA,
     PART_GROUPS,
     PART_REGISTRIES,
     ComposedConfig,
@@ -18,7 +19,6 @@ from acdc_cli.config.schema import (
     ModelConfig,
     TaskConfig,
     all_keys,
-    open_schema,
     part_keys,
 )
 from acdc_cli.errors import BadInput, nearest
@@ -106,7 +106,7 @@ def _is_optional(hint: Any) -> bool:
 
 def typed_config(content: Any) -> ComposedConfig:
     """Give every value of a composed config its type, and every part its own options."""
-    open_config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(open_schema()), content))
+    open_config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(OPEN_SCHEMA), content))
     hints = get_type_hints(ComposedConfig)
     values = {entry.name: getattr(open_config, entry.name) for entry in fields(ComposedConfig)}
     for name in (name for name, value in values.items() if is_dataclass(value)):
