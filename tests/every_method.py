@@ -99,4 +99,6 @@ def from_defaults(name: str, target: float | str, *, steps: int, epochs: int, **
 
 
 def _without_passes(batches: int, batch_size: int) -> Iterator[None]:
-    raise NotImplementedError("a method with passes of its own needs a special case, whose passes know the test's model")
+    raise NotImplementedError(
+        "a method with passes of its own needs a special case, whose passes know the test's model"
+    )
