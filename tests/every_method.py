@@ -1,4 +1,4 @@
-"""Every registered method, for the tests that hold for all of them: a method that is added is tested without being named.
+"""Every registered method, for the tests that hold for all of them: an added method is tested without being named.
 
 A suite names special settings alone, such as keys that let a method act often in a short run. A method that it does not
 name is built from the defaults in ``conf/method/NAME.yaml``. Methods of plug-ins that ``ACDC_PLUGINS`` names take part.
