@@ -8,6 +8,7 @@ from typing import Any
 
 import torch.nn.functional as F
 from case_run import batch
+from every_method import every_method, from_defaults, goes_with_spread
 from invariant_cases import AXES, Case
 from torch import distributed, nn
 
@@ -49,7 +50,7 @@ def woodfisher_of(target: float | str, **spread: Any) -> Any:
     return woodfisher(Allocation.of(target, **spread), passes, **FISHER, window=window, initial_sparsity=0.1)
 
 
-METHODS: dict[str, Callable[..., Any]] = {
+SPECIAL: dict[str, Callable[..., Any]] = {
     "gmp": lambda target, **spread: gmp(target, Window(2, 6, 2), initial_sparsity=0.1, **spread),
     "rigl": lambda target, **spread: rigl(target, Window(0, 7, 2), drop_fraction=0.5, seed=3, **spread),
     "set": lambda target, **spread: set_(target, Window(0, 7, 2), drop_fraction=0.5, seed=3, **spread),
@@ -68,6 +69,9 @@ METHODS: dict[str, Callable[..., Any]] = {
         target, ramp=Window(1, 5, 1), kl_weight=1.0, rules=spread.get("rules"), **VARIATIONAL
     ),
 }
+METHODS = every_method(
+    SPECIAL, lambda name: lambda target, **spread: from_defaults(name, target, steps=STEPS, epochs=EPOCHS, **spread)
+)
 # The target, how it is spread, and the weights that go of a convolution's 72 and a linear layer's 32. Blocks and N:M do
 # not divide the convolution's two input channels, which leaves it dense.
 SPREADS: dict[str, tuple[float | str, dict[str, Any], int]] = {
@@ -78,9 +82,6 @@ SPREADS: dict[str, tuple[float | str, dict[str, Any], int]] = {
     "block": (0.75, {"block": (2, 4)}, 24),
     "2:4": ("2:4", {}, 16),
 }
-MOVES_SINGLE_WEIGHTS = ("rigl", "set")
-LEARN_SPARSITY = ("str", "sparse_vd")
-ONLY_FRACTIONS = ("gmp", "top_kast", *MOVES_SINGLE_WEIGHTS)
 METHOD_AXES: dict[str, tuple[Any, ...]] = {"method": tuple(METHODS), "spread": tuple(SPREADS), **AXES}
 
 
@@ -102,11 +103,7 @@ def goes_together(values: dict[str, Any]) -> bool:
     reads of a spread which layers stay dense. See also ``exists``.
     """
     method, spread = values.get("method"), values.get("spread")
-    if method in MOVES_SINGLE_WEIGHTS and spread in ("global", "block"):
-        return False
-    if method in ONLY_FRACTIONS and spread == "2:4":
-        return False
-    if method in LEARN_SPARSITY and spread not in (None, "global", "rule"):
+    if method is not None and spread is not None and not goes_with_spread(method, spread):
         return False
     return values.get("implementation") != "fused" or values.get("optimizer") not in ("nadam", "lamb")
 

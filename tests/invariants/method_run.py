@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from case_checks import Named, RawGradients, nonzeros
 from case_run import DTYPES, MAX_NORM, Outcome, batch, prunable, small_net
+from every_method import learns_sparsity
 from invariant_cases import optimizer_of
-from method_cases import EPOCHS, LEARN_SPARSITY, METHODS, SPREADS, STEPS, MethodCase
+from method_cases import EPOCHS, METHODS, SPREADS, STEPS, MethodCase
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -20,6 +21,9 @@ from acdc_cli.sparsity import model_state
 from acdc_cli.sparsity.masks import unpack
 
 OVERFLOWS = ((0, 1), (1, 2), (2, 0))  # (epoch, step); with fused SGD not its first step ever, see case_run
+
+SPARSE_THROUGHOUT = ("rigl", "set", "static", "magnitude", "top_kast")
+AT_ONCE = ("snip", "iht", "dsd")  # they prune to the target or not at all
 
 
 class MethodRun:
@@ -167,20 +171,20 @@ class MethodRun:
         outside = self._outside()
         assert nonzeros(self.weights, outside) == 0, f"a weight outside the mask moved: {where}"
         count = sum(int(place.sum()) for place in outside.values())
-        if self.case.method in LEARN_SPARSITY:
+        if learns_sparsity(self.case.method):
             assert count < sum(weight.numel() for weight in self.weights.values()), f"{count} removed: {where}"
-        elif self.case.method in ("gmp", "woodfisher", "snip", "iht", "dsd"):
-            assert count in (0, self.removed) or self.case.method in ("gmp", "woodfisher"), f"{count} removed: {where}"
-            assert count <= self.removed, f"{count} removed: {where}"
-        else:
+        elif self.case.method in SPARSE_THROUGHOUT:
             assert count == self.removed, f"{count} removed, not {self.removed}: {where}"
+        else:
+            assert count in (0, self.removed) or self.case.method not in AT_ONCE, f"{count} removed: {where}"
+            assert count <= self.removed, f"{count} removed: {where}"
 
     def _check_outputs(self) -> None:
         state, outside = self.method.outputs()["sparse"], {name: ~mask for name, mask in self.method.masks.items()}
         assert list(state) == list(self.model.state_dict())
         assert nonzeros(state, outside) == 0, f"the model at the end is not masked: {self.case}"
         count = sum(int(place.sum()) for place in outside.values())
-        if self.case.method in LEARN_SPARSITY:
+        if learns_sparsity(self.case.method):
             assert count > 0, f"nothing removed at the end: {self.case}"
             return
         assert count == self.removed, f"{count} removed at the end, not {self.removed}: {self.case}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from every_method import learns_sparsity, prunes_trained, sparse_methods
 from support import Command
 from training import equal_bits, model_state, position, train, without_times
 
@@ -28,11 +29,7 @@ from acdc_cli.training import execute as execution
 from acdc_cli.training import loop
 from acdc_cli.training.group import ALONE
 
-METHODS = (
-    "gmp", "rigl", "set", "top_kast", "str", "sparse_vd", "dsd", "iht", "static", "snip", "magnitude", "woodfisher"
-)  # fmt: skip
-# `make test` runs one of each kind: masks that move by a step, that are learned, and of a trained dense network.
-FROM_DENSE = ("magnitude", "woodfisher")
+METHODS = sparse_methods()
 OF_ITS_OWN = {method: ["method.interval_steps=7"] for method in ("gmp", "rigl", "set", "top_kast", "iht")}
 OF_ITS_OWN["str"] = ["method.s_init=-5", "method.s_weight_decay=0.1"]  # in 48 steps
 OF_ITS_OWN["sparse_vd"] = ["method.kl_weight=0.3", "optimizer.lr=0.02"]
@@ -68,13 +65,13 @@ def test_it_ends_at_the_sparsity_that_was_asked_for_and_goes_on_after_a_crash(
     total = sum(RESNET8.values())
     if method == "top_kast":  # uniform: every layer by itself
         assert kept == {name: count - round(0.9 * count) for name, count in RESNET8.items()}
-    elif method in ("str", "sparse_vd"):  # only indirectly
+    elif learns_sparsity(method):  # only indirectly
         assert sum(kept.values()) == result["nonzero_weights"] < 0.95 * total
         assert result["sparsity_of_pruned_layers"] == pytest.approx(1 - sum(kept.values()) / total)
     else:
         assert sum(kept.values()) == total - round(0.9 * total) == result["nonzero_weights"]
     assert result["method"] == method and result["sparsity_target"] == 0.9
-    assert (result["dense"] is not None) == (method in ("dsd", "sparse_vd"))
+    assert (result["dense"] is not None) == (method in ("acdc", "dsd", "sparse_vd"))
     real, calls = execution.run_epoch, []
 
     def interrupted(*arguments: object) -> dict:
@@ -85,7 +82,7 @@ def test_it_ends_at_the_sparsity_that_was_asked_for_and_goes_on_after_a_crash(
 
     monkeypatch.setattr(execution, "run_epoch", interrupted)
     broken = tmp_path / "broken"
-    dense = ["start_from=" + str(next((tmp_path / "whole").rglob("*-dense-*")))] if method in FROM_DENSE else []
+    dense = ["start_from=" + str(next((tmp_path / "whole").rglob("*-dense-*")))] if prunes_trained(method) else []
     with pytest.raises(Interrupted):
         train(broken, data_dir, *typed(method), *dense)
     monkeypatch.setattr(execution, "run_epoch", real)
@@ -182,7 +179,7 @@ def test_gradual_woodfisher_goes_on_inside_an_epoch(
 
 
 def test_woodfisher_and_magnitude_prune_the_same_dense_run(tmp_path: Path, data_dir: Path) -> None:
-    runs = [train(tmp_path, data_dir, *typed(method), "epochs=1") for method in FROM_DENSE]
+    runs = [train(tmp_path, data_dir, *typed(method), "epochs=1") for method in METHODS if prunes_trained(method)]
     assert len(list(tmp_path.rglob("*-dense-*/result.json"))) == 1
     assert len({run.read_result()["started_from"] for run in runs}) == 1
 
@@ -354,7 +351,7 @@ def test_a_key_that_a_method_does_not_read_makes_no_other_run(program: Command) 
 def test_a_plan_is_a_fraction(method: str, program: Command, tmp_path: Path) -> None:
     fraction = json.loads(program("plan=true", f"method={method}", "sparsity=0.9").stdout)["train_flops_fraction"]
     assert math.isfinite(fraction) and (
-        1 < fraction < 2 if method in FROM_DENSE else fraction == 2 if method == "sparse_vd" else 0 < fraction < 1
+        1 < fraction < 2 if prunes_trained(method) else fraction == 2 if method == "sparse_vd" else 0 < fraction < 1
     )
 
 

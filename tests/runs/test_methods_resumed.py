@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from every_method import prunes_trained
 from training import equal_bits, model_state, position, train, without_times
 
 from acdc_cli.errors import Interrupted
+from acdc_cli.parts import METHODS
 from acdc_cli.records.folder import run_folders
 from acdc_cli.training import records
 
@@ -27,12 +29,7 @@ TYPED = {
     "top_kast": ["method.interval_steps=2"],
     "str": ["method.s_init=-4", "method.s_weight_decay=0.1"],
     "sparse_vd": ["method.kl_weight=1", "method.initial_log_sigma2=-6"],
-    "dsd": [],
-    "iht": [],
-    "static": [],
-    "snip": [],
-    "magnitude": [],
-    "dense": [],
+    "woodfisher": ["method.fisher_samples=20", "method.fisher_batch=4", "method.fisher_block=20"],
 }
 # Saves after which it is stopped, counted over all its lives; a step later the loop acts on it.
 STOPS = (1, 4, 9, 15)
@@ -43,11 +40,11 @@ IN_SHORT = ("acdc", "rigl", "woodfisher")  # the others are stopped in `make tes
 
 @pytest.mark.parametrize(
     "method",
-    [pytest.param(name, marks=() if name in IN_SHORT else pytest.mark.exhaustive) for name in TYPED],
+    [pytest.param(name, marks=() if name in IN_SHORT else pytest.mark.exhaustive) for name in METHODS.names()],
 )
 def test_stopped_inside_epochs(method: str, tmp_path: Path, data_dir: Path, monkeypatch: Any) -> None:
-    typed = [*SMALL, f"method={method}", *TYPED[method]]
-    if method == "magnitude":
+    typed = [*SMALL, f"method={method}", *TYPED.get(method, [])]
+    if prunes_trained(method):
         dense = train(tmp_path / "dense", data_dir, *SMALL, "method=dense")
         typed.append(f"start_from={dense.path}")
     undisturbed = train(tmp_path / "undisturbed", data_dir, *typed)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from every_method import every_method, from_defaults
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -42,7 +43,7 @@ def passes(model: nn.Module) -> Iterator[None]:
 
 
 FISHER: dict[str, Any] = {"samples": 12, "block": 10, "damping": 1e-4}
-METHODS: dict[str, Callable[[], Any]] = {
+SPECIAL: dict[str, Callable[[], Any]] = {
     "gmp": lambda: gmp(0.8, Window(2, 14, 3)),
     "rigl": lambda: rigl(0.8, Window(0, 18, 3), distribution="erk", seed=3),
     "set": lambda: set_(0.8, Window(0, 18, 3), distribution="uniform", seed=3),
@@ -59,6 +60,7 @@ METHODS: dict[str, Callable[[], Any]] = {
         0.8, samples=100, ramp=Window(2, 6, 1), kl_weight=1.0, log_alpha_threshold=2.0, initial_log_sigma2=-4.0
     ),
 }
+METHODS = every_method(SPECIAL, lambda name: lambda: from_defaults(name, 0.8, steps=STEPS, epochs=EPOCHS))
 OPTIMIZERS: dict[str, Callable[[nn.Module], Optimizer]] = {
     "sgd": lambda model: torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.05),
     "adam": lambda model: torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=0.05),

