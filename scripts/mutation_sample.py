@@ -53,7 +53,7 @@ except ImportError as error:
 ROOT = Path(__file__).resolve().parent.parent
 UNIT = ROOT / "tests" / "unit"
 MUTATED = ("acdc_cli/sparsity", "acdc_cli/measure")
-# The unit tests of a file are tests/unit/test_FILE.py, if that exists, and the ones listed here, the quickest first.
+# The unit tests of a file are its test_FILE.py, if that exists, and the ones listed here, the quickest first.
 MOVING = "snip set rigl iht gmp fixed_masks flops_of_methods"
 TESTS_OF = {
     "allocate": "erk blocks patterns rules",
@@ -192,7 +192,7 @@ def tests_of(file: str) -> tuple[str, ...]:
     stem = Path(file).stem
     shared = ["method"] if "/methods/" in file else []
     names = [stem, *shared, *TESTS_OF.get(stem, "").split()]
-    paths = [UNIT / f"test_{name}.py" for name in dict.fromkeys(names)]
+    paths = [path for name in dict.fromkeys(names) for path in UNIT.rglob(f"test_{name}.py")]
     found = tuple(str(path) for path in paths if path.is_file())
     if not found:
         sys.exit(f"{file}: there are no unit tests of this file; name some in TESTS_OF of {Path(__file__).name}")

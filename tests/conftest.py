@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from image_tree import write_image_tree
-from support import BIN, Command, environment
+from helpers.image_tree import write_image_tree
+from helpers.support import BIN, Command, environment
 
 from acdc_cli.commands.train import run_command_line as acdc_train
 from acdc_cli.data.beton.availability import ffcv_problem

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import BIN, environment
+from helpers.support import BIN, environment
 
 from acdc_cli.records.folder import RunFolder, run_folders
 

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support import BIN, environment
+from helpers.support import BIN, environment
 from sweeping import begun, ended, states, wait_until
 
 from acdc_cli.records.folder import run_folders

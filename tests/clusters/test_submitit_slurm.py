@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import BIN, environment
+from helpers.support import BIN, environment
 from sweeping import left_in
 
 from acdc_cli.records.folder import run_folders

@@ -7,9 +7,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from support import Command
+from helpers.support import Command
+from helpers.training import equal_bits, model_state, train
 from sweeping import begun, ended, left_in, process_of, start, states, wait_until
-from training import equal_bits, model_state, train
 
 from acdc_cli.records.folder import run_folders
 

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 import yaml
-from own_data import small_arrays, write_class_folders, write_idx, write_npz
+from helpers.own_data import small_arrays, write_class_folders, write_idx, write_npz
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.schema import PART_REGISTRIES, ComposedConfig, Config, plain

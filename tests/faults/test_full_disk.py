@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support import BIN, environment, messages
+from helpers.support import BIN, environment, messages
 
 from acdc_cli.records.folder import run_folders
 

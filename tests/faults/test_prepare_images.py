@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from image_tree import write_image_tree
-from support import BIN, environment
+from helpers.image_tree import write_image_tree
+from helpers.support import BIN, environment
 
 from acdc_cli.data.dataset import read_dataset
 from acdc_cli.data.image_files import read_tree

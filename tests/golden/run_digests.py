@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from training import model_state, train, without_times
+from helpers.training import model_state, train, without_times
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.data.preparing.prepare import prepare

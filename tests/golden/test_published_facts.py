@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import Command
+from helpers.support import Command
 from torch import nn
 
 from acdc_cli import ACDC

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support import Command
+from helpers.support import Command
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.training.optim import learning_rate

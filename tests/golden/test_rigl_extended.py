@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 
 import pytest
-from support import Command
+from helpers.support import Command
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.schema import Config

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch.nn.functional as F
 from case_run import batch
-from every_method import every_method, from_defaults, goes_with_spread
+from helpers.every_method import every_method, from_defaults, goes_with_spread
 from invariant_cases import AXES, Case
 from torch import distributed, nn
 

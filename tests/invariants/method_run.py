@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from case_checks import Named, RawGradients, nonzeros
 from case_run import DTYPES, MAX_NORM, Outcome, batch, prunable, small_net
-from every_method import learns_sparsity
+from helpers.every_method import learns_sparsity
 from invariant_cases import optimizer_of
 from method_cases import EPOCHS, METHODS, SPREADS, STEPS, MethodCase
 from torch import distributed, nn

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from every_method import every_method, from_defaults
+from helpers.every_method import every_method, from_defaults
 from rank_pair import RankPair
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.training import model_state, train
 from torchrun_job import DIGITS, finished, only_run
-from training import model_state, train
 
 pytestmark = pytest.mark.exhaustive
 

@@ -7,8 +7,8 @@ import signal
 from pathlib import Path
 
 import pytest
+from helpers.training import equal_bits, model_state, train, without_times
 from torchrun_job import DIGITS, END_SECONDS, Job, epochs_done, finished, only_run
-from training import equal_bits, model_state, train, without_times
 
 pytestmark = pytest.mark.exhaustive
 

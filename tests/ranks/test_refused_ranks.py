@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import Command, messages
+from helpers.support import Command, messages
+from helpers.training import train
 from torchrun_job import Ended, finished
-from training import train
 
 import acdc_cli
 from acdc_cli.training.checkpoint import save_checkpoint

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.training import model_state
 from torchrun_job import finished, only_run
-from training import model_state
 
 from acdc_cli.commands.train import run_command_line
 from acdc_cli.records.folder import RunFolder

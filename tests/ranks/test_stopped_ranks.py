@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from support import BIN, environment
+from helpers.support import BIN, environment
+from helpers.training import position, train
 from torchrun_job import DIGITS, END_SECONDS, Job, only_run
-from training import position, train
 
 pytestmark = pytest.mark.slow
 

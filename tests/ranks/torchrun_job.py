@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from support import BIN, environment
+from helpers.support import BIN, environment
 
 from acdc_cli.records.folder import RunFolder, run_folders
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from image_tree import write_image_tree
+from helpers.image_tree import write_image_tree
 
 from acdc_cli.data.preparing.prepare import prepare
 

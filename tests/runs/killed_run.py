@@ -49,7 +49,7 @@ def die_at(number: int) -> None:
 
 def main(runs: Path, data_dir: Path, overwrite: bool, numbers: list[int]) -> None:
     import torch
-    from training import train
+    from helpers.training import train
 
     torch.set_num_threads(1)
 

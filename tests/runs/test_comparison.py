@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import Command
-from training import train
+from helpers.support import Command
+from helpers.training import train
 
 from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.report.comparison import Row, compare

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.support import Command
+from helpers.training import check_same, train
 from hostile import QUICK, flip, make_old
-from support import Command
-from training import check_same, train
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.errors import EXIT_DATA_MISSING, EXIT_FAILED, AcdcError

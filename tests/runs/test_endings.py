@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import BIN, Command, environment, messages
-from training import train
+from helpers.support import BIN, Command, environment, messages
+from helpers.training import train
 
 from acdc_cli.errors import AcdcError
 from acdc_cli.planning.precision import automatic_dtype, processor_features

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from data_miniatures import prepare_miniature
-from every_method import learns_sparsity
+from helpers.data_miniatures import prepare_miniature
+from helpers.every_method import learns_sparsity
 
 from acdc_cli.config.compose import compose_config
-from acdc_cli.config.schema import Config, known
+from acdc_cli.config.schema import Config
 from acdc_cli.planning.settle import settle
 from acdc_cli.training.group import ALONE
 from acdc_cli.training.loop import evaluate, train_epoch
@@ -80,7 +80,7 @@ def train_three_steps(run: Run, epoch: int) -> None:
 
 def first_sparse_epoch(run: Run) -> int:
     """The epoch in which the first sparse phase begins; 0 without one."""
-    return next((epoch for epoch in range(known(run.config.epochs)) if run.timeline.phase(epoch).kind == "sparse"), 0)
+    return next((epoch for epoch in range(run.config.epochs) if run.timeline.phase(epoch).kind == "sparse"), 0)
 
 
 def prunes_at_once(config: Config) -> bool:

@@ -9,8 +9,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from helpers.training import equal_bits, model_state, train
 from hostile import DAMAGES, FILES, QUICK, Ended, commands, in_process, make_old
-from training import equal_bits, model_state, train
 
 from acdc_cli.records.folder import RunFolder
 

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from image_tree import write_image_tree
-from support import environment
+from helpers.image_tree import write_image_tree
+from helpers.support import environment
+from helpers.training import train
 from torch import nn
-from training import train
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.text import from_yaml

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 from console_process import ConsoleProcess
+from helpers.training import check_same, equal_bits, model_state, position, train, without_times
 from safetensors import safe_open
-from training import check_same, equal_bits, model_state, position, train, without_times
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.errors import AcdcError, BadInput, DataMissing, Interrupted

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.support import environment
+from helpers.training import check_same, train
 from killed_run import KILLED, TYPED
-from support import environment
-from training import check_same, train
 
 from acdc_cli.records.folder import RunFolder, run_folders
 from acdc_cli.system.files import file_sum

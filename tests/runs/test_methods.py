@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from every_method import learns_sparsity, prunes_trained, sparse_methods
-from support import Command
-from training import equal_bits, model_state, position, train, without_times
+from helpers.every_method import learns_sparsity, prunes_trained, sparse_methods
+from helpers.support import Command
+from helpers.training import equal_bits, model_state, position, train, without_times
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.text import from_yaml

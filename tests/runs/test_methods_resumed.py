@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from every_method import prunes_trained
-from training import equal_bits, model_state, position, train, without_times
+from helpers.every_method import prunes_trained
+from helpers.training import equal_bits, model_state, position, train, without_times
 
 from acdc_cli.errors import Interrupted
 from acdc_cli.parts import METHODS

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from parts import own_parts
-from support import Command
+from helpers.parts import own_parts
+from helpers.support import Command
 
 from acdc_cli.records.folder import RunFolder, run_folders
 

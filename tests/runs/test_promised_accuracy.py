@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from training import train
+from helpers.training import train
 
 
 @pytest.mark.slow

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from console_process import ConsoleProcess
-from support import Command
-from training import check_same, position, train
+from helpers.support import Command
+from helpers.training import check_same, position, train
 
 from acdc_cli.records.folder import run_folders
 from acdc_cli.training import records

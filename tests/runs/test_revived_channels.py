@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import torch
+from helpers.support import environment
+from helpers.training import train
 from safetensors.torch import save_file
-from support import environment
-from training import train
 
 from acdc_cli.sparsity.masks import pack
 

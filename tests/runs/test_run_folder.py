@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from helpers.training import equal_bits, model_state, train
 from safetensors import safe_open
 from safetensors.numpy import load_file as load_numpy
-from training import equal_bits, model_state, train
 
 import acdc_cli
 from acdc_cli.models.resnet import ResNet

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from training import equal_bits, model_state, train, without_times
+from helpers.training import equal_bits, model_state, train, without_times
 
 
 def test_two_runs_of_one_config_are_the_same(tmp_path: Path, data_dir: Path) -> None:

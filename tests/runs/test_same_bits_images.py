@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from console_process import ConsoleProcess
-from training import check_same, position, train
+from helpers.training import check_same, position, train
 
 from acdc_cli.records.folder import RunFolder, run_folders
 

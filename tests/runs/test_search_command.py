@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import environment
+from helpers.support import environment
 
 from acdc_cli.commands import search as command
 from acdc_cli.errors import BadInput

@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from parts import own_parts
-from support import BIN, Command
+from helpers.parts import own_parts
+from helpers.support import BIN, Command
+from helpers.training import equal_bits, model_state, without_times
 from torch import Tensor, nn
-from training import equal_bits, model_state, without_times
 
 import acdc_cli
 from acdc_cli.config.command_line import add_config_dir

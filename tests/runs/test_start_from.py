@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.training import model_state, train
 from safetensors.torch import load_file
 from torch.nn import functional as F
-from training import model_state, train
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.text import from_yaml

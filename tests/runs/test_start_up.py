@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import environment
+from helpers.support import environment
 
 from acdc_cli.records.folder import RunFolder, run_folders
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.support import Command
+from helpers.training import train
 from safetensors import safe_open
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from support import Command
-from training import train
 
 from acdc_cli import load_model
 from acdc_cli.commands.report import _parser, _run

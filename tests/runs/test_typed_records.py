@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
-from training import train
+from helpers.training import train
 
 from acdc_cli.records.epoch_row import EpochRow, metric_of
 from acdc_cli.records.files import check_shape

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from support import BIN, Command, environment
-from training import train
+from helpers.support import BIN, Command, environment
+from helpers.training import train
 
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.schema import plain, with_values

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import BIN, environment
-from training import train
+from helpers.support import BIN, environment
+from helpers.training import train
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "wandb_sync.py"
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import environment
+from helpers.support import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 

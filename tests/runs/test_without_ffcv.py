@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import Command
+from helpers.support import Command
 
 from acdc_cli.records.folder import run_folders
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parts import own_parts
+from helpers.parts import own_parts
 
 import acdc_cli
 from acdc_cli.config.compose import compose_config

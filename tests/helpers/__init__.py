@@ -1,0 +1,1 @@
+"""What tests share: data, runs and toy networks that are made for them."""
