@@ -35,7 +35,7 @@ SMALL = ["batch_size=2", "threads=1", "tracker=none", "precision=fp32", "loader=
 # What costs time or memory in proportion to the images, by data set and by method.
 LOW_RESOLUTION = ["dataset.resolution=64"]
 RISING = ["dataset.train_resolution_start=32", "dataset.train_resolution_end=64"]
-FEW_GRADIENTS = ["method.fisher_samples=4", "method.fisher_batch=2", "method.fisher_block=8"]
+FEW_GRADIENTS = ["method.fisher_samples=4", "method.fisher_batch=2", "method.fisher_block=2"]
 
 
 class EnoughSteps(Exception):

@@ -46,7 +46,7 @@ add_config_dir(Path(__file__).parent / "conf")
 """
 # The product that a file has -> the fewest cases of one method that it holds.
 PRODUCTS = {
-    "unit/test_every_method.py": 15,  # optimizers, restarts, copies, detaching
+    "unit/test_every_method.py": 14,  # optimizers, restarts, copies, detaching
     "invariants/test_methods_pairwise.py": 5,  # spreads, precisions, ranks
     "invariants/test_methods_on_two_ranks.py": 2,
     "runs/test_methods.py": 2,  # sparsity, plan, crash
