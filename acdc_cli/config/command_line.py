@@ -84,7 +84,7 @@ def key_of(override: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """As a value that Hydra takes literally."""
+    """Return a value in quotes, so that Hydra takes it literally."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 

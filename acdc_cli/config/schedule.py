@@ -108,7 +108,7 @@ def _as_lists(timeline: Timeline) -> list[list[Any]]:
 
 
 def _compact(value: Any) -> str:
-    """As it is typed on the command line."""
+    """Return a value as it is typed on the command line."""
     return re.sub(r"[\s']", "", str(value))
 
 

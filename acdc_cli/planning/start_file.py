@@ -54,7 +54,7 @@ def _hash_of(path: Path) -> str:
 
 
 def _digest(tensors: Iterable[StoredTensor]) -> str:
-    """Of tensors in the order of their names."""
+    """Return the first digits of a SHA-256 over tensors, which come in the order of their names."""
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(f"{tensor.name} {tensor.dtype} {tensor.shape}".encode())

@@ -220,7 +220,9 @@ class RunFolder:
         return result
 
     def read_agreements(self) -> dict[str, Agreement]:
-        """Of the sparse model with dense models of other runs, by their ids; made where a table asks for them.
+        """Return how far the sparse model agrees with dense models of other runs, by the ids of those runs.
+
+        The file is made where a table asks for the numbers.
 
         A damaged file counts as none: it is measured again.
         """

@@ -103,7 +103,7 @@ class MovingMasks(CoveringMethod):
 
     @property
     def mask_change(self) -> float | None:
-        """Of all covered weights, those whose mask is another one than at the epoch's start; None in the first."""
+        """The fraction of all covered weights whose mask has changed since the epoch began; None in the first epoch."""
         return None if self._before_epoch is None else self._masks.change_from(self._before_epoch)
 
     def begin_epoch(self, epoch: int) -> None:

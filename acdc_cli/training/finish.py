@@ -102,7 +102,7 @@ def input_metadata(run: Run) -> dict[str, str]:
 
 
 def model_size(run: Run) -> dict[str, Any]:
-    """What of the model is zero (of a dense one: AC/DC, Table 8), and what it costs."""
+    """Return how much of the model is zero (for a dense model: AC/DC, Table 8), and what it costs."""
     left, forward, weights = nonzeros(run.model), run.forward_flops(), prunable_weights(run.model)
     prunable = sum(weight.numel() for weight in weights.values())
     flops, dense = inference_flops(forward.sizes, left), inference_flops(forward.sizes)

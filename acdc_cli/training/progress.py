@@ -144,7 +144,7 @@ class Progress:
         self._seconds = 0.0
 
     def _seconds_left(self) -> tuple[float | None, float | None]:
-        """Of the run and of the sweep, as estimated from the pace so far."""
+        """Return the time that the run and the sweep will still take at the pace so far."""
         done, spent = self._steps_done - self._steps_before, self._clock() - self._start
         left = run_seconds(spent, done, self._all_steps - self._steps_done)
         if self._sweep is None:

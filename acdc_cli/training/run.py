@@ -42,7 +42,7 @@ from acdc_cli.training.state_check import check_optimizer_state, check_state
 
 @dataclass
 class Part:
-    """What of an epoch is behind us: the position inside it, and the sums that its record is made of."""
+    """The part of an epoch that is done: the position inside it, and the sums that its record is made of."""
 
     step: int  # steps done
     sums: dict[str, Tensor]  # over this rank's samples: the loss, and what the task adds up

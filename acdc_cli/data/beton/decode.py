@@ -45,7 +45,7 @@ def compiled(function: Callable) -> Any:
 
 @compiled
 def _taps(size: int, outputs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each output pixel: its first input pixel, how many it reads, and their weights in units of 2**-22."""
+    """Return each output pixel's first input pixel, how many it reads, and their weights in units of 2**-22."""
     scale = size / outputs
     support = max(scale, 1.0)
     most = int(np.ceil(support)) * 2 + 1
@@ -141,7 +141,7 @@ def resize(crop: np.ndarray, image: np.ndarray) -> None:
 
 @compiled
 def _cropped(values: np.ndarray, width: int, crop: np.ndarray) -> np.ndarray:
-    """Of an image's values, ``width`` RGB pixels a row, the crop's (height, 3 * width)."""
+    """Return the crop (height, 3 * width) of an image whose rows have ``width`` RGB pixels."""
     top, left, height, crop_width = crop
     return values.reshape(-1, 3 * width)[top : top + height, 3 * left : 3 * (left + crop_width)]
 

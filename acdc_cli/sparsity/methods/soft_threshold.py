@@ -107,7 +107,7 @@ class SoftThreshold(CoveringMethod):
 
     @property
     def mask_change(self) -> float | None:
-        """Of all covered weights, those that were on the other side of the threshold at the epoch's start."""
+        """The fraction of all covered weights that were on the other side of the threshold when the epoch began."""
         return None if self._before_epoch is None else self._masks.change_from(self._before_epoch)
 
     def begin_epoch(self, epoch: int) -> None:

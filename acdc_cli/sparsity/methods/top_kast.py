@@ -76,7 +76,7 @@ class TopKAST(CoveringMethod):
 
     @property
     def mask_change(self) -> float | None:
-        """Of all covered weights, those whose place in A is another one than at the epoch's start."""
+        """The fraction of all covered weights that have entered or left the set A since the epoch began."""
         return None if self._before_epoch is None else self._masks.change_from(self._before_epoch)
 
     def begin_epoch(self, epoch: int) -> None:

@@ -134,7 +134,7 @@ class SparseVD(CoveringMethod):
 
     @property
     def mask_change(self) -> float | None:
-        """Of all covered weights, those that have crossed the threshold since the epoch's start."""
+        """The fraction of all covered weights that have crossed the threshold since the epoch began."""
         return None if self._before_epoch is None else self._masks.change_from(self._before_epoch)
 
     def begin_epoch(self, epoch: int) -> None:
