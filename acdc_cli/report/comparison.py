@@ -27,7 +27,7 @@ STEP_TIME_DEPENDS_ON = (
 
 
 @dataclass(frozen=True)
-class Spread:
+class MeanOverSeeds:
     """The mean over seeds and the sample standard deviation, which is None for a single seed."""
 
     mean: float
@@ -35,7 +35,7 @@ class Spread:
     count: int
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
+    def of(cls, values: Sequence[float]) -> MeanOverSeeds:
         """Return mean and deviation of one or more values."""
         return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
@@ -67,8 +67,8 @@ class Row:
     sparsity: float
     sparsity_of_pruned_layers: float
     headline: Headline
-    sparse_metric: Spread | None
-    dense_metric: Spread | None
+    sparse_metric: MeanOverSeeds | None
+    dense_metric: MeanOverSeeds | None
     inference_flops_fraction: float
     train_flops_fraction: float
     seconds: float
@@ -76,7 +76,7 @@ class Row:
     memory: float | None
 
     @property
-    def metric(self) -> Spread | None:
+    def metric(self) -> MeanOverSeeds | None:
         """The headline metric of the sparse model, or of the dense one if there is no sparse model."""
         return self.sparse_metric or self.dense_metric
 
@@ -166,11 +166,11 @@ def _row(group: list[_Finished], setting: str, runs: list[_Finished]) -> Row:
     )
 
 
-def _metric(results: list[RunResult], kind: str) -> Spread | None:
+def _metric(results: list[RunResult], kind: str) -> MeanOverSeeds | None:
     models = [(model, headline_of(result)) for result in results if (model := model_of(result, kind)) is not None]
     if len(models) < len(results):
         return None
-    return Spread.of([model_metric(model, headline.val_key) for model, headline in models])
+    return MeanOverSeeds.of([model_metric(model, headline.val_key) for model, headline in models])
 
 
 def _step_seconds(runs: list[_Finished]) -> float:

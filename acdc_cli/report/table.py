@@ -12,7 +12,7 @@ from acdc_cli.errors import AcdcError
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.records.headline import TOP1, headline_of
 from acdc_cli.records.run_result import RunResult, final_model, model_metric, model_of
-from acdc_cli.report.comparison import Row, Spread
+from acdc_cli.report.comparison import MeanOverSeeds, Row
 from acdc_cli.report.terminal import print_table
 
 NOTHING = "–"
@@ -80,10 +80,10 @@ def comparison_cells(rows: Sequence[Row]) -> Cells:
     ]
 
 
-def _with_deviation(spread: Spread | None) -> str:
-    if spread is None:
+def _with_deviation(mean: MeanOverSeeds | None) -> str:
+    if mean is None:
         return NOTHING
-    return f"{spread.mean:.4f}" + ("" if spread.deviation is None else f" ± {spread.deviation:.4f}")
+    return f"{mean.mean:.4f}" + ("" if mean.deviation is None else f" ± {mean.deviation:.4f}")
 
 
 def _ratio(value: float | None) -> str:

@@ -81,6 +81,6 @@ def prunable_by_kind(layers: Mapping[str, Layer], shares: Sequence[Share]) -> di
     names = {name for share in given for name in share.names}
     counts = dict.fromkeys(KINDS, 0)
     for name, layer in layers.items():
-        if not layer.is_table or name in names:
+        if not layer.is_embedding or name in names:
             counts[layer.kind] += math.prod(layer.shape)
     return counts

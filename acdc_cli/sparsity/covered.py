@@ -284,7 +284,7 @@ def cover(model: nn.Module, optimizer: Optimizers, allocation: Allocation) -> Co
     frozen = tuple(name for name, weight in weights.items() if not weight.requires_grad)
     layers = prunable_layers(model, embeddings=True)
     trained = {name: layer for name, layer in layers.items() if name not in frozen}
-    if all(layer.is_table for layer in trained.values()):
+    if all(layer.is_embedding for layer in trained.values()):
         raise ValueError(f"the model has no {WHAT_IS_PRUNABLE} layer to prune that is trained")
     shares = shares_of(trained, allocation)
     names = {name for share in shares for name in share.names}

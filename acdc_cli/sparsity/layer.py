@@ -41,6 +41,6 @@ class Layer:
         return next((kind for kind in KINDS if kind in self.words), "")
 
     @property
-    def is_table(self) -> bool:
+    def is_embedding(self) -> bool:
         """Whether the weight belongs to an embedding. It may also be used as a matrix by a linear layer."""
         return "embedding" in self.words

@@ -1,6 +1,6 @@
 """Masks that move between two steps: everything that the methods which do so have in common.
 
-What differs between them is a ``Rule``: when masks move, and where they move to. The object here holds what must
+What differs between them is a ``MaskUpdate``: when masks move, and where they move to. The object here holds what must
 survive: the masks, the number of steps done.
 """
 
@@ -32,8 +32,8 @@ def never(step: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Rule:
-    """What a method is.
+class MaskUpdate:
+    """When a method's masks move, and where they move to.
 
     Attributes:
         at_start: the first masks, chosen as the method is attached; None: dense until a step chooses.
@@ -60,16 +60,16 @@ class Rule:
 
 
 class MovingMasks(CoveringMethod):
-    """A sparse method (see ``method.Method``) that follows a rule. It makes a sparse model and no dense one.
+    """A sparse method (see ``method.Method``) whose masks follow a ``MaskUpdate``. It makes no dense model.
 
     Args:
         allocation: how much is removed, and how that is spread.
-        rule: when masks move, and where to.
+        update: when masks move, and where to.
     """
 
-    def __init__(self, allocation: Allocation, rule: Rule) -> None:
+    def __init__(self, allocation: Allocation, update: MaskUpdate) -> None:
         super().__init__(allocation)
-        self.rule = rule
+        self.update = update
         self._forget()
 
     def _forget(self) -> None:
@@ -79,17 +79,17 @@ class MovingMasks(CoveringMethod):
         self._compared_at: int | None = None
 
     def _check(self, model: nn.Module, covered: Covered) -> None:
-        if self.rule.by_gradients is not None or self.rule.is_hard_threshold:
+        if self.update.by_gradients is not None or self.update.is_hard_threshold:
             require_one_gradient(covered.optimizers, "this sparse method")
 
     def _begin(self, covered: Covered) -> None:
         self._forget()
-        first = None if self.rule.at_start is None else self.rule.at_start(covered, 0)
-        is_held = not self.rule.is_hard_threshold
+        first = None if self.update.at_start is None else self.update.at_start(covered, 0)
+        is_held = not self.update.is_hard_threshold
         covered.act(
             gradient_masks=covered.masks if is_held else None,
             is_held=is_held,
-            before=None if self.rule.by_gradients is None else self._before_step,
+            before=None if self.update.by_gradients is None else self._before_step,
             after=self._after_step,
         )
         if first is not None:
@@ -117,21 +117,21 @@ class MovingMasks(CoveringMethod):
         self._before_epoch = self._masks.snapshot() if self._step > 0 and self._masks.enforced else None
         if self._step == 0:
             self._choose_by_weights()
-        if self._covered is not None and self.rule.by_weights is not None and self.rule.when_epoch_begins(epoch):
-            self._take_over(self._covered, self.rule.by_weights(self._covered, epoch))
+        if self._covered is not None and self.update.by_weights is not None and self.update.when_epoch_begins(epoch):
+            self._take_over(self._covered, self.update.by_weights(self._covered, epoch))
 
     def _wants_gradients(self) -> bool:
-        return self.rule.is_hard_threshold or self.rule.when_by_gradients(self._step)
+        return self.update.is_hard_threshold or self.update.when_by_gradients(self._step)
 
     def _before_step(self) -> None:
-        covered, rule = self._covered, self.rule
+        covered, update = self._covered, self.update
         assert covered is not None
-        if rule.by_gradients is None or not rule.when_by_gradients(self._step):
+        if update.by_gradients is None or not update.when_by_gradients(self._step):
             return
-        self._take_over(covered, rule.by_gradients(covered, self._step))
+        self._take_over(covered, update.by_gradients(covered, self._step))
         self._masks.dense_gradients = False
         for parameters in (group["params"] for optimizer in covered.optimizers for group in optimizer.param_groups):
-            for parameter in parameters if rule.replaces_step else ():
+            for parameter in parameters if update.replaces_step else ():
                 parameter.grad = None  # every optimizer passes over it
         for name, weight in covered.weights.items():
             if weight.grad is not None:
@@ -145,13 +145,13 @@ class MovingMasks(CoveringMethod):
         self._masks.dense_gradients = self._wants_gradients()
 
     def _choose_by_weights(self) -> None:
-        if self._covered is not None and self.rule.by_weights is not None and self.rule.when_by_weights(self._step):
-            self._take_over(self._covered, self.rule.by_weights(self._covered, self._step))
+        if self._covered is not None and self.update.by_weights is not None and self.update.when_by_weights(self._step):
+            self._take_over(self._covered, self.update.by_weights(self._covered, self._step))
 
     def _take_over(self, covered: Covered, masks: Masks) -> None:
         """Make these the masks, on every rank the same."""
         for name, weight in covered.weights.items():
-            if self._masks.enforced and not self.rule.is_hard_threshold:
+            if self._masks.enforced and not self.update.is_hard_threshold:
                 changed = masks[name] != self._masks[name].to(masks[name].device)
                 for state in covered.initial:
                     state.begin_anew(weight, changed)
@@ -169,7 +169,7 @@ class MovingMasks(CoveringMethod):
         f is that of the connections: right after a move, which may be where an epoch ends, new ones are still zeros.
         """
         share = self._epoch_dense_gradients / self._epoch_step if self._epoch_step else 0.0
-        is_held = self._masks.enforced and not self.rule.is_hard_threshold
+        is_held = self._masks.enforced and not self.update.is_hard_threshold
         connections = self._masks.kept_per_layer() if is_held else None
         return sparse_work(share, forward_weights=connections)
 

@@ -74,7 +74,7 @@ def share_out(layers: Mapping[str, Layer], target: Target, rules: Mapping[str, T
         names = tuple(
             name
             for name, layer in layers.items()
-            if rule_of[name] == rule_or_none and (rule_or_none is not None or not layer.is_table)
+            if rule_of[name] == rule_or_none and (rule_or_none is not None or not layer.is_embedding)
         )
         its_target = target if rule_or_none is None else rules[rule_or_none]
         excluded = rule_or_none is not None and its_target == 0
@@ -89,7 +89,7 @@ def share_out(layers: Mapping[str, Layer], target: Target, rules: Mapping[str, T
 def _speaks_of(rule: str, name: str, layer: Layer) -> bool:
     if rule in WORDS:
         return rule in layer.words
-    if layer.is_table and not {"*", "?", "["}.isdisjoint(rule):
+    if layer.is_embedding and not {"*", "?", "["}.isdisjoint(rule):
         return False  # a pattern meant for other layers must not prune embeddings by accident
     names = (name, *layer.aliases)
     return any(fnmatchcase(each, rule) or fnmatchcase(each.removesuffix(".weight"), rule) for each in names)

@@ -12,7 +12,7 @@ from acdc_cli.measure.best import best_epoch
 from acdc_cli.records.epoch_row import metric_of
 from acdc_cli.records.headline import headline_of
 from acdc_cli.records.run_result import RunResult
-from acdc_cli.report.comparison import Spread
+from acdc_cli.report.comparison import MeanOverSeeds
 from acdc_cli.tables.columns import COLUMNS, Measured
 from acdc_cli.tables.composed import composed
 from acdc_cli.tables.jobs import Job, Request, RowJobs, SeedJobs, first_missing
@@ -39,7 +39,7 @@ class Cell:
         is_comparable: whether measured and published value may be subtracted.
     """
 
-    measured: Spread | None
+    measured: MeanOverSeeds | None
     published: Published | None
     is_comparable: bool
 
@@ -112,12 +112,12 @@ def _measured(jobs: SeedJobs, baseline_epochs: int | None) -> Measured:
 
 def _cell(column: str, measured: Sequence[Measured], published: Published | None, is_comparable: bool) -> Cell:
     of_same_epoch = published is None or not published.is_of_other_epoch
-    return Cell(_spread(column, measured), published, is_comparable and of_same_epoch)
+    return Cell(_mean(column, measured), published, is_comparable and of_same_epoch)
 
 
-def _spread(column: str, measured: Sequence[Measured]) -> Spread | None:
+def _mean(column: str, measured: Sequence[Measured]) -> MeanOverSeeds | None:
     values = [value for value in map(COLUMNS[column].read, measured) if value is not None]
-    return Spread.of(values) if values else None
+    return MeanOverSeeds.of(values) if values else None
 
 
 def _compared_with(row: TableRow) -> tuple[str, ...] | None:

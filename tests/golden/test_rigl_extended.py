@@ -28,7 +28,7 @@ PUBLISHED = [
 def moves_of(config: Config, steps_per_epoch: int) -> Callable[[int], bool]:
     """Whether masks move at a step."""
     setting = method_setting(config, steps_per_epoch * config.batch_size, no_passes)
-    moves: Callable[[int], bool] = config.method.options.build(setting).rule.when_by_gradients
+    moves: Callable[[int], bool] = config.method.options.build(setting).update.when_by_gradients
     return moves
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered
-from acdc_cli.sparsity.moving import Masks, MovingMasks, Rule
+from acdc_cli.sparsity.moving import Masks, MaskUpdate, MovingMasks
 from acdc_cli.sparsity.pick import random_scores
 from acdc_cli.sparsity.select import magnitude_masks
 from acdc_cli.sparsity.target import AllocationError
@@ -16,7 +16,7 @@ from acdc_cli.sparsity.target import AllocationError
 def random_static(sparsity: float | str | Allocation, *, seed: int = 0, **spread: Any) -> MovingMasks:
     """A random network of that sparsity, trained as it is: the baseline called Static (RigL, section 4)."""
     allocation = Allocation.of(sparsity, **spread)
-    return MovingMasks(allocation, Rule(at_start=partial(random_masks, allocation, seed)))
+    return MovingMasks(allocation, MaskUpdate(at_start=partial(random_masks, allocation, seed)))
 
 
 def random_masks(allocation: Allocation, seed: int, covered: Covered, step: int) -> Masks:
@@ -34,7 +34,7 @@ def random_masks(allocation: Allocation, seed: int, covered: Covered, step: int)
 def magnitude(sparsity: float | str | Allocation, **spread: Any) -> MovingMasks:
     """Keep the largest weights that the model has when this is attached, and fine-tune them: one-shot pruning."""
     allocation = Allocation.of(sparsity, **spread)
-    return MovingMasks(allocation, Rule(at_start=partial(_largest, allocation)))
+    return MovingMasks(allocation, MaskUpdate(at_start=partial(_largest, allocation)))
 
 
 def _largest(allocation: Allocation, covered: Covered, step: int) -> Masks:

@@ -8,7 +8,7 @@ from typing import Any
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered
 from acdc_cli.sparsity.gradual import pruned_further, require_initial, shares_at
-from acdc_cli.sparsity.moving import Masks, MovingMasks, Rule
+from acdc_cli.sparsity.moving import Masks, MaskUpdate, MovingMasks
 from acdc_cli.sparsity.target import require_fractions
 from acdc_cli.sparsity.window import Window
 
@@ -41,7 +41,7 @@ def gmp(
     require_initial(initial_sparsity, targets)
 
     prune = partial(_prune, allocation, window, initial_sparsity, power)
-    return MovingMasks(allocation, Rule(when_by_weights=window.is_due, by_weights=prune))
+    return MovingMasks(allocation, MaskUpdate(when_by_weights=window.is_due, by_weights=prune))
 
 
 def _prune(

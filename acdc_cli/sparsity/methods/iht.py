@@ -7,7 +7,7 @@ from typing import Any
 
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered
-from acdc_cli.sparsity.moving import Masks, MovingMasks, Rule
+from acdc_cli.sparsity.moving import Masks, MaskUpdate, MovingMasks
 from acdc_cli.sparsity.select import magnitude_masks
 from acdc_cli.sparsity.window import Window
 
@@ -22,10 +22,10 @@ def iht(sparsity: float | str | Allocation, window: Window, **spread: Any) -> Mo
     """
     allocation = Allocation.of(sparsity, **spread)
 
-    rule = Rule(
+    update = MaskUpdate(
         when_by_weights=partial(_is_due, window), by_weights=partial(_threshold, allocation), is_hard_threshold=True
     )
-    return MovingMasks(allocation, rule)
+    return MovingMasks(allocation, update)
 
 
 def _is_due(window: Window, step: int) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered
 from acdc_cli.sparsity.methods.fixed import random_masks
-from acdc_cli.sparsity.moving import Masks, MovingMasks, Rule
+from acdc_cli.sparsity.moving import Masks, MaskUpdate, MovingMasks
 from acdc_cli.sparsity.pick import random_scores, rewire
 from acdc_cli.sparsity.target import require_fractions, require_layer_by_layer
 from acdc_cli.sparsity.window import Window, cosine_drop_fraction
@@ -40,13 +40,13 @@ def rigl(
     """
     allocation = _checked(Allocation.of(sparsity, **spread), "rigl")
 
-    rule = Rule(
+    update = MaskUpdate(
         at_start=partial(random_masks, allocation, seed),
         when_by_gradients=partial(_is_due_inside, window),
         by_gradients=partial(_grow_by_gradient, window, drop_fraction),
         replaces_step=True,
     )
-    return MovingMasks(allocation, rule)
+    return MovingMasks(allocation, update)
 
 
 def _is_due_inside(window: Window, step: int) -> bool:
@@ -69,12 +69,12 @@ def set_(
     """
     allocation = _checked(Allocation.of(sparsity, **spread), "set")
 
-    rule = Rule(
+    update = MaskUpdate(
         at_start=partial(random_masks, allocation, seed),
         when_by_weights=partial(_is_due_later, window),
         by_weights=partial(_grow_at_random, window, drop_fraction, seed),
     )
-    return MovingMasks(allocation, rule)
+    return MovingMasks(allocation, update)
 
 
 def _is_due_later(window: Window, step: int) -> bool:

@@ -9,7 +9,7 @@ import torch
 
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered
-from acdc_cli.sparsity.moving import Masks, MovingMasks, Rule
+from acdc_cli.sparsity.moving import Masks, MaskUpdate, MovingMasks
 from acdc_cli.sparsity.select import magnitude_masks
 
 
@@ -24,7 +24,7 @@ def snip(sparsity: float | str | Allocation, **spread: Any) -> MovingMasks:
     """
     allocation = Allocation.of(sparsity, **spread)
 
-    return MovingMasks(allocation, Rule(when_by_gradients=_is_first, by_gradients=partial(_prune, allocation)))
+    return MovingMasks(allocation, MaskUpdate(when_by_gradients=_is_first, by_gradients=partial(_prune, allocation)))
 
 
 def _is_first(step: int) -> bool:

@@ -39,7 +39,7 @@ class Static(CoveringMethod):
         weights = {
             name: weight
             for name, weight in prunable_weights(plain, embeddings=True).items()
-            if weight.requires_grad and (not layers[name].is_table or not weight.all())
+            if weight.requires_grad and (not layers[name].is_embedding or not weight.all())
         }
         masks = MaskSet(weights)
         masks.copy_({name: weight != 0 for name, weight in weights.items()})

@@ -24,7 +24,7 @@ from acdc_cli.sparsity.fisher import (
 from acdc_cli.sparsity.fisher_estimate import inverse_fisher
 from acdc_cli.sparsity.fisher_sample import Passes, working_dtype
 from acdc_cli.sparsity.gradual import pruned_further, require_initial, shares_at
-from acdc_cli.sparsity.moving import Masks, MovingMasks, Rule
+from acdc_cli.sparsity.moving import Masks, MaskUpdate, MovingMasks
 from acdc_cli.sparsity.target import require_fractions
 from acdc_cli.sparsity.window import Window
 
@@ -104,7 +104,7 @@ def woodfisher(
         power,
         say,
     )
-    return MovingMasks(allocation, Rule(by_weights=pruning.prune, when_epoch_begins=window.is_due))
+    return MovingMasks(allocation, MaskUpdate(by_weights=pruning.prune, when_epoch_begins=window.is_due))
 
 
 @dataclass(frozen=True)

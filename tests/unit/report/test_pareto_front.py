@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from acdc_cli.records.headline import TOP1
-from acdc_cli.report.comparison import Row, Spread
+from acdc_cli.report.comparison import MeanOverSeeds, Row
 from acdc_cli.report.comparison_figure import pareto_front
 
 
 def row(name: str, top1: float, train_flops: float) -> Row:
-    return Row(name, "", 0.9, 1, 0.9, 0.9, TOP1, Spread(top1, None, 1), None, 0.1, train_flops, 1.0, None, None)
+    return Row(name, "", 0.9, 1, 0.9, 0.9, TOP1, MeanOverSeeds(top1, None, 1), None, 0.1, train_flops, 1.0, None, None)
 
 
 def test_the_front_rises() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from acdc_cli.errors import BadInput
-from acdc_cli.report.comparison import Spread
+from acdc_cli.report.comparison import MeanOverSeeds
 from acdc_cli.tables.columns import COLUMNS, Measured
 from acdc_cli.tables.fill import Cell, FilledRow
 from acdc_cli.tables.formats import full_csv, latex, markdown, write_table
@@ -109,7 +109,7 @@ def test_a_partner_takes_the_place_of_the_runs_own_dense_model() -> None:
 
 
 def test_numbers_of_another_model_or_set_are_not_subtracted() -> None:
-    published, measured = Published(75.03, "p"), Spread(75.1, 0.12, 3)
+    published, measured = Published(75.03, "p"), MeanOverSeeds(75.1, 0.12, 3)
     assert Cell(measured, published, is_comparable=True).difference == pytest.approx(0.07)
     assert Cell(measured, published, is_comparable=False).difference is None
     assert Cell(measured, Published(None, None), is_comparable=True).difference is None
@@ -118,12 +118,12 @@ def test_numbers_of_another_model_or_set_are_not_subtracted() -> None:
 
 def filled(spec: TableSpec) -> list[FilledRow]:
     dense, rigl, soft = spec.rows
-    top1 = Cell(Spread(75.1, 0.12, 3), rigl.published["top1"], True)
-    cost = Cell(Spread(2.1, None, 1), rigl.published["train_flops"], True)
+    top1 = Cell(MeanOverSeeds(75.1, 0.12, 3), rigl.published["top1"], True)
+    cost = Cell(MeanOverSeeds(2.1, None, 1), rigl.published["train_flops"], True)
     nothing = Cell(None, None, True)
+    accuracy = Cell(MeanOverSeeds(99.8, None, 1), dense.published["top1"], False)
     return [
-        FilledRow(dense, {"top1": Cell(Spread(99.8, None, 1), dense.published["top1"], False), "train_flops": nothing},
-                  1, 3, "dm", None),
+        FilledRow(dense, {"top1": accuracy, "train_flops": nothing}, 1, 3, "dm", None),
         FilledRow(rigl, {"top1": top1, "train_flops": cost}, 3, 3, "", None),
         FilledRow(soft, {"top1": nothing, "train_flops": nothing}, 0, 0, "", "its settings are not known"),
     ]  # fmt: skip
@@ -166,8 +166,8 @@ def test_a_cell_of_fewer_seeds_than_its_row_says_so(tmp_path: Path) -> None:
     spec = spec_of(tmp_path)
     _, rigl, _ = spec.rows
     cells = {
-        "top1": Cell(Spread(75.1, 0.12, 3), None, True),
-        "train_flops": Cell(Spread(2.1, None, 1), None, True),
+        "top1": Cell(MeanOverSeeds(75.1, 0.12, 3), None, True),
+        "train_flops": Cell(MeanOverSeeds(2.1, None, 1), None, True),
     }
     row = FilledRow(rigl, cells, 3, 3, "o", None)
     table = text_table(spec, [row])
