@@ -355,6 +355,20 @@ def test_a_plan_is_a_fraction(method: str, program: Command, tmp_path: Path) -> 
     )
 
 
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(
+    "method", [method for method in METHODS if method != "str"]
+)  # a plan cannot know what it learns
+def test_a_run_costs_what_its_plan_says(method: str, tmp_path: Path, data_dir: Path) -> None:
+    """Up to SNIP's dense first step, RigL's dense gradients, and GMP's steps between the ends of epochs."""
+    often = ["method.interval_steps=1"] if method == "gmp" else []
+    spread = ["sparsity=uniform", "sparsity.target=0.75", "epochs=4", "batch_size=240", "precision=fp32"]
+    words = [f"method={method}", *spread, *(OF_ITS_OWN[method] if method == "woodfisher" else often), "model.width=8"]
+    planned = plan(compose_config(words))["train_flops_fraction"]
+    spent = train(tmp_path, data_dir, *words).read_result()["train_flops_fraction"]
+    assert spent == pytest.approx(planned, rel=0.05)
+
+
 TINY = ["epochs=1", "batch_size=240", "model.width=4"]
 
 
