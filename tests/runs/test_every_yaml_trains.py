@@ -24,7 +24,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 GROUPS = ("model", "experiment", "method", "optimizer")
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 # `make test` runs a slice of them, another one each day; `make test-all` runs all.
-SLICES = 12
+SLICES = 21
 TODAY = datetime.now(UTC).timetuple().tm_yday % SLICES
 CASES = [
     pytest.param(*option, marks=() if index % SLICES == TODAY else pytest.mark.exhaustive)
