@@ -23,8 +23,9 @@ from acdc_cli.config.compose import compose_config
 from acdc_cli.data.dataset import Dataset
 from acdc_cli.data.preparing.find import open_dataset
 from acdc_cli.planning.settle import settle
+from acdc_cli.training.build import build_run
 from acdc_cli.training.checkpoint import load_checkpoint, save_checkpoint
-from acdc_cli.training.run import Run, build_run
+from acdc_cli.training.run import Run
 
 CLASSES = 1000
 

@@ -36,7 +36,7 @@ def _hash_of(path: Path) -> str:
     """The first digits of a SHA-256 over names, types, shapes and bytes of a file's tensors.
 
     Raises:
-        BadInput, DataMissing: see ``start.read_state``.
+        BadInput, DataMissing: see ``weights_file.read_state``.
     """
     if path.suffix == ".safetensors" and whole_length_problem(path) is None:
         try:
@@ -48,7 +48,7 @@ def _hash_of(path: Path) -> str:
             raise DataMissing(f"start_from={error}") from None
         except (OSError, ValueError, KeyError):  # a type that torch may know, or what torch says best
             pass
-    from acdc_cli.planning.start import raw_tensors
+    from acdc_cli.planning.weights_file import raw_tensors
 
     return _digest(raw_tensors(path))
 

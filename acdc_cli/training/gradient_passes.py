@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from acdc_cli.config.schema import SettledConfig
 from acdc_cli.data.loading.batches import training_batches
 from acdc_cli.data.order import hash_of, sample_order
 from acdc_cli.measure.flops import inference_flops, nonzeros, train_flops
 from acdc_cli.training.machine import autocast
-
-if TYPE_CHECKING:  # which imports this module
-    from acdc_cli.training.run import Run
+from acdc_cli.training.run import Run
 
 ORDER_KEY = 2004_14340  # keeps the order of these samples apart from the epochs' own
 

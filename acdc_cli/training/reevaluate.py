@@ -19,9 +19,10 @@ from acdc_cli.planning.settle import settle
 from acdc_cli.records.checksums import REMEDY
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
+from acdc_cli.training.build import build_run
 from acdc_cli.training.finish import model_size
 from acdc_cli.training.loop import evaluate
-from acdc_cli.training.run import Run, build_run
+from acdc_cli.training.run import Run
 
 
 def pair_agreement(sparse_run: RunFolder, dense_run: RunFolder) -> dict[str, float]:

@@ -11,9 +11,10 @@ from acdc_cli.planning.settle import Say
 from acdc_cli.records.files import Damaged
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.tasks import Data
+from acdc_cli.training.build import build_run
 from acdc_cli.training.checkpoint import restore
 from acdc_cli.training.group import Group
-from acdc_cli.training.run import Run, build_run
+from acdc_cli.training.run import Run
 
 
 def restored_run(config: SettledConfig, data: Data, group: Group, run_id: str, folder: RunFolder, say: Say) -> Run:

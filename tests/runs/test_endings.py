@@ -215,7 +215,7 @@ def test_a_finished_model_is_freed(tmp_path: Path, data_dir: Path) -> None:
     from acdc_cli.config.compose import compose_config
     from acdc_cli.data.preparing.find import open_dataset
     from acdc_cli.planning.settle import settle
-    from acdc_cli.training.run import build_run
+    from acdc_cli.training.build import build_run
 
     config = settle(compose_config([*QUICK, f"data_dir={data_dir}"]), print)
     run = build_run(config, open_dataset("digits", data_dir))

@@ -14,11 +14,12 @@ from helpers.every_method import learns_sparsity
 from acdc_cli.config.compose import compose_config
 from acdc_cli.config.schema import Config
 from acdc_cli.planning.settle import settle
+from acdc_cli.training.build import build_run
 from acdc_cli.training.group import ALONE
 from acdc_cli.training.loop import evaluate, train_epoch
 from acdc_cli.training.pauses import Pauses
 from acdc_cli.training.progress import Progress
-from acdc_cli.training.run import Run, build_run
+from acdc_cli.training.run import Run
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 GROUPS = ("model", "experiment", "method", "optimizer")

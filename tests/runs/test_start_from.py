@@ -20,7 +20,7 @@ from acdc_cli.models.load import load_model
 from acdc_cli.planning.plan import plan
 from acdc_cli.records.folder import RunFolder
 from acdc_cli.sparsity import prunable_weights
-from acdc_cli.training.run import build_run
+from acdc_cli.training.build import build_run
 
 pytestmark = pytest.mark.slow
 

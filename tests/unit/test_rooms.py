@@ -51,6 +51,17 @@ def imports(path: Path) -> list[str]:
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
 
 
+def test_no_files_import_each_other_in_a_circle() -> None:
+    files = {".".join(("acdc_cli", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in FILES}
+    uses = {
+        name: {used for each in imports(path) for used in (each, each.rpartition(".")[0]) if used in files} - {name}
+        for name, path in files.items()
+    }
+    while without := {name for name, used in uses.items() if not used}:
+        uses = {name: used - without for name, used in uses.items() if name not in without}
+    assert sorted(uses) == [], "these files are in circles, or use files that are"
+
+
 def own_room(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 

@@ -17,8 +17,9 @@ from acdc_cli.data.preparing.find import open_dataset
 from acdc_cli.errors import AcdcError
 from acdc_cli.planning.settle import settle
 from acdc_cli.records.files import Damaged
+from acdc_cli.training.build import build_run
 from acdc_cli.training.checkpoint import load_checkpoint, restore, save_checkpoint
-from acdc_cli.training.run import Run, build_run
+from acdc_cli.training.run import Run
 
 SMALL = {"run_id": "01234567", "run": {"w": torch.tensor([1.0, -2.0]), "rows": [{"epoch": 0}]}}
 

@@ -9,10 +9,11 @@ import pytest
 from acdc_cli.config.compose import compose_config
 from acdc_cli.data.preparing.find import open_dataset
 from acdc_cli.planning.settle import settle
+from acdc_cli.training.build import build_run
 from acdc_cli.training.loop import run_epoch
 from acdc_cli.training.pauses import Pauses
 from acdc_cli.training.progress import Progress
-from acdc_cli.training.run import Run, build_run
+from acdc_cli.training.run import Run
 
 SAMPLES, BATCH = 7, 3
 # ResNet8 of width 4 over grey images of 8 x 8: weights of each layer, and the positions that it is used at.
