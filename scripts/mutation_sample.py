@@ -61,7 +61,7 @@ TESTS_OF = {
     "target": "allocate patterns rules fixed_masks gmp rigl",
     "rules": "allocate prunable",
     "prunable": "rules library_models",
-    "pick": "set rigl gmp fixed_masks",
+    "rewiring": "set rigl gmp fixed_masks",
     "masks": "acdc",
     "topk": "topk_chunks",
     "timeline": "timeline_text",

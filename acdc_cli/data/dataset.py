@@ -83,7 +83,7 @@ class Dataset:
 
     @property
     def identity(self) -> list[Any]:
-        """What a run's numbers know of it: the samples, and of image files how they are stored."""
+        """Everything about the data that can change a run's numbers: the samples, and how image files are stored."""
         return [self.info["content_hash"], self.info.get("write")]
 
     @property

@@ -50,7 +50,7 @@ def _set_batch_norm_eps(model: nn.Module, eps: float) -> None:
 
 
 class _WithoutRandomFills(TorchFunctionMode):
-    """For tensors without values. On the meta device the first random fill imports PyTorch's compiler: seconds."""
+    """Leave out random fills of tensors without values: the first imports PyTorch's compiler, which takes seconds."""
 
     def __torch_function__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
         return arguments[0] if function in RANDOM_FILLS else function(*arguments, **(options or {}))

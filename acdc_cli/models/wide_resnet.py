@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FIRST_CHANNELS = 16
-# Of the last batch norm: new statistics count nine tenths, in place of PyTorch's one tenth.
+# In the last batch norm, new statistics count nine tenths, in place of PyTorch's one tenth.
 LAST_NORM_MOMENTUM = 0.9
 
 

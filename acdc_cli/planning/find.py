@@ -100,7 +100,7 @@ def _name_other_data(folder: RunFolder, config: Config, say: Say) -> None:
 
 
 def say_reached(folder: RunFolder, config: Config, say: Say) -> None:
-    """For a method that cannot be told its sparsity: what was asked, what came out, and how to come nearer."""
+    """Say which sparsity was asked for and which is reached, if the method cannot be told its sparsity."""
     if (key := config.method.facts.decided_by) is None:
         return
     asked, reached = config.sparsity.target, folder.read_result()["sparsity_of_pruned_layers"]

@@ -138,7 +138,7 @@ class RunFolder:
             raise Damaged(self.config, "not UTF-8 text", self.remedy) from None
 
     def checkpoints(self) -> list[Path]:
-        """Where there are checkpoints, or something in the place of one; the newest first."""
+        """Return the paths at which there is a checkpoint, or something in its place; the newest comes first."""
         return [path for path in (self.checkpoint, self.previous_checkpoint) if path.exists()]
 
     def drop_damaged_checkpoint(self) -> None:

@@ -47,7 +47,7 @@ __all__ = [
     "uncovered_weights",
 ]
 
-# Of each name, the module that has it.
+# Each name is mapped to the module that has it.
 _HOME = {
     **dict.fromkeys(("Allocation", "shares_of"), "allocate"),
     **dict.fromkeys(("UncoveredWeights", "uncovered_weights"), "coverage"),

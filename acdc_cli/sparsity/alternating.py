@@ -117,7 +117,7 @@ class Alternating(CoveringMethod):
         return {"sparse": now, "dense": kept} if self._kept_kind == "dense" else {"sparse": kept, "dense": now}
 
     def state_dict(self) -> dict[str, Any]:
-        """What a loop needs to go on, beside the model's and the optimizer's state: tensors and plain values."""
+        """Return what a loop needs to go on, beside the model's and the optimizer's state: tensors and plain values."""
         return {
             "phase_start": self._phase_start,
             "is_sparse": self._masks.enforced,

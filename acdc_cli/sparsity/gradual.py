@@ -11,7 +11,7 @@ from torch import Tensor
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.layout import Layout
 from acdc_cli.sparsity.masks import MaskSet
-from acdc_cli.sparsity.pick import positive_where
+from acdc_cli.sparsity.rewiring import positive_where
 from acdc_cli.sparsity.rules import Share
 from acdc_cli.sparsity.select import blocks_with, magnitude_masks
 from acdc_cli.sparsity.target import AllocationError, Pattern, Target

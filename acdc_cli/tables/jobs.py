@@ -101,7 +101,7 @@ class Request:
     seeds: int | None = None
     extra: tuple[str, ...] = ()
 
-    def typed(self, overrides: tuple[str, ...]) -> tuple[str, ...]:
+    def all_overrides(self, overrides: tuple[str, ...]) -> tuple[str, ...]:
         """Return the overrides for ``acdc-train``: those of the scale, of the row and of the command line."""
         extra = (override for override in self.extra if key_of(override) != _START)
         return (*AT_SCALE[self.scale], *overrides, *extra)
@@ -119,7 +119,7 @@ def recipes(spec: TableSpec, request: Request) -> Iterator[tuple[str, ...]]:
     If no row can run, the overrides from the command line are yielded alone, so that they are checked all the same.
     """
     available = list(_available(spec, request))
-    return iter(available or [request.typed(())])
+    return iter(available or [request.all_overrides(())])
 
 
 def runs_dir_of(spec: TableSpec, request: Request) -> Path:
@@ -132,7 +132,7 @@ def _available(spec: TableSpec, request: Request) -> Iterator[tuple[str, ...]]:
         of_row = [row.overrides[request.scale], (row.dense_partner or {}).get(request.scale)]
         known_ones = [overrides for overrides in of_row if overrides is not None]
         if first_missing([override for overrides in known_ones for override in overrides]) is None:
-            yield from map(request.typed, known_ones)
+            yield from map(request.all_overrides, known_ones)
 
 
 def table_jobs(spec: TableSpec, request: Request) -> list[RowJobs]:
@@ -189,14 +189,18 @@ def _seed_jobs(
     runs: Runs,
 ) -> SeedJobs:
     def job(overrides: tuple[str, ...], start_from: str | None = None) -> Job:
-        complete = request.typed(overrides)
+        complete = request.all_overrides(overrides)
         config = composed(complete)
         run = replace(config.run, experiment=table)
         config = replace(config, seed=seed, run=run, start_from=start_from or config.start_from)
         starts = () if start_from is None else (f"start_from={quoted(start_from)}",)
         return _job(config, (*complete, f"seed={seed}", *starts), runs)
 
-    dense = job(_of_dense_run(own, composed(request.typed(own)))) if _prunes_a_dense_run(request.typed(own)) else None
+    dense = (
+        job(_of_dense_run(own, composed(request.all_overrides(own))))
+        if _prunes_a_dense_run(request.all_overrides(own))
+        else None
+    )
     start = None if dense is None else str(dense.folder.path)
     run, finetuned = None, None
     try:

@@ -88,7 +88,7 @@ def _runs(row: RowJobs, request: Request) -> Iterator[_Run]:
         if jobs.run is None:
             dense, own = jobs.dense, row.row.overrides[request.scale]
             assert dense is not None and own is not None  # a run is unknown before the dense one that it prunes is done
-            typed = request.typed(own)
+            typed = request.all_overrides(own)
             name, overrides = f"after {dense.run_id}: {' '.join(typed)}", (*typed, f"seed={seed}")
             yield _Run(name, "missing", row.row, settled_here(composed(typed)), seed, overrides)
         elif jobs.wants_finetuned and jobs.finetuned is None:

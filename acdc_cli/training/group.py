@@ -107,7 +107,7 @@ class Group:
         if self._host is None:
             return model
         devices = [device] if device.type == "cuda" else None
-        # Of a 1x1 convolution whose weights are channels_last: the same memory, described in two ways.
+        # The weights of a 1x1 convolution in channels_last are the same memory, described in two ways.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # the word's successor is unknown to PyTorch before 2.15
@@ -116,7 +116,7 @@ class Group:
             )
 
     def gradients_of(self, model: nn.Module, are_complete: bool) -> AbstractContextManager[None]:
-        """Around a forward and backward pass: the ranks' gradients meet only in a step's last one."""
+        """Return the context of a forward and backward pass. A step's last one averages gradients over the ranks."""
         if self._host is None or are_complete:
             return nullcontext()
         return unwrapped(model).no_sync()

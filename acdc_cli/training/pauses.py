@@ -97,7 +97,7 @@ class Pauses:
         return SAVE if is_due else GO_ON
 
     def _agreed(self) -> int:
-        """What all ranks have wished for: asked after one step, answered by the next, so that no step waits."""
+        """Return what any rank wishes. It is asked after one step and answered by the next, so that no step waits."""
         if self._group.ranks.count == 1:
             return self._wish()
         answer = GO_ON if self._coming is None else self._coming()

@@ -103,7 +103,7 @@ class Run:
         return self.forward_flops(epoch).sizes
 
     def epoch_batches(self, epoch: int, ranks: Ranks | None = None) -> list[MicroBatch]:
-        """What this rank, or that of other ``ranks``, has left to do of an epoch."""
+        """Return the passes of an epoch that are still to do on this rank, or on that of other ``ranks``."""
         config, count, ranks = self.config, self.samples, ranks or self.group.ranks
         if config.shuffle_window is None:
             order = sample_order(config.seed, epoch, count)
@@ -117,7 +117,7 @@ class Run:
         return self.feed.val_batches(self.group.ranks.rank, self.group.ranks.count)
 
     def gradients(self, are_complete: bool) -> AbstractContextManager[None]:
-        """Around a forward and backward pass: whether it is its step's last."""
+        """Return the context of a forward and backward pass; ``are_complete``: it is the last one of its step."""
         return self.group.gradients_of(self.train_forward, are_complete)
 
     def predict(self, inputs: Any) -> Any:

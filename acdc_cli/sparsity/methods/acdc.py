@@ -24,8 +24,8 @@ class ACDC(Alternating):
         timeline: when. Must end sparse.
         sparsity: how much: a fraction in [0, 1), N:M as ``"2:4"``, or an ``Allocation``.
         reset_moments: reset the optimizer's per-parameter state at the start of every dense phase.
-        spread: how the sparsity is distributed over the layers: ``distribution="uniform"``, ``rules={"first": 0}`` and
-            whatever else ``Allocation`` takes.
+        distributed: how the sparsity is distributed over the layers: ``distribution="uniform"``,
+            ``rules={"first": 0}`` and whatever else ``Allocation`` takes.
 
     Raises:
         ValueError: on a timeline or target that AC/DC cannot follow.
@@ -44,7 +44,7 @@ class ACDC(Alternating):
         sparsity: float | str | Allocation,
         *,
         reset_moments: bool = True,
-        **spread: Any,
+        **distributed: Any,
     ) -> None:
         timeline.require_acdc()
-        super().__init__(timeline, Allocation.of(sparsity, **spread), reset_moments)
+        super().__init__(timeline, Allocation.of(sparsity, **distributed), reset_moments)

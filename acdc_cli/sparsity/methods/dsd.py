@@ -18,14 +18,14 @@ class DSD(Alternating):
     Args:
         timeline: dense, sparse, dense.
         sparsity: of the sparse phase: a fraction (0.25 to 0.5 in the paper), N:M, or an ``Allocation``.
-        spread: as ``ACDC``'s.
+        distributed: as ``ACDC``'s.
 
     Raises:
         ValueError: on a timeline of other phases.
     """
 
-    def __init__(self, timeline: Timeline, sparsity: float | str | Allocation, **spread: Any) -> None:
+    def __init__(self, timeline: Timeline, sparsity: float | str | Allocation, **distributed: Any) -> None:
         kinds = [phase.kind for phase in timeline.phases]
         if kinds != ["dense", "sparse", "dense"]:
             raise ValueError(f"dsd needs one dense, one sparse and one dense phase, not {', '.join(kinds)}")
-        super().__init__(timeline, Allocation.of(sparsity, **spread), reset_moments=False)
+        super().__init__(timeline, Allocation.of(sparsity, **distributed), reset_moments=False)

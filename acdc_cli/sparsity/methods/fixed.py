@@ -8,14 +8,14 @@ from typing import Any
 from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered
 from acdc_cli.sparsity.moving import Masks, MaskUpdate, MovingMasks
-from acdc_cli.sparsity.pick import random_scores
+from acdc_cli.sparsity.rewiring import random_scores
 from acdc_cli.sparsity.select import magnitude_masks
 from acdc_cli.sparsity.target import AllocationError
 
 
-def random_static(sparsity: float | str | Allocation, *, seed: int = 0, **spread: Any) -> MovingMasks:
+def random_static(sparsity: float | str | Allocation, *, seed: int = 0, **distributed: Any) -> MovingMasks:
     """A random network of that sparsity, trained as it is: the baseline called Static (RigL, section 4)."""
-    allocation = Allocation.of(sparsity, **spread)
+    allocation = Allocation.of(sparsity, **distributed)
     return MovingMasks(allocation, MaskUpdate(at_start=partial(random_masks, allocation, seed)))
 
 
@@ -31,9 +31,9 @@ def random_masks(allocation: Allocation, seed: int, covered: Covered, step: int)
     return masks
 
 
-def magnitude(sparsity: float | str | Allocation, **spread: Any) -> MovingMasks:
+def magnitude(sparsity: float | str | Allocation, **distributed: Any) -> MovingMasks:
     """Keep the largest weights that the model has when this is attached, and fine-tune them: one-shot pruning."""
-    allocation = Allocation.of(sparsity, **spread)
+    allocation = Allocation.of(sparsity, **distributed)
     return MovingMasks(allocation, MaskUpdate(at_start=partial(_largest, allocation)))
 
 

@@ -19,7 +19,7 @@ def gmp(
     *,
     initial_sparsity: float = 0.0,
     power: float = 3.0,
-    **spread: Any,
+    **distributed: Any,
 ) -> MovingMasks:
     """Prune more and more: s_t = s_f + (s_i - s_f) (1 - (t - t_0) / (n dt))^3, equation 1, at each due step.
 
@@ -30,12 +30,12 @@ def gmp(
         window: t_0, t_0 + n dt and dt, in steps.
         initial_sparsity: s_i, reached at the window's start.
         power: 3 in the paper (cubic); 1 is linear.
-        spread: as ``ACDC``'s.
+        distributed: as ``ACDC``'s.
 
     Raises:
         AllocationError: for N:M, which has no halfway; for a start above some layers' target.
     """
-    allocation = Allocation.of(sparsity, **spread)
+    allocation = Allocation.of(sparsity, **distributed)
     targets = (allocation.target, *allocation.rules.values())
     require_fractions(*targets, method="gmp")
     require_initial(initial_sparsity, targets)

@@ -12,15 +12,15 @@ from acdc_cli.sparsity.select import magnitude_masks
 from acdc_cli.sparsity.window import Window
 
 
-def iht(sparsity: float | str | Allocation, window: Window, **spread: Any) -> MovingMasks:
+def iht(sparsity: float | str | Allocation, window: Window, **distributed: Any) -> MovingMasks:
     """theta_{t+1} = T_k(theta_t - eta g_t): every step moves all weights, then only the k largest stay.
 
     Args:
         sparsity: a fraction, N:M, or an ``Allocation``.
         window: the steps that threshold; each one in the theory. Its end always does: there the network is used.
-        spread: as ``ACDC``'s.
+        distributed: as ``ACDC``'s.
     """
-    allocation = Allocation.of(sparsity, **spread)
+    allocation = Allocation.of(sparsity, **distributed)
 
     update = MaskUpdate(
         when_by_weights=partial(_is_due, window), by_weights=partial(_threshold, allocation), is_hard_threshold=True

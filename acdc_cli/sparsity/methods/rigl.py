@@ -9,13 +9,13 @@ from acdc_cli.sparsity.allocate import Allocation
 from acdc_cli.sparsity.covered import Covered
 from acdc_cli.sparsity.methods.fixed import random_masks
 from acdc_cli.sparsity.moving import Masks, MaskUpdate, MovingMasks
-from acdc_cli.sparsity.pick import random_scores, rewire
+from acdc_cli.sparsity.rewiring import random_scores, rewire
 from acdc_cli.sparsity.target import require_fractions, require_layer_by_layer
 from acdc_cli.sparsity.window import Window, cosine_drop_fraction
 
 
 def rigl(
-    sparsity: float | str | Allocation, window: Window, *, drop_fraction: float = 0.3, seed: int = 0, **spread: Any
+    sparsity: float | str | Allocation, window: Window, *, drop_fraction: float = 0.3, seed: int = 0, **distributed: Any
 ) -> MovingMasks:
     """Begin at random; at each due step drop the smallest weights and grow where gradients are largest (Algorithm 1).
 
@@ -33,12 +33,12 @@ def rigl(
             quarters of the run.
         drop_fraction: alpha.
         seed: of the first masks.
-        spread: as ``ACDC``'s.
+        distributed: as ``ACDC``'s.
 
     Raises:
         AllocationError: for N:M, or a distribution that is not layer by layer.
     """
-    allocation = _checked(Allocation.of(sparsity, **spread), "rigl")
+    allocation = _checked(Allocation.of(sparsity, **distributed), "rigl")
 
     update = MaskUpdate(
         at_start=partial(random_masks, allocation, seed),
@@ -59,7 +59,7 @@ def _grow_by_gradient(window: Window, drop_fraction: float, covered: Covered, st
 
 
 def set_(
-    sparsity: float | str | Allocation, window: Window, *, drop_fraction: float = 0.3, seed: int = 0, **spread: Any
+    sparsity: float | str | Allocation, window: Window, *, drop_fraction: float = 0.3, seed: int = 0, **distributed: Any
 ) -> MovingMasks:
     """SET as RigL's paper compares it: as ``rigl``, but new connections are drawn at random, after an ordinary step.
 
@@ -67,7 +67,7 @@ def set_(
     themselves, and draws the new ones' values too; here magnitudes decide, the share follows the cosine, and new ones
     begin at 0.
     """
-    allocation = _checked(Allocation.of(sparsity, **spread), "set")
+    allocation = _checked(Allocation.of(sparsity, **distributed), "set")
 
     update = MaskUpdate(
         at_start=partial(random_masks, allocation, seed),

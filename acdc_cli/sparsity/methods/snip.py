@@ -13,16 +13,16 @@ from acdc_cli.sparsity.moving import Masks, MaskUpdate, MovingMasks
 from acdc_cli.sparsity.select import magnitude_masks
 
 
-def snip(sparsity: float | str | Allocation, **spread: Any) -> MovingMasks:
+def snip(sparsity: float | str | Allocation, **distributed: Any) -> MovingMasks:
     """Keep the weights whose removal would change the first batch's loss most: |g * w|, equations 4 to 6.
 
     Chosen before the first step, by its gradients over all ranks; then fixed.
 
     Args:
         sparsity: a fraction, N:M, or an ``Allocation``; global in the paper.
-        spread: as ``ACDC``'s.
+        distributed: as ``ACDC``'s.
     """
-    allocation = Allocation.of(sparsity, **spread)
+    allocation = Allocation.of(sparsity, **distributed)
 
     return MovingMasks(allocation, MaskUpdate(when_by_gradients=_is_first, by_gradients=partial(_prune, allocation)))
 

@@ -158,7 +158,7 @@ class SoftThreshold(CoveringMethod):
         return sparse_work()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a loop needs to go on, beside the model's and the optimizer's state: tensors and plain values."""
+        """Return what a loop needs to go on, beside the model's and the optimizer's state: tensors and plain values."""
         return {
             "step": self._step,
             "epoch": self._epoch,

@@ -37,17 +37,17 @@ class TopKAST(CoveringMethod):
         sparsity: of A: a fraction, or an ``Allocation``.
         backward_sparsity: of B, at most that of A; 0 updates all weights.
         interval: steps after which A and B are chosen anew.
-        spread: as ``ACDC``'s.
+        distributed: as ``ACDC``'s.
 
     Raises:
         AllocationError: for N:M, or a B that is smaller than A.
     """
 
     def __init__(
-        self, sparsity: float | str | Allocation, *, backward_sparsity: float, interval: int = 1, **spread: Any
+        self, sparsity: float | str | Allocation, *, backward_sparsity: float, interval: int = 1, **distributed: Any
     ) -> None:
         self.allocation: Allocation
-        super().__init__(Allocation.of(sparsity, **spread))
+        super().__init__(Allocation.of(sparsity, **distributed))
         targets = (self.allocation.target, *self.allocation.rules.values())
         require_fractions(*targets, method="top_kast")
         if not 0 <= backward_sparsity <= max(target for target in targets if not isinstance(target, Pattern)):
@@ -168,7 +168,7 @@ class TopKAST(CoveringMethod):
         return sparse_work(weight_gradient_weights=self._backward.kept_per_layer())
 
     def state_dict(self) -> dict[str, Any]:
-        """What a loop needs to go on, beside the model's and the optimizer's state: tensors and plain values."""
+        """Return what a loop needs to go on, beside the model's and the optimizer's state: tensors and plain values."""
         return {
             "step": self._step,
             "epoch": self._epoch,

@@ -47,7 +47,7 @@ class SparseVD(CoveringMethod):
         kl_weight: what it rises to; 1 is the evidence lower bound's own.
         log_alpha_threshold: 3 in the paper; lower prunes more.
         initial_log_sigma2: of every weight.
-        spread: as ``ACDC``'s.
+        distributed: as ``ACDC``'s.
 
     Raises:
         AllocationError: for N:M, blocks, and layers with a target of their own.
@@ -62,10 +62,10 @@ class SparseVD(CoveringMethod):
         kl_weight: float,
         log_alpha_threshold: float,
         initial_log_sigma2: float,
-        **spread: Any,
+        **distributed: Any,
     ) -> None:
         self.allocation: Allocation
-        super().__init__(Allocation.of(sparsity, **spread))
+        super().__init__(Allocation.of(sparsity, **distributed))
         require_fractions(self.allocation.target, *self.allocation.rules.values(), method="sparse_vd")
         if self.allocation.block is not None:
             raise AllocationError("block: method sparse_vd prunes single weights")
@@ -238,7 +238,7 @@ class SparseVD(CoveringMethod):
         return {"sparse": sparse, "dense": dense}
 
     def state_dict(self) -> dict[str, Any]:
-        """What a loop needs to go on, beside the model's and the optimizer's state: tensors and plain values."""
+        """Return what a loop needs to go on, beside the model's and the optimizer's state: tensors and plain values."""
         return {
             "step": self._step,
             "epoch": self._epoch,

@@ -45,7 +45,7 @@ def woodfisher(
     initial_sparsity: float = 0.0,
     power: float = 3.0,
     say: Callable[[str], None] = warnings.warn,
-    **spread: Any,
+    **distributed: Any,
 ) -> MovingMasks:
     """Remove the weights of the smallest rho_q = w_q^2 / (2 [F^-1]_qq), and move the others to make good for it.
 
@@ -76,7 +76,7 @@ def woodfisher(
         window: the epochs that prune.
         initial_sparsity, power: of the gradual schedule, as ``gmp``'s.
         say: takes a line for the user.
-        spread: as ``ACDC``'s; blocks that go as a whole, ``block`` there, take an ``Allocation``.
+        distributed: as ``ACDC``'s; blocks that go as a whole, ``block`` there, take an ``Allocation``.
 
     Raises:
         AllocationError: of more than one pruning, for N:M, or a start above some layers' target.
@@ -84,7 +84,7 @@ def woodfisher(
         MemoryError, when it prunes: for a ``block`` whose inverses do not fit; it says what they need.
         FloatingPointError, when it prunes: for a gradient that is not finite.
     """
-    allocation = Allocation.of(sparsity, **spread)
+    allocation = Allocation.of(sparsity, **distributed)
     if window.last > window.start:
         targets = (allocation.target, *allocation.rules.values())
         require_fractions(*targets, method="woodfisher")

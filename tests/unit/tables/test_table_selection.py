@@ -139,7 +139,12 @@ def test_a_table_says_where_fine_tuning_begins(typed: tuple[str, ...], begins: s
 
 def test_finetune_start_is_given_to_fine_tunings_alone() -> None:
     asked = Request("small", None, ("epochs=2", "finetune_start=best", "keep_best=true"))
-    assert asked.typed(("sparsity=0.8",)) == ("experiment=small_tables", "sparsity=0.8", "epochs=2", "keep_best=true")
+    assert asked.all_overrides(("sparsity=0.8",)) == (
+        "experiment=small_tables",
+        "sparsity=0.8",
+        "epochs=2",
+        "keep_best=true",
+    )
     assert asked.finetune_start == "best" and Request("small").finetune_start == "last"
 
 

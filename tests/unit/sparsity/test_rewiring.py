@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from acdc_cli.sparsity.pick import positive_where, random_scores, rewire
+from acdc_cli.sparsity.rewiring import positive_where, random_scores, rewire
 
 
 def rewired(mask: list[int], magnitudes: list[float], growth: list[float], moved: int) -> list[int]:
